@@ -1,0 +1,167 @@
+// ConsumerGroup decides which member receives which event next, and when one must be sent again.
+//
+// It is a pure state machine: no sockets, no storage, no clock. Time and events arrive as arguments; changes
+// that must outlive the process leave through take_journal(). Delivery owns it, and the tests drive it directly.
+//
+//     in the log ──open()──> in flight ──ack()──────────> settled, until the floor passes it
+//                             │     ▲
+//      nack()                 │     │ open()
+//        ▼                    │     │
+//     delayed ──tick()──> ready again <── tick(): ack wait over, leave(), restart
+//
+// Invariants, checked by verify():
+//   floor() <= scan()
+//   each position in (floor(), scan()] is either settled (or did not match), or open in exactly one of the states
+//   in flight, delayed, ready
+//   the in-flight count of a member is the number of positions it holds
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <queue>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/limits.hpp"
+#include "bus/result.hpp"
+#include "bus/types.hpp"
+
+namespace bus::broker {
+
+// A member is one subscription of one session.
+struct MemberId {
+  std::uint64_t session = 0;
+  std::uint32_t subscription = 0;
+  auto operator<=>(const MemberId&) const = default;
+};
+
+struct GroupLimits {
+  Duration ack_wait = limits::ack_wait_default;
+  std::uint32_t in_flight_max = limits::in_flight_default;
+};
+
+class ConsumerGroup {
+ public:
+  // A new group looks at everything after `scan`.
+  ConsumerGroup(GroupLimits limits, Position scan) : limits_(limits), scan_(scan) {}
+
+  // ---- members
+  void join(MemberId member, std::uint64_t credit_events, std::uint64_t credit_bytes);
+  // What it held is ready again at once, as a return, not a failure.
+  void leave(MemberId member);
+  void add_credit(MemberId member, std::uint64_t events, std::uint64_t bytes);
+  std::size_t members() const { return members_.size(); }
+  const std::vector<MemberId>& member_ids() const { return turn_; }
+  std::uint64_t in_flight() const { return in_flight_; }
+
+  // ---- delivery
+  // The member whose turn it is, among those with credit that `may` receive; nothing while the group may not send.
+  std::optional<MemberId> next_member(const std::function<bool(MemberId)>& may) const;
+  // The oldest position that must be delivered again, if there is one.
+  std::optional<Position> next_redelivery() const;
+  // True if a new event may be opened; redeliveries are always allowed.
+  bool may_open() const { return open_.size() < limits::open_max; }
+  // The event at `position` goes to `member`, which has credit: a redelivery, or the first delivery of a position
+  // beyond scan(). Returns the attempt, from 1.
+  std::uint32_t open(Position position, MemberId member, std::size_t bytes, SteadyTime now);
+  // Everything up to `position` was looked at.
+  void advance(Position position);
+  Position scan() const { return scan_; }
+  // Everything up to here is settled.
+  Position floor() const;
+  std::size_t open_count() const { return open_.size(); }
+
+  // ---- settlement. `ok`, stale_ack (another attempt or holder is current) or not_delivered; only ok changes
+  // anything.
+  Code ack(MemberId member, Position position, std::uint32_t attempt);
+  Code nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, Now now);
+  Code extend(MemberId member, Position position, std::uint32_t attempt, SteadyTime now);
+
+  // Ends attempts whose ack wait is over and delays that are due; returns the time of the next one.
+  std::optional<SteadyTime> tick(SteadyTime now);
+
+  // Looks at everything after `scan` again, or skips to it. What was open is forgotten: acks of attempts made before
+  // are not of this generation.
+  void seek(Position scan);
+  std::uint16_t generation() const { return generation_; }
+
+  // ---- durability
+  // True if something changed that a crash should not undo; deliveries alone can wait for company.
+  bool settled_since_journal() const { return urgent_; }
+  bool changed_since_journal() const { return changed_; }
+  // The changes since the last call, for apply_journal() after a crash.
+  std::string take_journal();
+  // Applies one of them; false if the bytes make no sense.
+  bool apply_journal(std::string_view bytes, Now now);
+  // The whole durable state, for a checkpoint, and back.
+  std::string snapshot() const;
+  static std::optional<ConsumerGroup> restore(GroupLimits limits, std::string_view bytes, Now now);
+  // After all journals are applied: what was in flight when the broker stopped is ready again, as a return.
+  void recovered();
+
+  const GroupLimits& group_limits() const { return limits_; }
+  std::uint64_t acked() const { return acked_; }
+  std::uint64_t redeliveries() const { return redeliveries_; }
+  std::uint64_t stale_acks() const { return stale_acks_; }
+  void count_stale() { ++stale_acks_; }
+  void verify() const;
+
+ private:
+  enum class Place : std::uint8_t { in_flight, delayed, ready };
+  struct Open {
+    Place place = Place::ready;
+    bool durable = false;               // a crash would bring it back by itself
+    bool touched = false;               // in touched_
+    std::uint32_t attempt = 0;          // the last one
+    std::uint32_t failures = 0;         // nacks and ack waits that ran out
+    std::uint32_t returns = 0;          // members that left, brokers that stopped
+    MemberId member;                    // in flight
+    SteadyTime due;                     // in flight: end of the ack wait; delayed: not before
+    WallTime retry_at;                  // delayed
+  };
+  struct Member {
+    std::uint64_t credit_events = 0;
+    std::uint64_t credit_bytes = 0;
+    std::uint64_t held = 0;             // in flight to it
+  };
+  struct Timer {
+    SteadyTime due;
+    Position position;
+    std::uint32_t attempt;
+    bool operator>(const Timer& other) const { return due > other.due; }
+  };
+  struct Holding {
+    Open* open = nullptr;
+    Code code = Code::ok;
+  };
+  Holding holding(MemberId member, Position position, std::uint32_t attempt);
+  void touch(Position position, Open& open);
+  void let_go(const Open& open);
+  void make_ready(Position position, Open& open);
+  void start_timer(Position position, Open& open, SteadyTime due);
+  void put_open(Writer& writer, Position position, const Open& open) const;
+
+  GroupLimits limits_;
+  Position scan_;
+  std::uint16_t generation_ = 0;
+  std::unordered_map<std::uint64_t, Open> open_;           // by position
+  mutable std::deque<Position> order_;                     // opened, ascending; settled ones leave at the front
+  std::set<Position> ready_;
+  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;  // some are out of date
+  std::map<MemberId, Member> members_;
+  std::vector<MemberId> turn_;                             // round robin
+  std::size_t next_turn_ = 0;
+  std::uint64_t in_flight_ = 0;
+  std::vector<Position> touched_, closed_;
+  bool changed_ = false, urgent_ = false;
+  bool seeked_ = false;
+  std::uint64_t acked_ = 0, redeliveries_ = 0, stale_acks_ = 0;
+};
+
+}  // namespace bus::broker

@@ -1,0 +1,104 @@
+// Core is the broker as a deterministic state machine: messages, read results and time in; messages, read requests
+// and commit batches out. No sockets, clock, threads, logging or randomness; a seed and the time are arguments.
+//
+//            receive() ──> session, intake, delivery, requests ──> take_outgoing()
+//   read_done() ──────────────────┘          │        └──────────> take_reads()
+//   committed() <── committer <── take_batch()
+//
+// The shell (server) and the simulator drive it alike. Nothing that depends on a write leaves before committed().
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "broker/core/requests.hpp"
+
+namespace bus::broker {
+
+struct CoreOptions {
+  About about;
+  std::uint64_t seed = 0;                    // of session tokens
+  std::size_t reserve_bytes = limits::settle_reserve_bytes;
+};
+
+class Core {
+ public:
+  Core(CoreOptions options, const PayloadTypes& types, const store::Identity& identity);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // Rebuilds the state from the store: rows, then records and journal entries after the checkpoint.
+  Result<void> recover(const store::Store& store, Now now);
+
+  // ---- in
+  void receive(const Peer& peer, std::span<const Frame> frames, Now now);
+  void read_done(ReadResult result, Now now);
+  // The batch taken last is durable.
+  void committed(Now now);
+  void set_space(const store::Space& space) { intake_.set_space(space, options_.reserve_bytes); }
+  // The socket took a message not at all: it was full, or nobody is there any more.
+  void blocked(Outgoing message) { sessions_.blocked(std::move(message)); }
+  void gone(const Peer& peer);
+  // Pings every session, so that dead connections show.
+  void probe(SteadyTime now);
+  // Deadlines and deliveries; returns when to call again at the latest. now.steady: at once.
+  SteadyTime tick(Now now);
+  // Takes no more publishes; what is staged is committed and answered.
+  void drain() { intake_.drain(); }
+
+  // ---- out
+  std::vector<Outgoing> take_outgoing() { return sessions_.take(); }
+  std::vector<ReadRequest> take_reads() { return reads_.take(); }
+  // The next commit, if there is one and none is under way. `all`: also what could wait.
+  std::optional<store::CommitBatch> take_batch(Now now, bool all = false);
+  // A last batch with a checkpoint of everything, so that the next start has nothing to replay.
+  store::CommitBatch take_final_batch(Now now);
+  bool committing() const { return staging_.committing(); }
+  bool idle() const { return intake_.idle() && !staging_.has_changes() && !staging_.committing(); }
+
+  // ---- for tests and logs
+  Position head() const { return log_.committed(); }
+  std::size_t sessions() const { return sessions_.size(); }
+  const State& state() const { return state_; }
+  const Delivery& delivery() const { return delivery_; }
+  bool log_full() const { return intake_.log_full(); }
+  void verify() const { delivery_.verify(); }
+
+ private:
+  Result<void> dispatch(Session& session, const wire::Message& message, std::span<const Frame> frames, Now now);
+  void hello(const Peer& peer, const wire::Hello& message, Now now);
+  void welcome(const Session& session, std::uint64_t last_sequence);
+  void refuse(const Peer& peer, const Error& error, const wire::Message* message);
+  void end(SessionId id);
+  void expire_sessions(SteadyTime now);
+  store::CommitBatch build_batch(Now now, std::size_t steps);
+  void checkpoint(std::size_t steps);
+  bool commit_due(SteadyTime now) const;
+
+  CoreOptions options_;
+  store::Identity identity_;
+  State state_;
+  Sessions sessions_;
+  Reads reads_;
+  LogView log_;
+  Staging staging_;
+  Intake intake_;
+  Delivery delivery_;
+  Requests requests_;
+
+  // The rolling checkpoint: step i was last saved when everything up to saved_[i] had been counted.
+  struct Saved {
+    Position position = Position::none;
+    std::uint64_t batch = 0;
+  };
+  std::array<Saved, limits::key_shards> saved_{};
+  std::size_t next_step_ = 0;
+  std::size_t bytes_since_step_ = 0, events_since_step_ = 0, batches_since_step_ = 0;
+  std::vector<store::KeyHead> checkpoint_keys_;
+  SteadyTime next_expiry_ = SteadyTime::min();
+};
+
+}  // namespace bus::broker

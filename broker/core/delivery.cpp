@@ -1,0 +1,423 @@
+#include "broker/core/delivery.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace bus::broker {
+
+// ---- sources
+
+Position Delivery::scan_of(const Source& source) const {
+  if (source.following) return head();
+  return source.group ? source.group->state.scan() : source.scan;
+}
+
+// Names one run of the broker and one generation of the group, so that no attempt is ever named twice.
+std::uint64_t Delivery::epoch_of(const Source& source) const {
+  return epoch_ << 16 | (source.group ? source.group->state.generation() : 0);
+}
+
+void Delivery::advance(Source& source, Position position) {
+  if (source.group) {
+    source.group->state.advance(position);
+    touched_.insert(&source);
+  } else {
+    source.scan = std::max(source.scan, position);
+  }
+}
+
+void Delivery::add_source(Source& source) {
+  sources_.insert(&source);
+  if (source.to != Position::none) bounded_.insert(&source);
+  watched_.assign(watched_.size(), false);
+}
+
+void Delivery::drop_source(Source& source) {
+  sources_.erase(&source);
+  bounded_.erase(&source);
+  blocked_.erase(&source);
+  touched_.erase(&source);
+  std::erase(ready_, &source);
+  watched_.assign(watched_.size(), false);
+}
+
+const std::vector<Source*>& Delivery::watchers(std::uint32_t topic) {
+  if (topic >= watched_.size()) {
+    watched_.resize(topic + 1, false);
+    watchers_.resize(topic + 1);
+  }
+  if (!watched_[topic]) {
+    watched_[topic] = true;
+    watchers_[topic].clear();
+    for (Source* source : sources_) {
+      if (source->filter.matches_topic(state_.topics.name(topic))) watchers_[topic].push_back(source);
+    }
+  }
+  return watchers_[topic];
+}
+
+void Delivery::make_ready(Source& source) {
+  if (source.queued) return;
+  source.queued = true;
+  ready_.push_back(&source);
+}
+
+void Delivery::committed(const store::Record& record) {
+  for (const std::uint32_t topic : record.topics()) {
+    for (Source* source : watchers(topic)) {
+      if (!source->following) continue;
+      source->following = false;
+      advance(*source, record.first() - 1);
+      make_ready(*source);
+    }
+  }
+  for (Source* source : bounded_) make_ready(*source);
+}
+
+void Delivery::wake() {
+  for (Source* source : std::exchange(blocked_, {})) make_ready(*source);
+}
+
+// ---- pump
+
+bool Delivery::pump(Now now) {
+  for (auto turns = ready_.size(); turns > 0 && !ready_.empty(); --turns) {
+    Source* source = ready_.front();
+    ready_.pop_front();
+    source->queued = false;
+    const Turn turn = pump_source(*source, now);
+    if (turn.damage) {
+      damaged(*source, *turn.damage);
+    } else if (source->to != Position::none && source->scan >= source->to) {
+      end(source->reader, Code::ok, "");
+    } else if (turn.more) {
+      make_ready(*source);
+    }
+  }
+  return !ready_.empty();
+}
+
+std::optional<MemberId> Delivery::next_receiver(const Source& source) const {
+  const auto may = [&](MemberId id) { return !sessions_.is_blocked(id.session); };
+  if (source.group) return source.group->state.next_member(may);
+  const bool credit = source.credit_events > 0 && source.credit_bytes > 0;
+  return credit && may(source.reader) ? std::optional(source.reader) : std::nullopt;
+}
+
+// One turn of one source.
+Delivery::Turn Delivery::pump_source(Source& source, Now now) {
+  Turn turn;
+  turn.budget = limits::deliver_events_max;
+  turn.more = true;
+  while (turn.more && turn.budget > 0) {
+    const auto to = next_receiver(source);
+    const auto again = source.group ? source.group->state.next_redelivery() : std::nullopt;
+    turn.more = to && (again ? give_again(source, *to, *again, turn, now) : look_further(source, turn, now));
+  }
+  for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
+  turn.parcels.clear();
+  if (!turn.more && source.following) say_caught_up(source);
+  return turn;
+}
+
+bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& turn, Now now) {
+  const auto record = log_.at(position);
+  if (!record) return turn.damage = record.error(), false;
+  if (LogView::pending(record)) return blocked_.insert(&source), false;
+  give(source, to, *record, static_cast<std::uint32_t>(position - (*record)->first()), turn, now);
+  return true;
+}
+
+// Looks at the rest of one record; false if there is nothing to look at for now.
+bool Delivery::look_further(Source& source, Turn& turn, Now now) {
+  const Position next = scan_of(source) + 1;
+  const Position last = source.to == Position::none ? head() : std::min(head(), source.to);
+  if (next > last) {
+    source.following = source.to == Position::none;
+    return false;
+  }
+  if (source.group && !source.group->state.may_open()) return false;
+  const auto found = log_.at(next);
+  if (!found) return turn.damage = found.error(), false;
+  if (LogView::pending(found)) return blocked_.insert(&source), false;
+  const store::Record& record = **found;
+  auto at = static_cast<std::uint32_t>(next - record.first());
+  for (; at < record.count() && record.first() + at <= last && turn.budget > 0; ++at) {
+    if (!source.filter.matches(record, at, state_)) continue;
+    const auto to = next_receiver(source);
+    if (!to || (source.group && !source.group->state.may_open())) break;
+    give(source, *to, *found, at, turn, now);
+  }
+  if (at > 0) advance(source, record.first() + (at - 1));
+  return true;
+}
+
+void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now) {
+  auto& parcels = turn.parcels;
+  auto parcel = std::find_if(parcels.begin(), parcels.end(), [&](const Parcel& one) { return one.to == to; });
+  const auto bytes = record->body(at).size();
+  if (parcel != parcels.end() && parcel->bytes + bytes > limits::deliver_bytes_max) {
+    send(source, std::move(*parcel));
+    parcels.erase(parcel);
+    parcel = parcels.end();
+  }
+  if (parcel == parcels.end()) parcel = parcels.insert(parcels.end(), Parcel{.to = to});
+
+  const store::Entry entry = record->entry(at);
+  auto publisher = std::find(parcel->publishers.begin(), parcel->publishers.end(), entry.publisher);
+  if (publisher == parcel->publishers.end()) publisher = parcel->publishers.insert(publisher, entry.publisher);
+  std::uint32_t attempt = 0;
+  if (source.group) {
+    attempt = source.group->state.open(record->first() + at, to, bytes, now.steady);
+    next_due_ = std::min(next_due_, now.steady + source.group->state.group_limits().ack_wait);
+    touched_.insert(&source);
+  } else {
+    source.scan = record->first() + at;
+    --source.credit_events;
+    source.credit_bytes -= std::min<std::uint64_t>(source.credit_bytes, bytes);
+  }
+  parcel->deliveries.emplace_back(number(record->first() + at), entry.key ? entry.key->version : 0,
+                                  nanoseconds(record->committed_at()), entry.sequence,
+                                  static_cast<std::uint32_t>(publisher - parcel->publishers.begin()), attempt);
+  parcel->events.emplace_back(record, at);
+  parcel->bytes += bytes;
+  ++counters_.delivered;
+  --turn.budget;
+}
+
+namespace {
+
+// The bodies of the events, without a copy where they lie one after the other in one record.
+Frame bodies_of(const std::vector<std::pair<store::RecordPtr, std::uint32_t>>& events, std::size_t bytes) {
+  const auto& [record, first] = events.front();
+  const auto next = [](const auto& a, const auto& b) { return a.first != b.first || a.second + 1 != b.second; };
+  if (std::adjacent_find(events.begin(), events.end(), next) == events.end()) {
+    return {record, Bytes(record->body(first).data(), bytes)};
+  }
+  Buffer copy;
+  copy.reserve(bytes);
+  for (const auto& [from, at] : events) {
+    const Bytes body = from->body(at);
+    copy.insert(copy.end(), body.begin(), body.end());
+  }
+  return Frame::of(std::move(copy));
+}
+
+}  // namespace
+
+void Delivery::send(Source& source, Parcel parcel) {
+  flatbuffers::FlatBufferBuilder builder(256 + parcel.deliveries.size() * sizeof(wire::Delivery));
+  std::vector<flatbuffers::Offset<flatbuffers::String>> names;
+  for (const auto publisher : parcel.publishers) names.push_back(builder.CreateString(state_.publishers.name(publisher)));
+  const auto publishers = builder.CreateVector(names);
+  const auto deliveries = builder.CreateVectorOfStructs(parcel.deliveries);
+  const auto message = wire::CreateDeliver(builder, parcel.to.subscription, epoch_of(source), deliveries, publishers);
+  wire::FinishMessageBuffer(builder, wire::CreateMessage(builder, wire::Body::Deliver, message.Union()));
+  sessions_.send(parcel.to.session,
+                 Frame::of(Buffer(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize())),
+                 bodies_of(parcel.events, parcel.bytes));
+}
+
+void Delivery::say_caught_up(Source& source) {
+  if (source.group && source.group->state.open_count() > 0) return;
+  const auto say = [&](MemberId id) {
+    Subscription& subscription = subscriptions_.at(id);
+    if (subscription.told == head()) return;
+    subscription.told = head();
+    wire::CaughtUpT message;
+    message.subscription = id.subscription;
+    message.position = number(head());
+    sessions_.send(id.session, wire::encode(message));
+  };
+  if (!source.group) return say(source.reader);
+  for (const MemberId member : source.group->state.member_ids()) say(member);
+}
+
+// These bytes cannot be read: never delivered as good, never skipped in silence.
+void Delivery::damaged(Source& source, const Error& error) {
+  if (!source.group) return end(source.reader, error.code, error.detail);
+  const auto members = source.group->state.member_ids();
+  for (const MemberId member : members) end(member, error.code, error.detail);
+}
+
+// ---- settlement
+
+Result<Delivery::Subscription*> Delivery::owned(Session& session, std::uint32_t subscription) {
+  Subscription* found = find({session.id, subscription});
+  if (found != nullptr && found->source != nullptr) return found;
+  return Error{Code::unknown_subscription, "this session has no subscription " + std::to_string(subscription)};
+}
+
+Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now) {
+  ConsumerGroup& group = source.group->state;
+  const Position position{settlement.position()};
+  switch (settlement.verdict()) {
+    case wire::Verdict::ack: return group.ack(member, position, settlement.attempt());
+    case wire::Verdict::extend: return group.extend(member, position, settlement.attempt(), now.steady);
+    case wire::Verdict::nack: {
+      const auto delay = std::chrono::milliseconds(settlement.delay_ms());
+      next_due_ = std::min(next_due_, now.steady + delay);
+      return group.nack(member, position, settlement.attempt(), delay, now);
+    }
+  }
+  return Code::malformed;
+}
+
+Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now now) {
+  auto found = owned(session, message.subscription());
+  if (!found) return found.error();
+  Source& source = *(*found)->source;
+  if (!source.group) return Error{Code::unknown_subscription, "a plain subscription has nothing to settle"};
+  const auto* settlements = message.settlements();
+  if (settlements != nullptr && settlements->size() > limits::settlements_max) {
+    return Error{Code::malformed, "more than " + std::to_string(limits::settlements_max) + " settlements in one message"};
+  }
+  wire::SettledT reply;
+  reply.subscription = message.subscription();
+  reply.request = message.request();
+  const MemberId member{session.id, message.subscription()};
+  for (std::uint32_t at = 0; settlements != nullptr && at < settlements->size(); ++at) {
+    const wire::Settlement& settlement = *settlements->Get(at);
+    const bool current = message.epoch() == epoch_of(source);
+    const Code code = current ? settle_one(source, member, settlement, now) : Code::stale_ack;
+    if (code == Code::ok) continue;
+    reply.refused.emplace_back(settlement.position(), settlement.attempt(), code);
+    source.group->state.count_stale();
+    ++counters_.stale_acks;
+  }
+  touch(source);
+  if (source.group->state.settled_since_journal()) {
+    const auto due = message.request() != 0 ? now.steady : now.steady + limits::settle_delay;
+    commit_due_ = std::min(commit_due_.value_or(due), due);
+  }
+  if (message.request() == 0 && reply.refused.empty()) return {};
+  const auto batch = source.group->state.settled_since_journal() ? staging_.batch() : staging_.batch() - 1;
+  const SessionId id = session.id;
+  auto answer = std::make_shared<wire::SettledT>(std::move(reply));
+  const bool wait = message.request() != 0;
+  staging_.hold(wait ? batch : 0, [this, id, answer] { sessions_.send(id, wire::encode(*answer)); });
+  return {};
+}
+
+void Delivery::touch(Source& source) {
+  touched_.insert(&source);
+  make_ready(source);
+}
+
+std::optional<SteadyTime> Delivery::tick(Now now) {
+  if (now.steady < next_due_) return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
+  next_due_ = SteadyTime::max();
+  for (auto& [name, source] : groups_) {
+    ConsumerGroup& group = source->group->state;
+    if (const auto due = group.tick(now.steady)) next_due_ = std::min(next_due_, *due);
+    if (group.next_redelivery()) touch(*source);
+  }
+  return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
+}
+
+// ---- commits
+
+void Delivery::journal() {
+  for (Source* source : touched_) {
+    Group& group = *source->group;
+    if (!group.state.changed_since_journal()) continue;
+    staging_.put_journal(JournalKind::group, group.number, group.state.take_journal());
+    group.unsaved = true;
+  }
+  touched_.clear();
+  commit_due_.reset();
+}
+
+store::Row Delivery::row(const Source& source) {
+  const Group& group = *source.group;
+  const auto& spec = source.filter.spec();
+  Writer writer;
+  writer.put_string(group.name).put(nanoseconds(group.created_at)).put(group.saved_batch);
+  writer.put(group.state.group_limits().ack_wait.count()).put(group.state.group_limits().in_flight_max);
+  for (const auto* list : {&spec.patterns, &spec.types, &spec.keys}) {
+    writer.put(static_cast<std::uint32_t>(list->size()));
+    for (const auto& text : *list) writer.put_string(text);
+  }
+  writer.put(spec.time_from).put(spec.time_to).put_string(group.state.snapshot());
+  return {store::Table::groups, number_key(group.number), writer.take()};
+}
+
+void Delivery::checkpoint(std::size_t step) {
+  for (auto& [number, source] : by_number_) {
+    Group& group = *source->group;
+    if (number % limits::key_shards != step) continue;
+    if (source->following && group.state.scan() < head()) {
+      group.state.advance(head());
+      group.unsaved = true;
+    }
+    if (!group.unsaved) continue;
+    // The row is as of this batch: whatever has changed must be in its journal, too, or be told apart.
+    if (group.state.changed_since_journal()) staging_.put_journal(JournalKind::group, number, group.state.take_journal());
+    group.unsaved = false;
+    group.saved_batch = staging_.batch();
+    staging_.put_row(row(*source));
+  }
+}
+
+// ---- recovery
+
+Result<void> Delivery::restore_row(std::string_view key, std::string_view value, Now now) {
+  const Error bad{Code::damaged, "a row of table groups cannot be read"};
+  Reader reader(value);
+  auto group = std::make_unique<Group>(Group{key_number(key), std::string(reader.get_string()), {}, {{}, {}}});
+  group->created_at = wall_time(reader.get<std::int64_t>());
+  group->saved_batch = reader.get<std::uint64_t>();
+  GroupLimits limits;
+  limits.ack_wait = Duration(reader.get<Duration::rep>());
+  limits.in_flight_max = reader.get<std::uint32_t>();
+  Filter::Spec spec;
+  for (auto* list : {&spec.patterns, &spec.types, &spec.keys}) {
+    for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) list->emplace_back(reader.get_string());
+  }
+  spec.time_from = reader.get<std::int64_t>();
+  spec.time_to = reader.get<std::int64_t>();
+  auto state = ConsumerGroup::restore(limits, reader.get_string(), now);
+  if (!reader.done() || !state || groups_.contains(group->name)) return bad;
+  group->state = std::move(*state);
+  auto source = std::make_unique<Source>(Filter(std::move(spec), key_secret_));
+  by_number_[group->number] = source.get();
+  source->group = std::move(group);
+  add_source(*source);
+  const auto name = source->group->name;
+  groups_.emplace(name, std::move(source));
+  return {};
+}
+
+Result<void> Delivery::apply_journal(std::uint64_t batch, std::uint32_t number, std::string_view bytes, Now now) {
+  const auto it = by_number_.find(number);
+  if (it == by_number_.end()) return {};  // removed since
+  Group& group = *it->second->group;
+  if (batch <= group.saved_batch) return {};
+  group.unsaved = true;
+  if (group.state.apply_journal(bytes, now)) return {};
+  return Error{Code::damaged, "the journal of batch " + std::to_string(batch) + " cannot be read for group " + group.name};
+}
+
+void Delivery::recovered() {
+  next_due_ = SteadyTime::min();
+  for (auto& [name, source] : groups_) {
+    source->group->state.recovered();
+    touch(*source);
+  }
+}
+
+void Delivery::verify() const {
+  for (const auto& [name, source] : groups_) {
+    source->group->state.verify();
+    BUS_CHECK(scan_of(*source) <= head());
+  }
+}
+
+std::uint64_t Delivery::redeliveries() const {
+  std::uint64_t sum = 0;
+  for (const auto& [name, source] : groups_) sum += source->group->state.redeliveries();
+  return sum;
+}
+
+}  // namespace bus::broker

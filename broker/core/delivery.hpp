@@ -1,0 +1,182 @@
+// Delivery brings committed events to plain subscriptions and to the members of groups, within their credit, and
+// takes settlements back. Owned by the core; one thread.
+//
+//   committed records ──watchers of their topics──> ready sources ──pump()──> Deliver messages
+//
+// A source is a plain subscription or a group: a place in the log and a filter. One that has seen everything follows
+// the head: it costs nothing until a record comes that has a topic it watches.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "broker/core/consumer_group.hpp"
+#include "broker/core/filter.hpp"
+#include "broker/core/log_view.hpp"
+#include "broker/core/sessions.hpp"
+#include "broker/core/staging.hpp"
+#include "wire/message.hpp"
+
+namespace bus::broker {
+
+// What a group has and a plain subscription has not.
+struct Group {
+  std::uint32_t number = 0;
+  std::string name;
+  WallTime created_at;
+  ConsumerGroup state;
+  std::uint64_t saved_batch = 0;         // its row holds everything up to this batch
+  bool unsaved = false;                  // its journal has moved on since
+};
+
+struct Source {
+  explicit Source(Filter what) : filter(std::move(what)) {}
+  Filter filter;
+  bool following = false;                // has seen all that is committed, and waits for a topic it watches
+  bool queued = false;                   // waits for its turn in pump()
+  std::unique_ptr<Group> group;          // null: plain
+  // Plain only.
+  MemberId reader;
+  Position scan = Position::none;        // everything up to here was looked at
+  Position to = Position::none;          // the last position; none: no end
+  std::uint64_t credit_events = 0, credit_bytes = 0;
+};
+
+class Delivery {
+ public:
+  struct Counters {
+    std::uint64_t delivered = 0, stale_acks = 0;
+  };
+  Delivery(State& state, Sessions& sessions, Staging& staging, Reads& reads, LogView& log, std::uint64_t epoch,
+           std::uint64_t key_secret)
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log), epoch_(epoch), key_secret_(key_secret) {}
+
+  // ---- recovery
+  Result<void> restore_row(std::string_view key, std::string_view value, Now now);
+  Result<void> apply_journal(std::uint64_t batch, std::uint32_t group, std::string_view bytes, Now now);
+  void recovered();
+
+  // ---- sessions. What is refused is returned, or said in a Failure later.
+  Result<void> subscribe(Session& session, const wire::Subscribe& message, Now now);
+  Result<void> unsubscribe(Session& session, std::uint32_t subscription);
+  Result<void> credit(Session& session, const wire::Credit& message);
+  Result<void> settle(Session& session, const wire::Settle& message, Now now);
+  void drop(const Session& session);
+
+  // ---- the log
+  void committed(const store::Record& record);
+  // Something that sources waited for has come: a read, or room in a socket.
+  void wake();
+  // One turn of each source that is ready; bounded. True if there is more to do at once.
+  bool pump(Now now);
+  // Deadlines. Returns the next one.
+  std::optional<SteadyTime> tick(Now now);
+
+  // ---- commits
+  // When settlements must be committed at the latest; nothing if there are none.
+  std::optional<SteadyTime> commit_due() const { return commit_due_; }
+  // The changes of every group go into the batch being gathered.
+  void journal();
+  // The rows of the groups whose number is `step` modulo key_shards.
+  void checkpoint(std::size_t step);
+
+  // ---- operators
+  using Found = std::function<void(Result<Position>)>;
+  // The position that a start names, which may be one past the end.
+  void locate(wire::Start start, std::int64_t value, Found found);
+  Source* find_group(std::string_view name);
+  const std::map<std::string, std::unique_ptr<Source>, std::less<>>& groups() const { return groups_; }
+  Result<void> remove_group(std::string_view name);
+  // Returns the floor before.
+  Position seek(Source& group, Position next, Now now);
+  wire::GroupInfoT info(const Source& group) const;
+
+  const Counters& counters() const { return counters_; }
+  std::size_t subscriptions() const { return subscriptions_.size(); }
+  std::uint64_t redeliveries() const;
+  void verify() const;
+
+ private:
+  struct Subscription {
+    Source* source = nullptr;            // null: its start is still being looked up
+    std::unique_ptr<Source> plain;
+    Position told = Position::none;      // in the last CaughtUp
+  };
+  // Events for one subscription, on their way into a Deliver.
+  struct Parcel {
+    MemberId to;
+    std::vector<wire::Delivery> deliveries;
+    std::vector<std::uint32_t> publishers;
+    std::vector<std::pair<store::RecordPtr, std::uint32_t>> events;
+    std::size_t bytes = 0;
+  };
+  // What one turn of a source has come to.
+  struct Turn {
+    std::vector<Parcel> parcels;
+    std::size_t budget = 0;              // events it may still deliver
+    bool more = false;                   // it should have another turn at once
+    std::optional<Error> damage;         // it cannot read on
+  };
+
+  Position head() const { return log_.committed(); }
+  Position scan_of(const Source& source) const;
+  std::uint64_t epoch_of(const Source& source) const;
+  Subscription* find(MemberId id);
+  Result<Subscription*> owned(Session& session, std::uint32_t subscription);
+
+  Result<void> check(Session& session, const wire::Subscribe& message) const;
+  void begin_plain(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next);
+  void add_plain(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next, Position to);
+  void begin_group(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next, Now now);
+  Result<void> may_join(const Source& source, const wire::SubscribeT& message, const Filter::Spec& spec) const;
+  void join(MemberId id, Source& source, const wire::SubscribeT& message, bool created);
+  void say_subscribed(MemberId id, Position next, Position to, bool created);
+  void say_caught_up(Source& source);
+  void refuse(MemberId id, const Error& error);
+  void end(MemberId id, Code code, const std::string& detail);
+  void forget(MemberId id);
+
+  void make_ready(Source& source);
+  void add_source(Source& source);
+  void drop_source(Source& source);
+  const std::vector<Source*>& watchers(std::uint32_t topic);
+  Turn pump_source(Source& source, Now now);
+  std::optional<MemberId> next_receiver(const Source& source) const;
+  bool give_again(Source& source, MemberId to, Position position, Turn& turn, Now now);
+  bool look_further(Source& source, Turn& turn, Now now);
+  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
+  void advance(Source& source, Position position);
+  void damaged(Source& source, const Error& error);
+  void send(Source& source, Parcel parcel);
+  void touch(Source& source);
+  store::Row row(const Source& source);
+  Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now);
+
+  State& state_;
+  Sessions& sessions_;
+  Staging& staging_;
+  Reads& reads_;
+  LogView& log_;
+  std::uint64_t epoch_;
+  std::uint64_t key_secret_;
+  std::map<std::string, std::unique_ptr<Source>, std::less<>> groups_;
+  std::map<std::uint32_t, Source*> by_number_;
+  std::map<MemberId, Subscription> subscriptions_;
+  std::set<Source*> sources_;
+  std::vector<std::vector<Source*>> watchers_;   // by topic number, made when asked for
+  std::vector<bool> watched_;
+  std::set<Source*> bounded_;                    // plain ones with an end: looked at after every commit
+  std::deque<Source*> ready_;
+  std::set<Source*> blocked_;                    // wait for a read, or for room in a socket
+  std::set<Source*> touched_;                    // groups with changes to journal
+  std::optional<SteadyTime> commit_due_;
+  SteadyTime next_due_ = SteadyTime::max();
+  Counters counters_;
+};
+
+}  // namespace bus::broker

@@ -1,0 +1,317 @@
+#include "broker/core/intake.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace bus::broker {
+
+std::uint64_t Intake::last_staged(const std::string& name) const {
+  const auto number = state_.publishers.find(name);
+  return number ? state_.publishers[*number].last_sequence : 0;
+}
+
+std::uint64_t Intake::claim(Session& session, std::uint64_t& batch) {
+  Publisher& publisher = publishers_[session.publisher];
+  for (const Parked& parked : publisher.parked) parked_bytes_ -= parked.body.bytes.size();
+  publisher = {};
+  publisher.holder = session.id;
+  publisher.fence = session.fence = next_fence_++;
+  publisher.accepted = last_staged(session.publisher);
+  const auto number = state_.publishers.find(session.publisher);
+  batch = number ? state_.publishers[*number].last_batch : 0;
+  return publisher.accepted;
+}
+
+void Intake::drop(const Session& session) {
+  const auto it = publishers_.find(session.publisher);
+  if (it == publishers_.end() || it->second.holder != session.id) return;
+  for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.body.bytes.size();
+  publishers_.erase(it);
+}
+
+// ---- taking a batch
+
+Result<void> Intake::admit(const Session& session, const Publisher& publisher, const wire::Publish& message,
+                           std::size_t bytes) const {
+  if (draining_) return Error{Code::shutting_down, "the broker is stopping; publish again once it is back"};
+  if (publisher.holder != session.id || message.fence() != session.fence) {
+    return Error{Code::publisher_fenced, "a newer session publishes as '" + session.publisher + "'"};
+  }
+  if (bytes > limits::batch_bytes_max || message.count() > limits::batch_events_max) {
+    return Error{Code::batch_too_large, std::to_string(message.count()) + " events in " + std::to_string(bytes) + " bytes"};
+  }
+  if (message.count() == 0 || message.first_sequence() == 0) {
+    return Error{Code::malformed, "a batch has at least one event, and sequences begin with 1"};
+  }
+  if (publisher.accepted == 0 && state_.publishers.size() >= limits::publishers_max) {
+    return Error{Code::too_many_publishers, "the broker knows as many publishers as it may"};
+  }
+  if (message.first_sequence() > publisher.accepted + 1) {
+    return Error{Code::sequence_gap, "sequence " + std::to_string(publisher.accepted + 1) + " comes next, not " +
+                                         std::to_string(message.first_sequence())};
+  }
+  if (log_full_) return Error{Code::log_full, "no space is left for events; free some, or move the log to a larger disk"};
+  if (publisher.window_bytes + bytes > limits::window_bytes ||
+      publisher.window_events + message.count() > limits::window_events) {
+    return Error{Code::busy, "more than the window allows was sent without waiting for receipts"};
+  }
+  if (staging_.bytes() + parked_bytes_ + bytes > std::min<std::uint64_t>(limits::staged_bytes_max, admissible_bytes_)) {
+    return Error{Code::busy, "the broker holds as much uncommitted data as it may; send again a little later"};
+  }
+  return {};
+}
+
+Result<const wire::Event*> Intake::check(Bytes event) const {
+  if (load<std::uint32_t>(event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
+  auto envelope = wire::check_event(event);
+  if (!envelope) return envelope;
+  if (state_.topics.size() >= limits::topics_max && !state_.topics.find((*envelope)->topic()->string_view())) {
+    return Error{Code::too_many_topics, "the broker knows as many topics as it may"};
+  }
+  const auto* payload = (*envelope)->payload();
+  auto good = types_.verify((*envelope)->type()->string_view(), {payload->data(), payload->size()});
+  if (!good) return good.error();
+  return envelope;
+}
+
+Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) {
+  Parked batch;
+  batch.body = body.aligned();
+  batch.first_sequence = message.first_sequence();
+  batch.items.reserve(message.count());
+  wire::EventCursor cursor(batch.body.bytes);
+  while (!cursor.done()) {
+    auto event = cursor.next();
+    if (!event) return event.error();
+    if (batch.items.size() == message.count()) return Error{Code::malformed, "the body has more events than its header says"};
+    Item item;
+    if (auto envelope = check(*event); !envelope) {
+      batch.refused.emplace(batch.items.size(), envelope.error());
+    } else {
+      item.event = *event;
+      item.envelope = *envelope;
+      if (const auto* key = item.envelope->key()) item.key = hash128(bytes_of(key->string_view()), key_secret_);
+    }
+    batch.items.push_back(item);
+  }
+  if (batch.items.size() != message.count()) return Error{Code::malformed, "the body has fewer events than its header says"};
+  return batch;
+}
+
+Result<void> Intake::publish(Session& session, const wire::Publish& message, Frame body) {
+  if (session.publisher.empty()) return Error{Code::no_publisher, "the Hello of this session named no publisher"};
+  Publisher& publisher = publishers_[session.publisher];
+  if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
+  auto batch = unpack(message, std::move(body));
+  if (!batch) return batch.error();
+  parked_bytes_ += batch->body.bytes.size();
+  publisher.window_bytes += batch->body.bytes.size();
+  publisher.window_events += batch->items.size();
+  publisher.accepted = std::max(publisher.accepted, batch->last_sequence());
+  publisher.parked.push_back(std::move(*batch));
+  const std::string name = session.publisher;
+  advance(name);
+  return {};
+}
+
+// ---- from parked to staged
+
+void Intake::advance(const std::string& name) {
+  const auto it = publishers_.find(name);
+  if (it == publishers_.end()) return;
+  Publisher& publisher = it->second;
+  while (!publisher.parked.empty()) {
+    Parked& batch = publisher.parked.front();
+    if (batch.waiting) return;
+    if (find_duplicates(name, batch) || find_cold_keys(name, batch)) {
+      batch.waiting = true;
+      return;
+    }
+    stage(name, publisher, batch);
+    parked_bytes_ -= batch.body.bytes.size();
+    Parked done = std::move(batch);
+    publisher.parked.pop_front();
+    answer(publisher.holder, name, std::move(done));
+  }
+}
+
+Intake::Parked* Intake::waiting_front(const std::string& name) {
+  const auto it = publishers_.find(name);
+  if (it == publishers_.end() || it->second.parked.empty()) return nullptr;
+  Parked& batch = it->second.parked.front();
+  batch.waiting = false;
+  return &batch;
+}
+
+// True if the receipts of sequences that were used up before must be waited for.
+bool Intake::find_duplicates(const std::string& name, Parked& batch) {
+  const auto last = last_staged(name);
+  const auto next = batch.first_sequence + batch.receipts.size();
+  if (next > last || batch.receipts.size() == batch.items.size()) return false;
+  const PublisherData& publisher = state_.publishers[*state_.publishers.find(name)];
+  if (publisher.last_batch > staging_.committed_batch()) {
+    waiting_for_commit_[publisher.last_batch].push_back(name);
+    return true;
+  }
+  const auto count = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
+  if (publisher.last_position == Position::none) {
+    take_duplicates(name, ReadAnswer(std::vector<store::SequenceHit>(count)), next, count);
+    return false;
+  }
+  ReadSequences ask{*state_.publishers.find(name), publisher.last_position, {}};
+  for (std::uint64_t at = 0; at < count; ++at) ask.sequences.push_back(next + at);
+  reads_.ask(std::move(ask), [this, name, next, count](Result<ReadAnswer> answer) {
+    take_duplicates(name, std::move(answer), next, count);
+    advance(name);
+  });
+  return true;
+}
+
+// The answer for the sequences from `first` on; ignored if the batch that asked is gone or has it already.
+void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count) {
+  Parked* batch = waiting_front(name);
+  if (batch == nullptr || batch->first_sequence + batch->receipts.size() != first) return;
+  if (batch->items.size() - batch->receipts.size() < count) return;
+  for (std::size_t at = 0; at < count; ++at) {
+    const auto index = batch->receipts.size();
+    store::SequenceHit hit;
+    if (answer) hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
+    batch->receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
+    if (hit.position != Position::none) {
+      batch->refused.erase(index);
+      ++counters_.duplicates;
+      continue;
+    }
+    const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
+    batch->refused.insert_or_assign(index, answer ? refused_before : answer.error());
+  }
+}
+
+// True if heads of keys must be waited for.
+bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
+  std::vector<Hash128> ask;
+  bool wait = false;
+  for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
+    const Item& item = batch.items[at];
+    if (item.envelope == nullptr || item.envelope->key() == nullptr || state_.keys.find(item.key)) continue;
+    wait = true;
+    auto [it, fresh] = cold_.try_emplace(item.key);
+    if (fresh) ask.push_back(item.key);
+    if (it->second.empty() || it->second.back() != name) it->second.push_back(name);
+  }
+  if (!ask.empty()) {
+    auto keys = ask;
+    reads_.ask(ReadKeyHeads{std::move(ask)},
+               [this, keys = std::move(keys)](Result<ReadAnswer> answer) { take_keys(keys, std::move(answer)); });
+  }
+  return wait;
+}
+
+void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer) {
+  std::vector<std::string> waiting;
+  for (std::size_t at = 0; at < keys.size(); ++at) {
+    auto node = cold_.extract(keys[at]);
+    for (auto& name : node.mapped()) waiting.push_back(std::move(name));
+    if (!answer) continue;
+    const auto& head = std::get<std::vector<std::optional<store::KeyHead>>>(*answer)[at];
+    state_.keys.install(keys[at], head ? Keys::Head{head->position, head->version} : Keys::Head{});
+  }
+  std::sort(waiting.begin(), waiting.end());
+  waiting.erase(std::unique(waiting.begin(), waiting.end()), waiting.end());
+  for (const auto& name : waiting) {
+    Parked* batch = waiting_front(name);
+    if (batch == nullptr) continue;
+    if (!answer) refuse_cold(*batch, answer.error());
+    advance(name);
+  }
+}
+
+// The table of keys is damaged: without its version an event cannot be placed.
+void Intake::refuse_cold(Parked& batch, const Error& error) {
+  for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
+    Item& item = batch.items[at];
+    if (item.envelope == nullptr || item.envelope->key() == nullptr || state_.keys.find(item.key)) continue;
+    batch.refused.insert_or_assign(at, error);
+    item.envelope = nullptr;
+  }
+}
+
+void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch) {
+  if (batch.receipts.size() == batch.items.size()) return;
+  batch.staged = true;
+  const Session* session = sessions_.find(publisher.holder);
+  const auto number = staging_.publisher(name, session != nullptr && session->transient);
+  bool refused_last = false;
+  for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
+    const Item& item = batch.items[at];
+    refused_last = item.envelope == nullptr;
+    if (refused_last) {
+      batch.receipts.emplace_back(0, 0, false);
+      ++counters_.refused;
+    } else {
+      batch.receipts.push_back(stage_item(number, batch.first_sequence + at, item));
+    }
+  }
+  if (refused_last) staging_.refuse(number, batch.last_sequence());
+}
+
+wire::Receipt Intake::stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item) {
+  Staging::NewEntry entry;
+  entry.publisher = publisher;
+  entry.sequence = sequence;
+  entry.topic = item.envelope->topic()->string_view();
+  entry.type = item.envelope->type()->string_view();
+  entry.priority = static_cast<std::uint8_t>(item.envelope->priority());
+  entry.key = item.envelope->key() != nullptr ? &item.key : nullptr;
+  entry.body = item.event;
+  const Staged staged = staging_.stage(entry);
+  ++counters_.events;
+  return {number(staged.position), staged.version, false};
+}
+
+void Intake::answer(SessionId session, const std::string& name, Parked batch) {
+  auto shared = std::make_shared<Parked>(std::move(batch));
+  auto done = [this, session, name, shared] {
+    const auto it = publishers_.find(name);
+    if (it != publishers_.end() && it->second.holder == session) {
+      it->second.window_bytes -= shared->body.bytes.size();
+      it->second.window_events -= shared->items.size();
+    }
+    sessions_.send(session, result_of(*shared));
+  };
+  // Duplicates alone were read from committed records: nothing to wait for.
+  staging_.hold(shared->staged ? staging_.batch() : staging_.committed_batch(), std::move(done));
+}
+
+Buffer Intake::result_of(const Parked& batch) {
+  flatbuffers::FlatBufferBuilder builder(128 + batch.receipts.size() * sizeof(wire::Receipt));
+  const auto receipts = builder.CreateVectorOfStructs(batch.receipts);
+  std::vector<flatbuffers::Offset<wire::Refusal>> refusals;
+  for (const auto& [at, error] : batch.refused) {
+    const auto detail = builder.CreateString(error.detail);
+    refusals.push_back(wire::CreateRefusal(builder, batch.first_sequence + at, error.code, detail));
+  }
+  const auto refused = builder.CreateVector(refusals);
+  const auto result = wire::CreatePublishResult(builder, batch.first_sequence, receipts, refused);
+  wire::FinishMessageBuffer(builder, wire::CreateMessage(builder, wire::Body::PublishResult, result.Union()));
+  return Buffer(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+}
+
+void Intake::committed() {
+  while (!waiting_for_commit_.empty() && waiting_for_commit_.begin()->first <= staging_.committed_batch()) {
+    auto node = waiting_for_commit_.extract(waiting_for_commit_.begin());
+    for (const auto& name : node.mapped()) {
+      if (waiting_front(name) != nullptr) advance(name);
+    }
+  }
+}
+
+void Intake::set_space(const store::Space& space, std::size_t reserve_bytes) {
+  // Pages, index and checkpoints come on top of the bodies: a quarter covers them.
+  const auto beyond = space.free_bytes > reserve_bytes ? space.free_bytes - reserve_bytes : 0;
+  admissible_bytes_ = beyond - beyond / 4;
+  log_full_ = space.full && admissible_bytes_ < limits::batch_bytes_max;
+}
+
+}  // namespace bus::broker

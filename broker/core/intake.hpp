@@ -1,0 +1,108 @@
+// Intake takes published batches: verifies every event, finds the receipts of those sent before, waits for cold
+// keys, and stages the rest, in each publisher's order. Owned by the core; one thread.
+//
+//   receive() ──> parked ──duplicates found, keys known──> staged ──committed──> PublishResult
+//
+// A batch is refused as a whole (and uses up nothing) or taken as a whole; of a batch that is taken each event gets a
+// receipt or a refusal.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+#include <unordered_map>
+
+#include "broker/core/log_view.hpp"
+#include "broker/core/payload_types.hpp"
+#include "broker/core/sessions.hpp"
+#include "broker/core/staging.hpp"
+#include "wire/event_codec.hpp"
+
+namespace bus::broker {
+
+class Intake {
+ public:
+  struct Counters {
+    std::uint64_t events = 0, duplicates = 0, refused = 0;
+  };
+  Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, const PayloadTypes& types,
+         std::uint64_t key_secret)
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), types_(types), key_secret_(key_secret) {}
+
+  // The session will publish as session.publisher; whoever did so before is fenced. Returns the last sequence used
+  // up, and in `batch` the one that must have committed before that is said.
+  std::uint64_t claim(Session& session, std::uint64_t& batch);
+  // The session is over: what it has parked is dropped, its name is free.
+  void drop(const Session& session);
+
+  // One Publish. Errors refuse it as a whole; receipts follow by themselves.
+  Result<void> publish(Session& session, const wire::Publish& message, Frame body);
+
+  // After each commit: batches that waited for it go on.
+  void committed();
+  void set_space(const store::Space& space, std::size_t reserve_bytes);
+  void drain() { draining_ = true; }
+
+  bool idle() const { return parked_bytes_ == 0; }
+  std::size_t parked_bytes() const { return parked_bytes_; }
+  bool log_full() const { return log_full_; }
+  const Counters& counters() const { return counters_; }
+
+ private:
+  struct Item {
+    Bytes event;                        // empty: refused or skipped
+    const wire::Event* envelope = nullptr;
+    Hash128 key;
+  };
+  struct Parked {
+    Frame body;
+    std::uint64_t first_sequence = 0;
+    std::vector<Item> items;
+    std::map<std::size_t, Error> refused;
+    std::vector<wire::Receipt> receipts;  // of the items done so far
+    bool waiting = false;                 // for a read or a commit
+    bool staged = false;                  // some of it is in the batch being gathered
+    std::uint64_t last_sequence() const { return first_sequence + items.size() - 1; }
+  };
+  struct Publisher {
+    SessionId holder = 0;
+    std::uint64_t fence = 0;
+    std::uint64_t accepted = 0;           // last sequence parked or staged
+    std::deque<Parked> parked;
+    std::size_t window_bytes = 0, window_events = 0;  // without receipt
+  };
+
+  Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
+  Result<Parked> unpack(const wire::Publish& message, Frame body);
+  Result<const wire::Event*> check(Bytes event) const;
+  std::uint64_t last_staged(const std::string& name) const;
+
+  void advance(const std::string& name);
+  bool find_duplicates(const std::string& name, Parked& batch);
+  void take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count);
+  bool find_cold_keys(const std::string& name, Parked& batch);
+  void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
+  void refuse_cold(Parked& batch, const Error& error);
+  void stage(const std::string& name, Publisher& publisher, Parked& batch);
+  wire::Receipt stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item);
+  void answer(SessionId session, const std::string& name, Parked batch);
+  static Buffer result_of(const Parked& batch);
+  Parked* waiting_front(const std::string& name);
+
+  State& state_;
+  Sessions& sessions_;
+  Staging& staging_;
+  Reads& reads_;
+  const PayloadTypes& types_;
+  std::uint64_t key_secret_;
+  std::unordered_map<std::string, Publisher> publishers_;  // by name, those with a session
+  std::map<std::uint64_t, std::vector<std::string>> waiting_for_commit_;
+  std::unordered_map<Hash128, std::vector<std::string>> cold_;  // being read, and who else waits
+  std::uint64_t next_fence_ = 1;
+  std::size_t parked_bytes_ = 0;
+  std::uint64_t admissible_bytes_ = limits::staged_bytes_max;  // what the free pages cover, beyond the reserve
+  bool log_full_ = false, draining_ = false;
+  Counters counters_;
+};
+
+}  // namespace bus::broker

@@ -1,0 +1,76 @@
+// What goes into the core and what comes out of it: frames, read requests and their results, as plain values.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "broker/store/store.hpp"
+
+namespace bus::broker {
+
+// The transport's address of one connection; opaque here.
+using Peer = std::string;
+
+// Bytes and whoever keeps them alive, so that frames and records travel without being copied.
+struct Frame {
+  std::shared_ptr<const void> owner;
+  Bytes bytes;
+
+  static Frame of(Buffer buffer) {
+    auto owner = std::make_shared<const Buffer>(std::move(buffer));
+    const Bytes bytes = *owner;
+    return {std::move(owner), bytes};
+  }
+  // The same bytes aligned to 8, as FlatBuffers are read; copied only where they are not.
+  Frame aligned() const {
+    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 8 == 0) return *this;
+    return of(Buffer(bytes.begin(), bytes.end()));
+  }
+};
+
+struct Outgoing {
+  Peer peer;
+  Frame header;
+  Frame body;  // empty: a message of one frame
+  std::size_t bytes() const { return header.bytes.size() + body.bytes.size(); }
+};
+
+// ---- reads: the core asks, a reader thread (or the simulator) answers with perform().
+
+struct ReadRecords { Position from; };
+struct ReadPositionAt { WallTime time; };
+struct ReadKeyHeads { std::vector<Hash128> keys; };
+struct ReadSequences {
+  std::uint32_t publisher;
+  Position from;
+  std::vector<std::uint64_t> sequences;  // ascending
+};
+struct ReadStat {};
+struct ReadVerify {
+  Position from;
+  std::uint64_t chain;
+};
+using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadStat, ReadVerify>;
+
+struct ReadRequest {
+  std::uint64_t id = 0;
+  ReadAsk ask;
+};
+
+using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
+                                std::vector<store::SequenceHit>, store::Stat, store::VerifySlice>;
+
+struct ReadResult {
+  std::uint64_t id = 0;
+  Result<ReadAnswer> answer;
+};
+
+ReadResult perform(store::LogReader& reader, const ReadRequest& request);
+
+}  // namespace bus::broker

@@ -1,0 +1,66 @@
+// LogView is the one way by which the core reads events: the records committed last are kept in memory, all others
+// are asked of the reader thread and kept for a while. Live delivery, catching up and replay all go through at().
+// Owned by the core; one thread.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "broker/core/io.hpp"
+
+namespace bus::broker {
+
+// Read requests on their way, and who waits for which.
+class Reads {
+ public:
+  using Done = std::function<void(Result<ReadAnswer>)>;
+  void ask(ReadAsk what, Done done);
+  // Calls the one who asked. False: nobody did.
+  bool done(ReadResult result);
+  std::vector<ReadRequest> take();
+  std::size_t pending() const { return waiting_.size(); }
+
+ private:
+  std::uint64_t next_id_ = 1;
+  std::vector<ReadRequest> asked_;
+  std::map<std::uint64_t, Done> waiting_;
+};
+
+class LogView {
+ public:
+  LogView(Reads& reads, std::function<void()> arrived) : reads_(reads), arrived_(std::move(arrived)) {}
+
+  // Recovery, and after each commit.
+  void start(Position committed) { committed_ = committed; }
+  void append(store::RecordPtr record);
+  Position committed() const { return committed_; }
+
+  // Found: the record that holds `position`, or where that was trimmed the next one. Nothing: it is being read, and
+  // `arrived` will be called. Error damaged: these bytes cannot be read.
+  Result<store::RecordPtr> at(Position position);
+  static bool pending(const Result<store::RecordPtr>& found) { return found.ok() && *found == nullptr; }
+
+ private:
+  store::RecordPtr in_tail(Position position) const;
+  store::RecordPtr in_cold(Position position) const;
+  void request(Position position);
+  void arrived(Position position, Result<ReadAnswer> answer);
+  void keep(store::RecordPtr record);
+
+  Reads& reads_;
+  std::function<void()> arrived_;
+  Position committed_ = Position::none;
+  std::deque<store::RecordPtr> tail_;
+  std::size_t tail_bytes_ = 0;
+  std::map<std::uint64_t, store::RecordPtr> cold_;  // by first position
+  std::deque<std::uint64_t> cold_order_;          // as they came
+  std::size_t cold_bytes_ = 0;
+  std::set<std::uint64_t> asked_;                 // positions on their way
+  std::map<std::uint64_t, Error> damaged_;
+};
+
+}  // namespace bus::broker

@@ -1,0 +1,253 @@
+#include "broker/core/requests.hpp"
+
+#include <algorithm>
+
+namespace bus::broker {
+
+namespace {
+
+std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
+
+}  // namespace
+
+void Requests::settle(Asker to) {
+  if (Session* session = sessions_.find(to.session)) --session->requests;
+}
+
+template <typename T>
+void Requests::answer(Asker to, T answer, Frame body) {
+  settle(to);
+  wire::ReplyT reply;
+  reply.request = to.request;
+  reply.answer.Set(std::move(answer));
+  sessions_.send(to.session, Frame::of(wire::encode(reply)), std::move(body));
+}
+
+void Requests::refuse(Asker to, const Error& error) {
+  settle(to);
+  sessions_.send(to.session, wire::encode_failure(error, to.request));
+}
+
+Result<void> Requests::receive(Session& session, const wire::Request& message, Now now) {
+  if (message.request() == 0 || message.ask() == nullptr) {
+    return Error{Code::bad_request, "a request needs a number other than 0, and a body"};
+  }
+  if (session.requests >= limits::requests_per_session_max) {
+    return Error{Code::busy, "more than " + std::to_string(limits::requests_per_session_max) + " requests without answer"};
+  }
+  ++session.requests;
+  const Asker to{session.id, message.request()};
+  switch (message.ask_type()) {
+    case wire::Ask::StatusRequest: return status(to, now), Result<void>();
+    case wire::Ask::TopicsRequest: return topics(to, *message.ask_as_TopicsRequest()), Result<void>();
+    case wire::Ask::GroupsRequest: return groups(to, *message.ask_as_GroupsRequest()), Result<void>();
+    case wire::Ask::GroupSeek: return seek(to, *message.ask_as_GroupSeek(), now), Result<void>();
+    case wire::Ask::GroupRemove: return remove(to, *message.ask_as_GroupRemove()), Result<void>();
+    case wire::Ask::EventGet: return event(to, Position{message.ask_as_EventGet()->position()}), Result<void>();
+    case wire::Ask::SchemasRequest: return schemas(to, *message.ask_as_SchemasRequest()), Result<void>();
+    case wire::Ask::LogStatRequest: return log_stat(to), Result<void>();
+    case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
+    case wire::Ask::NONE: break;
+  }
+  --session.requests;
+  return Error{Code::bad_request, "a request of an unknown kind"};
+}
+
+void Requests::status(Asker to, Now now) {
+  wire::StatusReplyT status;
+  status.version = about_.version;
+  status.log_id.assign(identity_.log_id.begin(), identity_.log_id.end());
+  status.history = identity_.history;
+  status.epoch = identity_.epoch;
+  status.committed = number(log_.committed());
+  status.uptime_ms = static_cast<std::uint64_t>((now.steady - started_) / std::chrono::milliseconds(1));
+  status.sessions = static_cast<std::uint32_t>(sessions_.size());
+  status.subscriptions = static_cast<std::uint32_t>(delivery_.subscriptions());
+  status.topics = state_.topics.size();
+  status.types = static_cast<std::uint32_t>(types_.all().size());
+  status.groups = static_cast<std::uint32_t>(delivery_.groups().size());
+  status.publishers = state_.publishers.size();
+  status.commits = staging_.commits();
+  status.events = intake_.counters().events;
+  status.duplicates = intake_.counters().duplicates;
+  status.refused = intake_.counters().refused;
+  status.stale_acks = delivery_.counters().stale_acks;
+  status.redeliveries = delivery_.redeliveries();
+  status.delivered = delivery_.counters().delivered;
+  status.staged_bytes = staging_.bytes() + intake_.parked_bytes();
+  status.log_full = intake_.log_full();
+  status.data_dir = about_.data_dir;
+  status.endpoints = about_.endpoints;
+  status.keys_resident = state_.keys.size();
+  answer(to, std::move(status));
+}
+
+void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
+  wire::TopicsReplyT reply;
+  for (std::uint32_t number = 1; number <= state_.topics.size(); ++number) {
+    const TopicData& data = state_.topics[number];
+    const std::string& name = state_.topics.name(number);
+    if (data.events == 0 || (ask.name() != nullptr && ask.name()->string_view() != name)) continue;
+    auto info = std::make_unique<wire::TopicInfoT>();
+    info->name = name;
+    info->events = data.events;
+    info->bytes = data.bytes;
+    info->first = bus::number(data.first);
+    info->last = bus::number(data.last);
+    info->last_at = nanoseconds(data.last_at);
+    for (const auto& [group, source] : delivery_.groups()) {
+      if (ask.name() != nullptr && source->filter.matches_topic(name)) info->groups.push_back(group);
+    }
+    reply.topics.push_back(std::move(info));
+  }
+  if (ask.name() != nullptr && reply.topics.empty()) {
+    return refuse(to, {Code::not_found, "no event has the topic '" + ask.name()->str() + "'"});
+  }
+  std::sort(reply.topics.begin(), reply.topics.end(), [](const auto& a, const auto& b) { return a->name < b->name; });
+  answer(to, std::move(reply));
+}
+
+// ---- groups
+
+void Requests::groups(Asker to, const wire::GroupsRequest& ask) {
+  if (ask.name() != nullptr) {
+    const Source* source = delivery_.find_group(ask.name()->string_view());
+    if (source == nullptr) return refuse(to, {Code::unknown_group, "there is no group '" + ask.name()->str() + "'"});
+    return tell_group(to, *source);
+  }
+  wire::GroupsReplyT reply;
+  for (const auto& [name, source] : delivery_.groups()) {
+    reply.groups.push_back(std::make_unique<wire::GroupInfoT>(delivery_.info(*source)));
+  }
+  answer(to, std::move(reply));
+}
+
+// With the names of the members and the age of the oldest unsettled event, for which its record may have to be read.
+void Requests::tell_group(Asker to, const Source& source) {
+  auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source));
+  for (const MemberId member : source.group->state.member_ids()) {
+    const Session* session = sessions_.find(member.session);
+    if (session != nullptr) info->member_names.push_back(session->client);
+  }
+  const auto tell = [this, to, info](std::int64_t oldest_at) {
+    info->oldest_at = oldest_at;
+    wire::GroupsReplyT reply;
+    reply.groups.push_back(std::make_unique<wire::GroupInfoT>(*info));
+    answer(to, std::move(reply));
+  };
+  if (info->floor >= info->committed) return tell(0);
+  reads_.ask(ReadRecords{Position{info->floor + 1}}, [tell](Result<ReadAnswer> answer) {
+    const bool found = answer.ok() && !std::get<std::vector<store::RecordPtr>>(*answer).empty();
+    tell(found ? nanoseconds(std::get<std::vector<store::RecordPtr>>(*answer).front()->committed_at()) : 0);
+  });
+}
+
+void Requests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
+  const auto name = text_of_string(ask.name());
+  delivery_.locate(ask.to(), ask.to_value(), [this, to, name, now](Result<Position> next) {
+    Source* group = delivery_.find_group(name);
+    if (group == nullptr) return refuse(to, {Code::unknown_group, "there is no group '" + name + "'"});
+    if (!next) return refuse(to, next.error());
+    wire::SeekReplyT reply;
+    reply.floor_before = number(delivery_.seek(*group, *next, now));
+    reply.floor = number(*next) - 1;
+    staging_.hold([this, to, reply] { answer(to, wire::SeekReplyT(reply)); });
+  });
+}
+
+void Requests::remove(Asker to, const wire::GroupRemove& ask) {
+  if (auto removed = delivery_.remove_group(ask.name() != nullptr ? ask.name()->string_view() : ""); !removed) {
+    return refuse(to, removed.error());
+  }
+  staging_.hold([this, to] { answer(to, wire::DoneT()); });
+}
+
+// ---- events
+
+void Requests::event(Asker to, Position position) {
+  if (position == Position::none || position > log_.committed()) {
+    return refuse(to, {Code::not_found, "position " + std::to_string(number(position)) + " is not in the log, which ends at " +
+                                            std::to_string(number(log_.committed()))});
+  }
+  reads_.ask(ReadRecords{position}, [this, to, position](Result<ReadAnswer> answer) {
+    if (!answer) return refuse(to, answer.error());
+    const auto& records = std::get<std::vector<store::RecordPtr>>(*answer);
+    if (records.empty() || !records.front()->holds(position)) {
+      return refuse(to, {Code::trimmed, "position " + std::to_string(number(position)) + " was removed by retention"});
+    }
+    tell_event(to, position, *records.front(), records.front());
+  });
+}
+
+void Requests::tell_event(Asker to, Position position, const store::Record& record, std::shared_ptr<const void> owner) {
+  const auto at = static_cast<std::uint32_t>(position - record.first());
+  const store::Entry entry = record.entry(at);
+  wire::EventReplyT reply;
+  reply.delivery = std::make_unique<wire::Delivery>(number(position), entry.key ? entry.key->version : 0,
+                                                    nanoseconds(record.committed_at()), entry.sequence, 0, 0);
+  reply.publisher = state_.publishers.name(entry.publisher);
+  answer(to, std::move(reply), {std::move(owner), record.body(at)});
+}
+
+// ---- schemas and the log
+
+void Requests::schemas(Asker to, const wire::SchemasRequest& ask) {
+  wire::SchemasReplyT reply;
+  for (const auto& [name, type] : types_.all()) {
+    if (ask.name() != nullptr && ask.name()->string_view() != name) continue;
+    auto info = std::make_unique<wire::SchemaInfoT>();
+    info->type = name;
+    info->builtin = type.builtin;
+    info->file = type.file;
+    if (ask.with_schema()) info->bfbs.assign(type.bfbs.begin(), type.bfbs.end());
+    reply.schemas.push_back(std::move(info));
+  }
+  if (ask.name() != nullptr && reply.schemas.empty()) {
+    return refuse(to, {Code::not_found, "there is no type '" + ask.name()->str() + "'"});
+  }
+  answer(to, std::move(reply));
+}
+
+void Requests::log_stat(Asker to) {
+  reads_.ask(ReadStat{}, [this, to](Result<ReadAnswer> result) {
+    if (!result) return refuse(to, result.error());
+    const auto& stat = std::get<store::Stat>(*result);
+    wire::LogStatReplyT reply;
+    reply.first = number(stat.first);
+    reply.last = number(stat.last);
+    reply.records = stat.records;
+    reply.record_bytes = stat.record_bytes;
+    reply.first_at = nanoseconds(stat.first_at);
+    reply.last_at = nanoseconds(stat.last_at);
+    reply.file_bytes = stat.space.file_bytes;
+    reply.used_bytes = stat.space.used_bytes;
+    reply.map_bytes = stat.map_bytes;
+    reply.journal_entries = stat.journal_entries;
+    reply.replay_from = number(stat.head.replay_from);
+    reply.chain = stat.head.chain;
+    reply.chain_at = number(stat.head.committed);
+    this->answer(to, std::move(reply));
+  });
+}
+
+void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
+  reads_.ask(ReadVerify{Position{ask.from()}, ask.chain()}, [this, to](Result<ReadAnswer> result) {
+    if (!result) return refuse(to, result.error());
+    const auto& slice = std::get<store::VerifySlice>(*result);
+    wire::VerifyReplyT reply;
+    reply.next = number(slice.next);
+    reply.chain = slice.chain;
+    reply.records = slice.records;
+    reply.events = slice.events;
+    reply.last = number(log_.committed());
+    for (const auto& fault : slice.faults) {
+      auto one = std::make_unique<wire::FaultT>();
+      one->position = number(fault.position);
+      one->what = fault.what;
+      reply.faults.push_back(std::move(one));
+    }
+    answer(to, std::move(reply));
+  });
+}
+
+}  // namespace bus::broker

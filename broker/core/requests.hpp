@@ -1,0 +1,68 @@
+// Requests answers what operators ask: status, topics, groups, single events, schemas, figures and verification of the
+// log. Each answer leaves only when what it says is durable. Owned by the core; one thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "broker/core/delivery.hpp"
+#include "broker/core/intake.hpp"
+#include "broker/core/payload_types.hpp"
+
+namespace bus::broker {
+
+// What the core is told about itself, to pass on.
+struct About {
+  std::string version;
+  std::string data_dir;
+  std::vector<std::string> endpoints;
+};
+
+class Requests {
+ public:
+  Requests(const About& about, const store::Identity& identity, State& state, Sessions& sessions, Staging& staging,
+           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, const PayloadTypes& types)
+      : about_(about), identity_(identity), state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log),
+        intake_(intake), delivery_(delivery), types_(types) {}
+
+  void start(SteadyTime now) { started_ = now; }
+  // Errors: bad_request, busy (too many unanswered); all others are sent by themselves.
+  Result<void> receive(Session& session, const wire::Request& message, Now now);
+
+ private:
+  // Who asked, and under which number.
+  struct Asker {
+    SessionId session;
+    std::uint64_t request;
+  };
+  template <typename T>
+  void answer(Asker to, T answer, Frame body = {});
+  void refuse(Asker to, const Error& error);
+  void settle(Asker to);
+
+  void status(Asker to, Now now);
+  void topics(Asker to, const wire::TopicsRequest& ask);
+  void groups(Asker to, const wire::GroupsRequest& ask);
+  void tell_group(Asker to, const Source& source);
+  void seek(Asker to, const wire::GroupSeek& ask, Now now);
+  void remove(Asker to, const wire::GroupRemove& ask);
+  void event(Asker to, Position position);
+  void tell_event(Asker to, Position position, const store::Record& record, std::shared_ptr<const void> owner);
+  void schemas(Asker to, const wire::SchemasRequest& ask);
+  void log_stat(Asker to);
+  void log_verify(Asker to, const wire::LogVerify& ask);
+
+  const About& about_;
+  const store::Identity& identity_;
+  State& state_;
+  Sessions& sessions_;
+  Staging& staging_;
+  Reads& reads_;
+  LogView& log_;
+  Intake& intake_;
+  Delivery& delivery_;
+  const PayloadTypes& types_;
+  SteadyTime started_;
+};
+
+}  // namespace bus::broker

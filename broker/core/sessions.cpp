@@ -1,0 +1,73 @@
+#include "broker/core/sessions.hpp"
+
+#include "base/check.hpp"
+
+namespace bus::broker {
+
+Session& Sessions::begin(const Peer& peer, SteadyTime now) {
+  BUS_CHECK(!by_peer_.contains(peer));
+  SessionId id = 0;
+  while (id == 0 || by_id_.contains(id)) id = random_();
+  auto session = std::make_unique<Session>();
+  session->id = id;
+  session->peer = peer;
+  session->heard = session->probed = now;
+  by_peer_.emplace(peer, id);
+  return *by_id_.emplace(id, std::move(session)).first->second;
+}
+
+Session* Sessions::find(SessionId id) {
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second.get();
+}
+
+Session* Sessions::find(const Peer& peer) {
+  const auto it = by_peer_.find(peer);
+  return it == by_peer_.end() ? nullptr : find(it->second);
+}
+
+void Sessions::end(SessionId id) {
+  const auto it = by_id_.find(id);
+  if (it == by_id_.end()) return;
+  by_peer_.erase(it->second->peer);
+  blocked_.erase(id);
+  by_id_.erase(it);
+}
+
+void Sessions::hold(Session& session, Outgoing message) {
+  session.outbox_bytes += message.bytes();
+  session.outbox.push_back(std::move(message));
+  const bool over = session.outbox_bytes > limits::outbox_bytes_max || session.outbox.size() > limits::outbox_messages_max;
+  if (over) overflowed_.push_back(session.id);
+}
+
+void Sessions::send(SessionId id, Frame header, Frame body) {
+  Session* session = find(id);
+  if (session == nullptr) return;
+  Outgoing message{session->peer, std::move(header), std::move(body)};
+  if (is_blocked(id)) return hold(*session, std::move(message));
+  outgoing_.push_back(std::move(message));
+}
+
+std::vector<Outgoing> Sessions::take() { return std::exchange(outgoing_, {}); }
+
+void Sessions::blocked(Outgoing message) {
+  Session* session = find(message.peer);
+  if (session == nullptr) return;
+  blocked_.insert(session->id);
+  hold(*session, std::move(message));
+}
+
+bool Sessions::retry() {
+  const auto waiting = std::exchange(blocked_, {});
+  for (const SessionId id : waiting) {
+    Session* session = find(id);
+    if (session == nullptr) continue;
+    for (Outgoing& message : session->outbox) outgoing_.push_back(std::move(message));
+    session->outbox.clear();
+    session->outbox_bytes = 0;
+  }
+  return !waiting.empty();
+}
+
+}  // namespace bus::broker

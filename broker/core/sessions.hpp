@@ -1,0 +1,80 @@
+// Sessions: who is connected, and what waits to be sent to each. A session begins with Hello and ends with Bye,
+// silence, a dead connection, or by not reading what it asked for. Owned by the core; one thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "broker/core/io.hpp"
+#include "wire/message.hpp"
+
+namespace bus::broker {
+
+using SessionId = std::uint64_t;
+
+struct Session {
+  SessionId id = 0;                     // also the token of Hello.resume
+  Peer peer;
+  std::string client;
+  std::string publisher;                // empty: does not publish
+  bool transient = false;
+  std::uint64_t fence = 0;
+  SteadyTime heard;
+  SteadyTime probed;
+  std::size_t requests = 0;             // unanswered
+  std::size_t subscriptions = 0;
+  std::deque<Outgoing> outbox;          // what did not fit into the socket, in order
+  std::size_t outbox_bytes = 0;
+};
+
+class Sessions {
+ public:
+  explicit Sessions(std::uint64_t seed) : random_(seed) {}
+
+  Session& begin(const Peer& peer, SteadyTime now);
+  Session* find(SessionId id);
+  Session* find(const Peer& peer);
+  void end(SessionId id);
+  std::size_t size() const { return by_id_.size(); }
+  template <typename Visit>
+  void each(Visit visit) {
+    for (auto& [id, session] : by_id_) visit(*session);
+  }
+
+  // Sends to a session, if it still is there. Order is kept.
+  void send(SessionId id, Frame header, Frame body = {});
+  void send(SessionId id, Buffer header) { send(id, Frame::of(std::move(header))); }
+  // Answers a peer that has no session.
+  void send_to_peer(const Peer& peer, Buffer header) { outgoing_.push_back({peer, Frame::of(std::move(header)), {}}); }
+
+  // The messages to hand to the socket now.
+  std::vector<Outgoing> take();
+  // The socket would not take this one: it, and all that follows for the peer, waits for retry().
+  void blocked(Outgoing message);
+  // Blocked sessions try again at the next take(). True if there are any.
+  bool retry();
+  // Sessions whose outbox has passed its limits: they do not read.
+  std::vector<SessionId> take_overflowed() { return std::exchange(overflowed_, {}); }
+  // True while messages of this session wait: it should not be given more deliveries.
+  bool is_blocked(SessionId id) const { return blocked_.contains(id); }
+
+ private:
+  void hold(Session& session, Outgoing message);
+
+  std::mt19937_64 random_;
+  std::map<SessionId, std::unique_ptr<Session>> by_id_;
+  std::unordered_map<Peer, SessionId> by_peer_;
+  std::vector<Outgoing> outgoing_;
+  std::set<SessionId> blocked_;
+  std::vector<SessionId> overflowed_;
+};
+
+}  // namespace bus::broker

@@ -1,0 +1,125 @@
+#include "broker/core/staging.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace bus::broker {
+
+void Staging::start(const store::Head& head) {
+  head_ = head;
+  committed_batch_ = head.batch;
+  next_ = head.committed + 1;
+}
+
+std::uint32_t Staging::publisher(const std::string& name, bool transient) {
+  if (const auto number = state_.publishers.find(name)) return *number;
+  const auto number = state_.publishers.add(name);
+  state_.publishers[number].transient = transient;
+  rows_.push_back(state_.publisher_row(number));
+  return number;
+}
+
+namespace {
+
+template <typename Table, typename MakeRow>
+std::uint32_t find_or_add(Table& table, std::string_view name, std::vector<store::Row>& rows, MakeRow row) {
+  if (const auto number = table.find(name)) return *number;
+  const auto number = table.add(name);
+  rows.push_back(row(number));
+  return number;
+}
+
+}  // namespace
+
+Staged Staging::stage(const NewEntry& event) {
+  store::Entry entry;
+  entry.topic = find_or_add(state_.topics, event.topic, rows_, [&](auto number) { return state_.topic_row(number); });
+  entry.type = find_or_add(state_.types, event.type, rows_, [&](auto number) { return state_.type_row(number); });
+  entry.priority = event.priority;
+  entry.checksum = checksum(event.body);
+  entry.publisher = event.publisher;
+  entry.sequence = event.sequence;
+  Staged staged{next_, 0};
+  if (event.key != nullptr) {
+    const auto before = state_.keys.advance(*event.key, next_);
+    staged.version = before.version + 1;
+    entry.key = store::KeyLink{*event.key, staged.version, before.position};
+  }
+  PublisherData& publisher = state_.publishers[event.publisher];
+  entry.publisher_previous = publisher.last_position;
+  publisher.last_position = next_;
+  publisher.last_sequence = event.sequence;
+  publisher.last_batch = batch();
+  publisher.dirty = true;
+
+  if (builders_.empty() || !builders_.back().fits(event.body.size())) builders_.emplace_back();
+  builders_.back().append(entry, event.body);
+  staged_bytes_ += event.body.size();
+  ++events_;
+  next_ = next_ + 1;
+  return staged;
+}
+
+void Staging::refuse(std::uint32_t publisher, std::uint64_t last_sequence) {
+  state_.apply_refused(publisher, last_sequence);
+  state_.publishers[publisher].last_batch = batch();
+  Writer writer;
+  writer.put(last_sequence);
+  put_journal(JournalKind::refused, publisher, writer.bytes());
+}
+
+void Staging::put_journal(JournalKind kind, std::uint32_t number, std::string_view bytes) {
+  journal_.put(kind).put(number).put_string(bytes);
+  ++journal_entries_;
+}
+
+void Staging::hold(std::uint64_t batch, std::function<void()> done) {
+  if (batch <= committed_batch_) return done();
+  held_.emplace(batch, std::move(done));
+}
+
+store::CommitBatch Staging::take(WallTime now, const store::Head& replay) {
+  BUS_CHECK(!committing_);
+  store::CommitBatch batch;
+  head_.batch += 1;
+  head_.committed_at = std::max(head_.committed_at, now);
+  head_.replay_from = replay.replay_from;
+  head_.replay_batch = replay.replay_batch;
+  for (store::RecordBuilder& builder : builders_) {
+    auto record = builder.seal({log_id_, head_.committed + 1, head_.committed_at, head_.chain, head_.batch});
+    head_.committed = record->last();
+    head_.chain = record->chain_after();
+    batch.records.push_back(std::move(record));
+  }
+  builders_.clear();
+  BUS_CHECK(head_.committed + 1 == next_);
+  batch.head = head_;
+  batch.journal = journal_.take();
+  journal_ = {};
+  batch.rows = std::exchange(rows_, {});
+  journal_entries_ = 0;
+  events_ = 0;
+  committing_bytes_ = std::exchange(staged_bytes_, 0);
+  committing_records_ = batch.records;
+  committing_ = true;
+  return batch;
+}
+
+std::vector<store::RecordPtr> Staging::committed() {
+  BUS_CHECK(committing_);
+  committing_ = false;
+  ++commits_;
+  committing_bytes_ = 0;
+  committed_batch_ = head_.batch;
+  return std::exchange(committing_records_, {});
+}
+
+void Staging::release() {
+  while (!held_.empty() && held_.begin()->first <= committed_batch_) {
+    auto node = held_.extract(held_.begin());
+    node.mapped()();
+  }
+}
+
+}  // namespace bus::broker

@@ -1,0 +1,95 @@
+// Staging gathers what the next commit will change, and keeps every answer that depends on it until it has
+// committed. There is no rollback: what is staged is committed, or the process dies.
+//
+//   stage() … ──take()──> with the committer ──committed()──> answers leave
+//
+// Owned by the core; one thread. At most one batch is with the committer.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "broker/core/io.hpp"
+#include "broker/core/sessions.hpp"
+#include "broker/core/state.hpp"
+
+namespace bus::broker {
+
+// What stage() made of one event.
+struct Staged {
+  Position position = Position::none;
+  std::uint64_t version = 0;
+};
+
+// The kinds of entries in a batch's journal. docs/STORAGE.md gives their fields.
+enum class JournalKind : std::uint8_t { refused = 1, group = 2 };
+
+class Staging {
+ public:
+  Staging(State& state, Sessions& sessions, store::LogId log_id) : state_(state), sessions_(sessions), log_id_(log_id) {}
+  void start(const store::Head& head);
+
+  // The number of the batch that is being gathered, and of the last one committed.
+  std::uint64_t batch() const { return head_.batch + 1; }
+  std::uint64_t committed_batch() const { return committed_batch_; }
+  Position last() const { return next_ - 1; }
+
+  // Appends a verified event of a known publisher; its key, if it has one, must be known to state.keys.
+  struct NewEntry {
+    std::uint32_t publisher = 0;
+    std::uint64_t sequence = 0;
+    std::string_view topic, type;
+    std::uint8_t priority = 0;
+    const Hash128* key = nullptr;
+    Bytes body;
+  };
+  Staged stage(const NewEntry& entry);
+  // The publisher's sequences up to this one are used up, though the last of them was not stored.
+  void refuse(std::uint32_t publisher, std::uint64_t last_sequence);
+  // The number of a publisher's name, made if it is new.
+  std::uint32_t publisher(const std::string& name, bool transient);
+  void put_row(store::Row row) { rows_.push_back(std::move(row)); }
+  void put_journal(JournalKind kind, std::uint32_t number, std::string_view bytes);
+
+  // Calls `done` once the batch being gathered (or the given one) has committed; at once if it has.
+  void hold(std::function<void()> done) { hold(batch(), std::move(done)); }
+  void hold(std::uint64_t batch, std::function<void()> done);
+
+  bool has_events() const { return events_ > 0; }
+  bool has_changes() const { return has_events() || !rows_.empty() || journal_entries_ > 0; }
+  bool committing() const { return committing_; }
+  // Bytes of events staged or with the committer.
+  std::size_t bytes() const { return staged_bytes_ + committing_bytes_; }
+  std::size_t staged_bytes() const { return staged_bytes_; }
+  std::uint64_t staged_events() const { return events_; }
+  std::uint64_t commits() const { return commits_; }  // since the start
+
+  // Seals what was staged. `checkpoint` is asked to add the shards of this many steps.
+  store::CommitBatch take(WallTime now, const store::Head& replay);
+  // The batch taken last is durable: its records, in order. Then run the answers with release().
+  std::vector<store::RecordPtr> committed();
+  void release();
+
+ private:
+  State& state_;
+  Sessions& sessions_;
+  store::LogId log_id_;
+  store::Head head_;                      // as of the last batch taken
+  std::uint64_t committed_batch_ = 0;
+  Position next_{1};                      // of the next event staged
+  std::deque<store::RecordBuilder> builders_;
+  std::vector<store::Row> rows_;
+  Writer journal_;
+  std::size_t journal_entries_ = 0;
+  std::uint64_t events_ = 0;
+  std::size_t staged_bytes_ = 0, committing_bytes_ = 0;
+  bool committing_ = false;
+  std::uint64_t commits_ = 0;
+  std::vector<store::RecordPtr> committing_records_;
+  std::multimap<std::uint64_t, std::function<void()>> held_;
+};
+
+}  // namespace bus::broker

@@ -1,0 +1,131 @@
+#include "broker/core/state.hpp"
+
+#include <algorithm>
+
+namespace bus::broker {
+
+namespace {
+
+Error bad_row(const char* table) { return {Code::damaged, std::string("a row of table ") + table + " cannot be read"}; }
+
+}  // namespace
+
+std::string number_key(std::uint32_t number) {
+  std::string key(4, '\0');
+  for (int at = 3; at >= 0; --at, number >>= 8) key[static_cast<std::size_t>(at)] = static_cast<char>(number & 0xff);
+  return key;
+}
+
+std::uint32_t key_number(std::string_view key) {
+  std::uint32_t number = 0;
+  for (const char byte : key.substr(0, 4)) number = number << 8 | static_cast<unsigned char>(byte);
+  return number;
+}
+
+Result<void> State::restore_row(store::Table table, std::string_view key, std::string_view value) {
+  Reader reader(value);
+  const auto number = key_number(key);
+  const auto name = reader.get_string();
+  switch (table) {
+    case store::Table::topics: {
+      TopicData data;
+      data.events = reader.get<std::uint64_t>();
+      data.bytes = reader.get<std::uint64_t>();
+      data.first = reader.get<Position>();
+      data.last = reader.get<Position>();
+      data.last_at = wall_time(reader.get<std::int64_t>());
+      if (!reader.done() || number != topics.size() + 1) return bad_row("topics");
+      topics.restore(number, name, data);
+      return {};
+    }
+    case store::Table::types:
+      if (!reader.done() || number != types.size() + 1) return bad_row("types");
+      types.restore(number, name, {});
+      return {};
+    case store::Table::publishers: {
+      PublisherData data;
+      data.transient = reader.get<std::uint8_t>() != 0;
+      data.last_sequence = reader.get<std::uint64_t>();
+      data.last_position = reader.get<Position>();
+      if (!reader.done() || number != publishers.size() + 1) return bad_row("publishers");
+      publishers.restore(number, name, data);
+      return {};
+    }
+    case store::Table::groups: break;
+  }
+  return bad_row("groups");
+}
+
+store::Row State::topic_row(std::uint32_t number) const {
+  const TopicData& data = topics[number];
+  Writer writer;
+  writer.put_string(topics.name(number)).put(data.events).put(data.bytes).put(data.first).put(data.last);
+  writer.put(nanoseconds(data.last_at));
+  return {store::Table::topics, number_key(number), writer.take()};
+}
+
+store::Row State::type_row(std::uint32_t number) const {
+  Writer writer;
+  writer.put_string(types.name(number));
+  return {store::Table::types, number_key(number), writer.take()};
+}
+
+store::Row State::publisher_row(std::uint32_t number) const {
+  const PublisherData& data = publishers[number];
+  Writer writer;
+  writer.put_string(publishers.name(number)).put(static_cast<std::uint8_t>(data.transient));
+  writer.put(data.last_sequence).put(data.last_position);
+  return {store::Table::publishers, number_key(number), writer.take()};
+}
+
+void State::count(const store::Record& record) {
+  for (std::uint32_t at = 0; at < record.count(); ++at) {
+    const Position position = record.first() + at;
+    TopicData& topic = topics[record.topic(at)];
+    if (position <= topic.last) continue;  // recovery: the row has counted it
+    ++topic.events;
+    topic.bytes += record.body_bytes(at);
+    if (topic.first == Position::none) topic.first = position;
+    topic.last = position;
+    topic.last_at = record.committed_at();
+    topic.dirty = true;
+  }
+}
+
+Result<void> State::apply(const store::Record& record) {
+  for (std::uint32_t at = 0; at < record.count(); ++at) {
+    const store::Entry entry = record.entry(at);
+    if (!publishers.has(entry.publisher) || !topics.has(entry.topic) || !types.has(entry.type)) {
+      return Error{Code::damaged, "position " + std::to_string(number(record.first() + at)) +
+                                      " names a topic, type or publisher that is not in its table"};
+    }
+    if (entry.key) keys.restore(entry.key->hash, {record.first() + at, entry.key->version});
+    PublisherData& publisher = publishers[entry.publisher];
+    if (entry.sequence > publisher.last_sequence) publisher.last_sequence = entry.sequence;
+    if (record.first() + at > publisher.last_position) publisher.last_position = record.first() + at;
+    publisher.dirty = true;
+  }
+  count(record);
+  return {};
+}
+
+void State::apply_refused(std::uint32_t publisher, std::uint64_t last_sequence) {
+  PublisherData& data = publishers[publisher];
+  data.last_sequence = std::max(data.last_sequence, last_sequence);
+  data.dirty = true;
+}
+
+void State::checkpoint(std::size_t step, std::vector<store::Row>& rows) {
+  for (auto number = static_cast<std::uint32_t>(step); number <= topics.size(); number += limits::key_shards) {
+    if (number == 0 || !topics[number].dirty) continue;
+    topics[number].dirty = false;
+    rows.push_back(topic_row(number));
+  }
+  for (auto number = static_cast<std::uint32_t>(step); number <= publishers.size(); number += limits::key_shards) {
+    if (number == 0 || !publishers[number].dirty) continue;
+    publishers[number].dirty = false;
+    rows.push_back(publisher_row(number));
+  }
+}
+
+}  // namespace bus::broker

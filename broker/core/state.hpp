@@ -1,0 +1,64 @@
+// The durable state of the core besides groups: who has published what, and how far. It changes in two ways only,
+// by staging an event (or a refusal), and by applying a committed record; recovery does the latter.
+//
+//   State = checkpointed rows + records and journal entries after them.
+//
+// A pure value owned by the core.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "broker/core/keys.hpp"
+#include "broker/core/names.hpp"
+#include "broker/store/store.hpp"
+
+namespace bus::broker {
+
+struct TopicData {
+  std::uint64_t events = 0;
+  std::uint64_t bytes = 0;
+  Position first = Position::none;
+  Position last = Position::none;
+  WallTime last_at;
+  bool dirty = false;
+};
+
+struct TypeData {};
+
+struct PublisherData {
+  bool transient = false;
+  std::uint64_t last_sequence = 0;          // used up, stored or refused; as staged
+  Position last_position = Position::none;  // as staged
+  std::uint64_t last_batch = 0;             // the batch that staged it
+  bool dirty = false;
+};
+
+struct State {
+  Names<TopicData> topics;
+  Names<TypeData> types;
+  Names<PublisherData> publishers;
+  Keys keys;
+
+  // Recovery, in this order: rows of every table, records from replay_from on, journal entries.
+  Result<void> restore_row(store::Table table, std::string_view key, std::string_view value);
+  Result<void> apply(const store::Record& record);
+  void apply_refused(std::uint32_t publisher, std::uint64_t last_sequence);
+
+  // Counts the events of a record that has just been committed; the part of apply() that is not done by staging.
+  void count(const store::Record& record);
+
+  // The dirty rows whose number is `step` modulo key_shards, encoded; they are clean afterwards. Keys have their own.
+  void checkpoint(std::size_t step, std::vector<store::Row>& rows);
+
+  store::Row topic_row(std::uint32_t number) const;
+  store::Row type_row(std::uint32_t number) const;
+  store::Row publisher_row(std::uint32_t number) const;
+};
+
+// 4-byte big-endian row key, so that rows come back in the order of their numbers.
+std::string number_key(std::uint32_t number);
+std::uint32_t key_number(std::string_view key);
+
+}  // namespace bus::broker

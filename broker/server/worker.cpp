@@ -1,0 +1,106 @@
+#include "broker/server/worker.hpp"
+
+#include "base/check.hpp"
+
+namespace bus::broker {
+
+// ---- Committer
+
+Committer::Committer(store::Store& store, Wake wake) : store_(store), wake_(std::move(wake)), thread_([this] { run(); }) {}
+
+Committer::~Committer() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Committer::submit(store::CommitBatch batch) {
+  {
+    const std::lock_guard lock(mutex_);
+    BUS_CHECK(!batch_ && !outcome_);
+    batch_ = std::move(batch);
+  }
+  changed_.notify_one();
+}
+
+std::optional<Result<void>> Committer::collect() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(outcome_, std::nullopt);
+}
+
+void Committer::run() {
+  bool space_to_fill = true;
+  std::unique_lock lock(mutex_);
+  while (!stop_ || batch_) {
+    if (!batch_ && !space_to_fill) {
+      changed_.wait(lock);
+      continue;
+    }
+    auto batch = std::exchange(batch_, std::nullopt);
+    lock.unlock();
+    // One slice at a time: a batch that comes meanwhile waits for one slice at most.
+    const bool committing = batch.has_value();
+    Result<void> outcome;
+    if (committing) {
+      outcome = store_.commit(*batch);
+      batch.reset();
+      space_to_fill = true;
+    } else {
+      const auto filled = store_.fill_ahead();
+      space_to_fill = filled.ok() && *filled;
+    }
+    lock.lock();
+    if (committing) outcome_ = std::move(outcome);
+    if (committing || !space_to_fill) wake_();
+  }
+}
+
+// ---- ReadWorker
+
+ReadWorker::ReadWorker(const store::Store& store, Wake wake)
+    : reader_(store.reader()), wake_(std::move(wake)), thread_([this] { run(); }) {}
+
+ReadWorker::~ReadWorker() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void ReadWorker::submit(std::vector<ReadRequest> requests) {
+  if (requests.empty()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& request : requests) requests_.push_back(std::move(request));
+  }
+  changed_.notify_one();
+}
+
+std::vector<ReadResult> ReadWorker::collect() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(results_, {});
+}
+
+void ReadWorker::run() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    if (requests_.empty()) {
+      changed_.wait(lock);
+      continue;
+    }
+    const ReadRequest request = std::move(requests_.front());
+    requests_.pop_front();
+    lock.unlock();
+    ReadResult result = perform(*reader_, request);
+    lock.lock();
+    results_.push_back(std::move(result));
+    wake_();
+  }
+}
+
+}  // namespace bus::broker

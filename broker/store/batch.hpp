@@ -1,0 +1,51 @@
+// What one commit changes: a self-contained, deterministic value. Applying it needs nothing but the store it
+// is applied to, so that later a replicated log can carry batches to other machines.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/store/record.hpp"
+
+namespace bus::store {
+
+// Small tables whose rows the core writes and reads; the store only guards them with checksums.
+enum class Table : std::uint8_t { topics = 0, types = 1, publishers = 2, groups = 3 };
+inline constexpr std::size_t table_count = 4;
+
+struct Row {
+  Table table;
+  std::string key;                    // at most 500 bytes
+  std::optional<std::string> value;   // nothing: the row goes
+};
+
+// The last event of a key.
+struct KeyHead {
+  Hash128 key;
+  Position position = Position::none;
+  std::uint64_t version = 0;
+};
+
+// Where the log stands after a batch.
+struct Head {
+  std::uint64_t batch = 0;            // number of the last batch
+  Position committed = Position::none;
+  WallTime committed_at;
+  std::uint64_t chain = 0;            // after the last event
+  // Recovery applies records from replay_from and journal entries from replay_batch on; everything older is
+  // in the tables. Journal entries below replay_batch are deleted by the commit, a bounded number at a time.
+  Position replay_from{1};
+  std::uint64_t replay_batch = 1;
+};
+
+struct CommitBatch {
+  Head head;                          // as it will be; head.batch is the number of this batch
+  std::vector<RecordPtr> records;     // consecutive; the last one ends at head.committed
+  std::string journal;                // settlements and other changes, opaque; empty: none
+  std::vector<Row> rows;
+  std::vector<KeyHead> keys;          // checkpointed heads, sorted by key, each key once
+};
+
+}  // namespace bus::store

@@ -1,0 +1,115 @@
+#include "broker/store/disk_reader.hpp"
+
+#include "broker/store/key_leaves.hpp"
+
+namespace bus::store {
+
+// The record that holds `from`, or the oldest if `from` was trimmed; null at the end of the log.
+Result<RecordPtr> DiskReader::first_record(LogCursor& cursor, Position from) const {
+  const auto found = cursor.seek(from);
+  if (!found) return found.error();
+  if (!*found) return RecordPtr{};
+  const auto record = cursor.load();
+  if (!record || (*record)->last() >= from) return record;
+  const Position end = (*record)->last();
+  const auto later = cursor.next();
+  if (!later) return later.error();
+  if (*later) return missing(end + 1, cursor.position() - 1);
+  return RecordPtr{};
+}
+
+Result<std::vector<RecordPtr>> DiskReader::records(Position from, std::size_t bytes_max) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  auto cursor = LogCursor::open(*txn, tables_);
+  if (!cursor) return cursor.error();
+  std::vector<RecordPtr> records;
+  std::size_t bytes = 0;
+  auto record = first_record(*cursor, from);
+  // What is wrong with a later record is said when that one is asked for.
+  while (record && *record != nullptr) {
+    if (auto intact = check_bodies(**record); !intact) {
+      record = intact.error();
+      break;
+    }
+    bytes += (*record)->bytes().size();
+    records.push_back(*record);
+    const auto more = cursor->next();
+    if (!more || !*more || bytes + cursor->record_bytes() > bytes_max) break;
+    if (cursor->position() != (*record)->last() + 1) break;
+    record = cursor->load();
+  }
+  if (records.empty() && !record) return record.error();
+  return records;
+}
+
+Result<Position> DiskReader::position_at(WallTime time) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  auto cursor = LogCursor::open(*txn, tables_);
+  if (!cursor) return cursor.error();
+  const auto found = cursor->first();
+  if (!found) return found.error();
+  if (!*found) return Position{1};
+  Position low = cursor->position();
+  const auto head = get_head(*txn, tables_);
+  if (!head) return head.error();
+  Position high = head->head.committed + 1;  // invariant: the answer is in [low, high]
+  while (low < high) {
+    const auto sought = cursor->seek(low + (high - low) / 2);
+    if (!sought) return sought.error();
+    const auto record = cursor->load_index();
+    if (!record) return record.error();
+    if ((*record)->committed_at() >= time) {
+      high = std::min(high, (*record)->first());
+    } else {
+      low = std::max(low, (*record)->last()) + 1;
+    }
+  }
+  return low;
+}
+
+Result<std::vector<std::optional<KeyHead>>> DiskReader::key_heads(std::span<const Hash128> keys) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  std::vector<std::optional<KeyHead>> heads;
+  for (const Hash128& key : keys) {
+    const auto head = find_head(*txn, tables_, key);
+    if (!head) return head.error();
+    heads.push_back(*head);
+  }
+  return heads;
+}
+
+Result<Stat> DiskReader::stat() {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  const auto head = get_head(*txn, tables_);
+  if (!head) return head.error();
+  const auto log = txn->stat(tables_[TableId::log]);
+  if (!log) return log.error();
+  const auto journal = txn->stat(tables_[TableId::journal]);
+  if (!journal) return journal.error();
+  auto cursor = LogCursor::open(*txn, tables_);
+  if (!cursor) return cursor.error();
+
+  Stat stat;
+  stat.head = head->head;
+  stat.records = log->entries;
+  stat.record_bytes = (log->tree_pages + log->overflow_pages) * lmdb::page_bytes;
+  stat.journal_entries = journal->entries;
+  stat.space = space_();
+  stat.map_bytes = env_.map_bytes();
+  const auto found = cursor->first();
+  if (!found) return found.error();
+  if (!*found) return stat;
+  const auto first = cursor->load_index();
+  if (!first) return first.error();
+  stat.first = (*first)->first();
+  stat.first_at = (*first)->committed_at();
+  stat.last = head->head.committed;
+  stat.last_at = head->head.committed_at;
+  return stat;
+}
+
+}  // namespace bus::store

@@ -1,0 +1,35 @@
+// DiskReader is the one implementation of LogReader: each call is one read transaction of its own. It must not outlive
+// the store.
+#pragma once
+
+#include <functional>
+
+#include "broker/store/log_cursor.hpp"
+#include "broker/store/meta.hpp"
+#include "broker/store/store.hpp"
+
+namespace bus::store {
+
+class DiskReader final : public LogReader {
+ public:
+  DiskReader(const lmdb::Environment& env, const Tables& tables, const LogId& log_id, std::function<Space()> space)
+      : env_(env), tables_(tables), log_id_(log_id), space_(std::move(space)) {}
+
+  Result<std::vector<RecordPtr>> records(Position from, std::size_t bytes_max) override;
+  Result<Position> position_at(WallTime time) override;
+  Result<std::vector<std::optional<KeyHead>>> key_heads(std::span<const Hash128> keys) override;
+  Result<std::vector<SequenceHit>> find_sequences(std::uint32_t publisher, Position from,
+                                                  std::span<const std::uint64_t> sequences) override;
+  Result<Stat> stat() override;
+  Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) override;
+
+ private:
+  Result<RecordPtr> first_record(LogCursor& cursor, Position from) const;
+
+  const lmdb::Environment& env_;
+  const Tables& tables_;
+  LogId log_id_;
+  std::function<Space()> space_;
+};
+
+}  // namespace bus::store

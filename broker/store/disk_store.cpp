@@ -1,0 +1,55 @@
+#include "broker/store/disk_store.hpp"
+
+#include "base/check.hpp"
+#include "broker/store/disk_reader.hpp"
+
+namespace bus::store {
+
+DiskStore::DiskStore(Parts parts)
+    : lock_(std::move(parts.lock)),
+      env_(std::move(parts.env)),
+      tables_(parts.tables),
+      identity_(parts.identity),
+      head_(parts.head),
+      file_space_(parts.space),
+      read_only_(parts.read_only) {
+  publish_space();
+}
+
+std::unique_ptr<LogReader> DiskStore::reader() const {
+  return std::make_unique<DiskReader>(env_, tables_, identity_.log_id, [this] { return space(); });
+}
+
+Space DiskStore::space() const {
+  const std::lock_guard guard(space_mutex_);
+  return published_space_;
+}
+
+void DiskStore::publish_space() {
+  const std::lock_guard guard(space_mutex_);
+  published_space_ = file_space_.figures();
+}
+
+Result<void> DiskStore::refusal() const {
+  BUS_CHECK(!read_only_);
+  if (!broken_) return {};
+  return Error{Code::disk_error, "an earlier write failed, so it is not known what is on disk; open the log anew"};
+}
+
+Result<bool> DiskStore::fill_ahead() {
+  if (auto refused = refusal(); !refused) return refused.error();
+  auto filled = file_space_.fill();
+  if (!filled) broken_ = true;
+  publish_space();
+  return filled;
+}
+
+Result<void> DiskStore::grow_if_short() {
+  Result<void> grown;
+  if (file_space_.is_short()) grown = file_space_.grow();
+  if (!grown) broken_ = true;
+  publish_space();
+  return grown;
+}
+
+}  // namespace bus::store

@@ -1,0 +1,70 @@
+#include "broker/store/log_cursor.hpp"
+
+#include <string>
+
+namespace bus::store {
+
+Result<LogCursor> LogCursor::open(const lmdb::Transaction& txn, const Tables& tables) {
+  auto cursor = txn.cursor(tables[TableId::log]);
+  if (!cursor) return cursor.error();
+  return LogCursor(std::move(*cursor));
+}
+
+Result<bool> LogCursor::stand(Result<bool> moved) {
+  position_ = Position::none;
+  if (!moved || !*moved) return moved;
+  const auto key = NumberKey::read(cursor_.key());
+  if (!key || *key == 0) return Error{Code::damaged, "table log: a key is not a position"};
+  position_ = Position{*key};
+  return true;
+}
+
+Result<bool> LogCursor::seek(Position position) {
+  auto found = stand(cursor_.seek(NumberKey(position)));
+  if (!found) return found;
+  if (!*found) return last();
+  if (position_ == position) return true;
+  found = stand(cursor_.previous());
+  return found && !*found ? first() : found;
+}
+
+// The size comes from a page of LMDB's tree, which nothing guards. Before that many bytes of the map are touched,
+// some of which may lie beyond the end of the file, the record itself must agree.
+Result<void> LogCursor::check_size() const {
+  const Bytes stored = bytes_of(cursor_.value());
+  if (stored.size() >= format::header_bytes &&
+      bus::load<format::Header>(stored.data()).record_bytes == stored.size()) {
+    return {};
+  }
+  return Error{Code::damaged,
+               "record at position " + std::to_string(number(position_)) + ": its size is not the one in its header"};
+}
+
+Result<RecordPtr> LogCursor::load() const {
+  if (auto checked = check_size(); !checked) return checked.error();
+  const Bytes stored = bytes_of(cursor_.value());
+  Buffer bytes(stored.size());
+  std::memcpy(bytes.data(), stored.data(), stored.size());
+  return Record::parse(std::move(bytes), position_);
+}
+
+Result<RecordPtr> LogCursor::load_index() const {
+  if (auto checked = check_size(); !checked) return checked.error();
+  return Record::parse_index(bytes_of(cursor_.value()), position_);
+}
+
+Result<void> check_bodies(const Record& record) {
+  for (std::uint32_t at = 0; at < record.count(); ++at) {
+    if (record.body_intact(at)) continue;
+    return Error{Code::damaged, "event at position " + std::to_string(number(record.first() + at)) +
+                                    ": the body does not match its checksum"};
+  }
+  return {};
+}
+
+Error missing(Position from, Position to) {
+  return {Code::damaged,
+          "positions " + std::to_string(number(from)) + " to " + std::to_string(number(to)) + " are missing"};
+}
+
+}  // namespace bus::store

@@ -1,0 +1,93 @@
+#include "broker/store/meta.hpp"
+
+namespace bus::store {
+
+namespace {
+
+constexpr std::string_view format_key = "format", identity_key = "identity", epoch_key = "epoch", head_key = "head";
+
+Error bad_row(std::string_view key) {
+  return {Code::damaged, "table meta: row " + std::string(key) + " is missing or cannot be read"};
+}
+
+// The row's value; a missing row is damage here, every log has all of them.
+Result<std::string_view> get(const lmdb::Transaction& txn, const Tables& tables, std::string_view key) {
+  const auto value = tables.get(txn, TableId::meta, key);
+  if (!value) return value.error();
+  if (!*value) return bad_row(key);
+  return **value;
+}
+
+}  // namespace
+
+Result<void> check_format(lmdb::Transaction& txn) {
+  const auto meta = txn.open_table(name_of(TableId::meta), false);
+  if (!meta && meta.error().code != Code::not_found) return meta.error();
+  if (!meta) return Error{Code::bad_format, "this is an LMDB file, but not a log of busd: it has no table meta"};
+  const auto stored = txn.get(*meta, format_key);
+  if (!stored) return stored.error();
+  if (!*stored) return Error{Code::bad_format, "this is not a log of busd: table meta has no row format"};
+  const auto value = verified(TableId::meta, format_key, **stored);
+  if (!value) return value.error();
+  const auto version = Reader(*value).get<std::uint32_t>();
+  if (version == store_version) return {};
+  return Error{Code::bad_format, "the log has format version " + std::to_string(version) + "; this busd knows version " +
+                                     std::to_string(store_version)};
+}
+
+Result<void> put_format(lmdb::Transaction& txn, const Tables& tables) {
+  return tables.put(txn, TableId::meta, format_key, Writer().put(store_version).bytes());
+}
+
+Result<Identity> get_identity(const lmdb::Transaction& txn, const Tables& tables) {
+  const auto value = get(txn, tables, identity_key);
+  if (!value) return value.error();
+  const auto epoch = get(txn, tables, epoch_key);
+  if (!epoch) return epoch.error();
+  Reader reader(*value), epoch_reader(*epoch);
+  Identity identity;
+  for (auto& byte : identity.log_id) byte = reader.get<std::uint8_t>();
+  identity.history = reader.get<std::uint64_t>();
+  identity.secret = reader.get<std::uint64_t>();
+  identity.epoch = epoch_reader.get<std::uint64_t>();
+  if (!reader.done()) return bad_row(identity_key);
+  if (!epoch_reader.done()) return bad_row(epoch_key);
+  return identity;
+}
+
+Result<void> put_identity(lmdb::Transaction& txn, const Tables& tables, const Identity& identity) {
+  Writer writer;
+  for (const auto byte : identity.log_id) writer.put(byte);
+  writer.put(identity.history).put(identity.secret);
+  return tables.put(txn, TableId::meta, identity_key, writer.bytes());
+}
+
+Result<void> put_epoch(lmdb::Transaction& txn, const Tables& tables, std::uint64_t epoch) {
+  return tables.put(txn, TableId::meta, epoch_key, Writer().put(epoch).bytes());
+}
+
+Result<StoredHead> get_head(const lmdb::Transaction& txn, const Tables& tables) {
+  const auto value = get(txn, tables, head_key);
+  if (!value) return value.error();
+  Reader reader(*value);
+  StoredHead stored;
+  stored.head.batch = reader.get<std::uint64_t>();
+  stored.head.committed = reader.get<Position>();
+  stored.head.committed_at = wall_time(reader.get<std::int64_t>());
+  stored.head.chain = reader.get<std::uint64_t>();
+  stored.head.replay_from = reader.get<Position>();
+  stored.head.replay_batch = reader.get<std::uint64_t>();
+  stored.journal_last = reader.get<std::uint64_t>();
+  if (!reader.done()) return bad_row(head_key);
+  return stored;
+}
+
+Result<void> put_head(lmdb::Transaction& txn, const Tables& tables, const StoredHead& stored) {
+  const Head& head = stored.head;
+  Writer writer;
+  writer.put(head.batch).put(head.committed).put(nanoseconds(head.committed_at)).put(head.chain);
+  writer.put(head.replay_from).put(head.replay_batch).put(stored.journal_last);
+  return tables.put(txn, TableId::meta, head_key, writer.bytes());
+}
+
+}  // namespace bus::store

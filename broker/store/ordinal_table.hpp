@@ -1,0 +1,43 @@
+// OrdinalTable finds the ordinal of a row by the row's hash; the rows stay with the caller.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace bus::store {
+
+// Open addressing over a power of two, at most half full, so that a lookup is one or two probes and adding a
+// row allocates only when the table doubles. Ordinals are below 0xffff and added in order: 0, 1, 2, …
+class OrdinalTable {
+ public:
+  // The ordinal of the row with this hash for which equal(ordinal) holds. If there is none it becomes
+  // `next`, which the caller adds to its rows. hash_of(ordinal) gives the hash of an earlier row.
+  template <typename Equal, typename HashOf>
+  std::uint16_t find_or_add(std::uint64_t hash, std::uint16_t next, const Equal& equal, const HashOf& hash_of) {
+    if (std::size_t{next} * 2 >= slots_.size()) grow(next, hash_of);
+    for (std::size_t slot = hash & mask();; slot = (slot + 1) & mask()) {
+      if (slots_[slot] == empty) return slots_[slot] = next;
+      if (equal(slots_[slot])) return slots_[slot];
+    }
+  }
+  void clear() { slots_.clear(); }
+
+ private:
+  static constexpr std::uint16_t empty = 0xffff;
+  std::size_t mask() const { return slots_.size() - 1; }
+
+  template <typename HashOf>
+  void grow(std::uint16_t rows, const HashOf& hash_of) {
+    slots_.assign(slots_.empty() ? 16 : slots_.size() * 4, empty);
+    for (std::uint16_t ordinal = 0; ordinal < rows; ++ordinal) {
+      std::size_t slot = hash_of(ordinal) & mask();
+      while (slots_[slot] != empty) slot = (slot + 1) & mask();
+      slots_[slot] = ordinal;
+    }
+  }
+
+  std::vector<std::uint16_t> slots_;
+};
+
+}  // namespace bus::store

@@ -1,0 +1,163 @@
+// The physical unit of the log: the events of one commit, or a part of them, with an index.
+//
+//   header (128 bytes) | bodies, each padded to 8 | index: keys, runs, entries, kinds
+//
+// The index comes last so that bodies are copied once, straight to their place. Header and index are covered
+// by one checksum, each body by its event's. docs/STORAGE.md gives every field.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/hash.hpp"
+#include "base/limits.hpp"
+#include "broker/store/ordinal_table.hpp"
+#include "broker/store/record_format.hpp"
+#include "bus/result.hpp"
+#include "bus/types.hpp"
+
+namespace bus::store {
+
+using LogId = std::array<std::uint8_t, 16>;
+
+// What is known of the key of one event. `previous` is the key's event before this one, or none.
+struct KeyLink {
+  Hash128 hash;
+  std::uint64_t version = 0;
+  Position previous = Position::none;
+};
+
+// Everything the index says of one event.
+struct Entry {
+  std::uint32_t topic = 0;
+  std::uint32_t type = 0;
+  std::uint8_t priority = 0;
+  std::uint8_t flags = 0;
+  std::uint64_t checksum = 0;       // XXH3-64 of the body, padding included
+  std::uint32_t publisher = 0;
+  std::uint64_t sequence = 0;
+  Position publisher_previous = Position::none;  // the publisher's last event before this one's run
+  std::optional<KeyLink> key;
+};
+
+// Consecutive events of one publisher with consecutive sequences.
+struct Run {
+  std::uint32_t publisher = 0;
+  std::uint32_t first_index = 0;
+  std::uint32_t count = 0;
+  std::uint64_t first_sequence = 0;
+  Position previous = Position::none;  // the publisher's last event before the run
+};
+
+class Record;
+using RecordPtr = std::shared_ptr<const Record>;
+
+// One sealed record: immutable, shared by the committer, live delivery and readers on any thread.
+class Record {
+ public:
+  // Takes over the stored bytes. Verifies magic, version, every bound, and the checksum of header and index;
+  // not the bodies. Errors: damaged (the detail names the position), bad_format.
+  static Result<RecordPtr> parse(Buffer bytes, Position first);
+  // The same from header and index alone, which are copied; body() and bytes() are then a bug.
+  static Result<RecordPtr> parse_index(Bytes stored, Position first);
+
+  Position first() const { return first_; }
+  Position last() const { return first_ + (count_ - 1); }
+  std::uint32_t count() const { return count_; }
+  WallTime committed_at() const { return committed_at_; }
+  std::uint64_t chain_before() const { return chain_before_; }
+  std::uint64_t chain_after() const { return chain_after_; }
+  std::uint64_t batch() const { return batch_; }
+  const LogId& log_id() const { return log_id_; }
+  bool holds(Position position) const { return position >= first() && position <= last(); }
+
+  // Index columns; `at` is 0 … count() - 1, and wrong input is a bug. Cheap: no allocation.
+  std::uint32_t topic(std::uint32_t at) const;
+  std::uint32_t type(std::uint32_t at) const;
+  std::uint8_t priority(std::uint32_t at) const;
+  std::uint64_t event_checksum(std::uint32_t at) const;
+  // The distinct topics of the record, for routing a whole record at once.
+  std::vector<std::uint32_t> topics() const;
+  Entry entry(std::uint32_t at) const;
+  Run run_of(std::uint32_t at) const;
+  std::size_t body_bytes(std::uint32_t at) const;
+  // The event: 4-byte size, FlatBuffer, zeros up to a multiple of 8. Aligned to 8; lives as long as the record.
+  Bytes body(std::uint32_t at) const;
+
+  // True if the body has the checksum of the index. Not cached.
+  bool body_intact(std::uint32_t at) const;
+  Bytes bytes() const;
+
+ private:
+  friend class RecordBuilder;
+  Record(const format::Header& header, Buffer bytes, bool has_bodies);
+  format::EntryRow row(std::uint32_t at) const;
+  format::KindRow kind(std::uint32_t at) const;
+  format::KeyRow key(std::uint32_t ordinal) const;
+  format::RunRow run(std::uint32_t ordinal) const;
+  std::uint32_t body_begin(std::uint32_t at) const;
+  const char* index_fault() const;
+
+  Buffer bytes_;                      // the whole record, or header and index without the bodies
+  bool has_bodies_ = false;
+  std::size_t keys_at_ = 0, runs_at_ = 0, entries_at_ = 0, kinds_at_ = 0;
+  std::uint32_t keys_ = 0, runs_ = 0, kinds_ = 0;
+  std::uint32_t bodies_bytes_ = 0;
+  Position first_ = Position::none;
+  std::uint32_t count_ = 0;
+  WallTime committed_at_;
+  std::uint64_t chain_before_ = 0;
+  std::uint64_t chain_after_ = 0;
+  std::uint64_t batch_ = 0;
+  LogId log_id_{};
+};
+
+// Gathers staged events into the bytes of one record. Owned by the core; one thread.
+class RecordBuilder {
+ public:
+  // False once another body of that size should begin the next record.
+  bool fits(std::size_t body_bytes) const;
+  // Copies the body (size-prefixed, padded to 8). Call only if fits(), or while empty().
+  void append(const Entry& entry, Bytes body);
+  std::uint32_t count() const;
+  bool empty() const { return count() == 0; }
+  std::size_t bytes() const;
+  struct Seal {
+    LogId log_id;
+    Position first;
+    WallTime committed_at;
+    std::uint64_t chain_before;
+    std::uint64_t batch;
+  };
+  // The finished record; the builder is empty again.
+  RecordPtr seal(const Seal& seal);
+
+ private:
+  // A key of this record, and the last event of it.
+  struct KeyState {
+    format::KeyRow row;
+    std::uint16_t events = 0;
+    std::uint16_t last_index = 0;
+  };
+  void reserve(std::size_t bytes);
+  std::size_t index_bytes() const;
+  std::uint16_t kind_of(const Entry& entry);
+  std::uint16_t run_of(const Entry& entry);
+  void link_key(const KeyLink& link, format::EntryRow& row);
+  void write_index(std::uint8_t* to) const;
+  format::Header header(const Seal& seal) const;
+
+  Buffer bytes_;                      // room for the record; used_ bytes are taken
+  std::size_t used_ = format::header_bytes;
+  std::vector<format::EntryRow> entries_;
+  std::vector<KeyState> keys_;
+  std::vector<format::RunRow> runs_;
+  std::vector<format::KindRow> kinds_;
+  OrdinalTable key_ordinals_, kind_ordinals_;
+};
+
+}  // namespace bus::store

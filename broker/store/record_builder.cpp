@@ -1,0 +1,163 @@
+// Building a record. append() is on the path of every event: one copy of the body, a row of the index, and at
+// most two lookups in small tables; nothing is allocated but when a table or the buffer doubles.
+#include <algorithm>
+
+#include "base/check.hpp"
+#include "broker/store/record.hpp"
+
+namespace bus::store {
+
+using namespace format;
+
+namespace {
+
+// LMDB puts 16 bytes before a large value; with them a full record takes whole pages and not one more.
+constexpr std::size_t record_bytes_max = limits::record_bytes_target - 16;
+// What one more event adds to the index at most.
+constexpr std::size_t index_growth_max = sizeof(EntryRow) + sizeof(KeyRow) + sizeof(RunRow) + sizeof(KindRow);
+constexpr std::size_t first_buffer_bytes = 4 * limits::KiB;
+static_assert(limits::record_events_max <= count_max);
+
+std::uint64_t hash_of(const KindRow& kind) {
+  const std::uint64_t mixed = (std::uint64_t{kind.topic} << 32 | kind.type) ^ std::uint64_t{kind.priority} << 24;
+  return (mixed * 0x9e3779b97f4a7c15u) >> 32;
+}
+
+template <typename Row>
+std::uint8_t* write_rows(std::uint8_t* to, const std::vector<Row>& rows) {
+  std::memcpy(to, rows.data(), rows.size() * sizeof(Row));
+  return to + rows.size() * sizeof(Row);
+}
+
+}  // namespace
+
+std::uint32_t RecordBuilder::count() const { return static_cast<std::uint32_t>(entries_.size()); }
+
+std::size_t RecordBuilder::index_bytes() const {
+  return index_layout(keys_.size(), runs_.size(), entries_.size(), kinds_.size()).bytes;
+}
+
+std::size_t RecordBuilder::bytes() const { return used_ + index_bytes(); }
+
+bool RecordBuilder::fits(std::size_t body_bytes) const {
+  if (empty()) return true;
+  return count() < limits::record_events_max && bytes() + body_bytes + index_growth_max <= record_bytes_max;
+}
+
+// Grows fourfold: a full record is copied a third of once, a record of one event does not hold 256 KiB.
+void RecordBuilder::reserve(std::size_t bytes) {
+  if (bytes <= bytes_.size()) return;
+  const std::size_t grown = std::min(std::max(first_buffer_bytes, bytes_.size() * 4), limits::record_bytes_target);
+  Buffer larger(std::max(bytes, grown));
+  if (!bytes_.empty()) std::memcpy(larger.data(), bytes_.data(), used_);
+  bytes_ = std::move(larger);
+}
+
+void RecordBuilder::append(const Entry& entry, Bytes body) {
+  BUS_CHECK(body.size() >= 8 && body.size() % 8 == 0 && body.size() <= limits::batch_bytes_max);
+  BUS_CHECK(count() < limits::record_events_max);
+  reserve(used_ + body.size() + index_growth_max);
+  std::memcpy(bytes_.data() + used_, body.data(), body.size());
+  used_ += body.size();
+
+  EntryRow row;
+  row.body_end = static_cast<std::uint32_t>(used_ - header_bytes);
+  row.kind = kind_of(entry);
+  row.checksum = entry.checksum;
+  row.run = run_of(entry);
+  if (entry.key) link_key(*entry.key, row);
+  entries_.push_back(row);
+}
+
+std::uint16_t RecordBuilder::kind_of(const Entry& entry) {
+  const KindRow kind{entry.topic, entry.type, entry.priority, entry.flags, 0};
+  const auto next = static_cast<std::uint16_t>(kinds_.size());
+  if (next > 0 && kinds_.back() == kind) return static_cast<std::uint16_t>(next - 1);
+  const auto found = kind_ordinals_.find_or_add(
+      hash_of(kind), next, [&](std::uint16_t at) { return kinds_[at] == kind; },
+      [&](std::uint16_t at) { return hash_of(kinds_[at]); });
+  if (found == next) kinds_.push_back(kind);
+  return found;
+}
+
+std::uint16_t RecordBuilder::run_of(const Entry& entry) {
+  if (!runs_.empty()) {
+    RunRow& last = runs_.back();
+    if (last.publisher == entry.publisher && last.first_sequence + last.count == entry.sequence) {
+      ++last.count;
+      return static_cast<std::uint16_t>(runs_.size() - 1);
+    }
+  }
+  runs_.push_back({entry.publisher, static_cast<std::uint16_t>(count()), 1, entry.sequence,
+                   number(entry.publisher_previous)});
+  return static_cast<std::uint16_t>(runs_.size() - 1);
+}
+
+void RecordBuilder::link_key(const KeyLink& link, EntryRow& row) {
+  const auto index = static_cast<std::uint16_t>(count());
+  const auto next = static_cast<std::uint16_t>(keys_.size());
+  row.key = key_ordinals_.find_or_add(
+      link.hash.low, next,
+      [&](std::uint16_t at) { return keys_[at].row.low == link.hash.low && keys_[at].row.high == link.hash.high; },
+      [&](std::uint16_t at) { return keys_[at].row.low; });
+  if (row.key == next) {
+    keys_.push_back({{link.hash.high, link.hash.low, link.version, number(link.previous)}, 1, index});
+    return;
+  }
+  KeyState& key = keys_[row.key];
+  BUS_CHECK(link.version == key.row.base_version + key.events);
+  row.key_ordinal = key.events++;
+  row.key_back = static_cast<std::uint16_t>(index - std::exchange(key.last_index, index));
+}
+
+void RecordBuilder::write_index(std::uint8_t* to) const {
+  for (const KeyState& key : keys_) {
+    std::memcpy(to, &key.row, sizeof key.row);
+    to += sizeof key.row;
+  }
+  to = write_rows(to, runs_);
+  to = write_rows(to, entries_);
+  write_rows(to, kinds_);
+}
+
+Header RecordBuilder::header(const Seal& seal) const {
+  Header header;
+  std::memcpy(header.log_id, seal.log_id.data(), seal.log_id.size());
+  header.first_position = number(seal.first);
+  header.count = count();
+  header.record_bytes = static_cast<std::uint32_t>(bytes());
+  header.index_offset = static_cast<std::uint32_t>(used_);
+  header.commit_time = nanoseconds(seal.committed_at);
+  header.chain_before = header.chain_after = seal.chain_before;
+  for (std::uint32_t at = 0; at < count(); ++at) {
+    header.chain_after = chain_fold(header.chain_after, header.first_position + at, entries_[at].checksum);
+  }
+  header.batch = seal.batch;
+  header.keys = static_cast<std::uint16_t>(keys_.size());
+  header.runs = static_cast<std::uint16_t>(runs_.size());
+  header.kinds = static_cast<std::uint16_t>(kinds_.size());
+  return header;
+}
+
+RecordPtr RecordBuilder::seal(const Seal& seal) {
+  BUS_CHECK(!empty() && seal.first != Position::none);
+  Header sealed = header(seal);
+  const std::size_t total = sealed.record_bytes;
+  // Kept for live delivery and accounted by its size, so a mostly empty buffer is exchanged for a tight one.
+  if (total > bytes_.size() || total < bytes_.size() / 2) {
+    Buffer tight(total);
+    std::memcpy(tight.data() + header_bytes, bytes_.data() + header_bytes, used_ - header_bytes);
+    bytes_ = std::move(tight);
+  }
+  bytes_.resize(total);
+  write_index(bytes_.data() + used_);
+  std::memcpy(bytes_.data(), &sealed, header_bytes);
+  const Bytes stored = bytes_;
+  sealed.checksum = checksum(stored.subspan(used_), checksum(stored.first(offsetof(Header, checksum))));
+  std::memcpy(bytes_.data(), &sealed, header_bytes);
+  RecordPtr record(new Record(sealed, std::move(bytes_), true));
+  *this = RecordBuilder();
+  return record;
+}
+
+}  // namespace bus::store

@@ -1,0 +1,93 @@
+// The fixed rows of a record as they lie on disk, little endian. docs/STORAGE.md is the reference.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "base/bytes.hpp"
+
+namespace bus::store::format {
+
+inline constexpr std::uint32_t record_magic = 0x43455242;  // "BREC"
+inline constexpr std::uint16_t record_version = 1;
+inline constexpr std::uint16_t no_key = 0xffff;
+inline constexpr std::uint32_t count_max = 0xfffe;         // ordinals are 16 bits wide
+
+struct Header {
+  std::uint32_t magic = record_magic;
+  std::uint16_t version = record_version;
+  std::uint16_t header_bytes = 128;
+  std::uint8_t log_id[16] = {};
+  std::uint64_t first_position = 0;
+  std::uint32_t count = 0;
+  std::uint32_t flags = 0;            // none are defined; room for compression
+  std::uint32_t record_bytes = 0;
+  std::uint32_t index_offset = 0;
+  std::int64_t commit_time = 0;       // nanoseconds since 1970
+  std::uint64_t chain_before = 0;
+  std::uint64_t chain_after = 0;
+  std::uint64_t batch = 0;
+  std::uint16_t keys = 0;
+  std::uint16_t runs = 0;
+  std::uint16_t kinds = 0;
+  std::uint8_t zero[34] = {};
+  std::uint64_t checksum = 0;         // of the index, seeded with the checksum of the 120 bytes before
+};
+
+struct KeyRow {
+  std::uint64_t high = 0, low = 0;
+  std::uint64_t base_version = 0;     // of the key's first event in this record
+  std::uint64_t previous = 0;         // the key's event before this record
+};
+
+// Consecutive events of one publisher with consecutive sequences.
+struct RunRow {
+  std::uint32_t publisher = 0;
+  std::uint16_t first_index = 0;
+  std::uint16_t count = 0;
+  std::uint64_t first_sequence = 0;
+  std::uint64_t previous = 0;         // the publisher's last event before the run
+};
+
+struct EntryRow {
+  std::uint32_t body_end = 0;         // counted from the end of the header
+  std::uint16_t kind = 0;
+  std::uint16_t key = no_key;
+  std::uint64_t checksum = 0;
+  std::uint16_t key_ordinal = 0;      // how many events of the key come before it in this record
+  std::uint16_t key_back = 0;         // how many events back the last of those is; 0: there is none
+  std::uint16_t run = 0;
+  std::uint16_t reserved = 0;
+};
+
+struct KindRow {
+  std::uint32_t topic = 0, type = 0;
+  std::uint8_t priority = 0, flags = 0;
+  std::uint16_t reserved = 0;
+  bool operator==(const KindRow&) const = default;
+};
+
+inline constexpr std::size_t header_bytes = sizeof(Header);
+static_assert(header_bytes == 128 && offsetof(Header, zero) == 86 && offsetof(Header, checksum) == 120);
+static_assert(sizeof(KeyRow) == 32 && sizeof(RunRow) == 24 && sizeof(EntryRow) == 24 && sizeof(KindRow) == 12);
+static_assert(std::has_unique_object_representations_v<Header>);
+
+// Where the tables of the index begin, counted from the start of the index.
+struct IndexLayout {
+  std::size_t keys, runs, entries, kinds, bytes;
+};
+
+constexpr IndexLayout index_layout(std::size_t keys, std::size_t runs, std::size_t count, std::size_t kinds) {
+  const std::size_t runs_at = keys * sizeof(KeyRow);
+  const std::size_t entries_at = runs_at + runs * sizeof(RunRow);
+  const std::size_t kinds_at = entries_at + count * sizeof(EntryRow);
+  return {0, runs_at, entries_at, kinds_at, kinds_at + kinds * sizeof(KindRow)};
+}
+
+constexpr IndexLayout index_layout(const Header& header) {
+  return index_layout(header.keys, header.runs, header.count, header.kinds);
+}
+
+}  // namespace bus::store::format

@@ -1,0 +1,86 @@
+// Finding what became of the sequences of a publisher, by walking its chain of runs backwards.
+#include <algorithm>
+
+#include "broker/store/disk_reader.hpp"
+
+namespace bus::store {
+
+namespace {
+
+// The walk stands on one event of the publisher, the last one of its run that may matter, and moves to older runs.
+class PublisherChain {
+ public:
+  PublisherChain(LogCursor& cursor, std::uint32_t publisher) : cursor_(cursor), publisher_(publisher) {}
+
+  // Error trimmed: retention has removed that part of the log. damaged: the chain leads elsewhere.
+  Result<void> go_to(Position position) {
+    if (record_ == nullptr || !record_->holds(position)) {
+      const auto found = cursor_.seek(position);
+      if (!found) return found.error();
+      if (!*found || cursor_.position() > position) return trimmed(position);
+      auto record = cursor_.load_index();
+      if (!record) return record.error();
+      record_ = std::move(*record);
+    }
+    if (!record_->holds(position)) return broken(position);
+    const auto at = static_cast<std::uint32_t>(position - record_->first());
+    run_ = record_->run_of(at);
+    if (run_.publisher != publisher_) return broken(position);
+    last_sequence_ = run_.first_sequence + (at - run_.first_index);
+    return {};
+  }
+
+  std::uint64_t first_sequence() const { return run_.first_sequence; }
+  std::uint64_t last_sequence() const { return last_sequence_; }
+  Position previous() const { return run_.previous; }
+
+  // Of a sequence in [first_sequence(), last_sequence()].
+  SequenceHit hit(std::uint64_t sequence) const {
+    const auto at = run_.first_index + static_cast<std::uint32_t>(sequence - run_.first_sequence);
+    const Entry entry = record_->entry(at);
+    return {record_->first() + at, entry.key ? entry.key->version : 0};
+  }
+
+ private:
+  static Error trimmed(Position position) {
+    return {Code::trimmed, "position " + std::to_string(number(position)) + " of the publisher's chain was removed"};
+  }
+  Error broken(Position position) const {
+    return {Code::damaged, "position " + std::to_string(number(position)) + " is not in the chain of publisher " +
+                               std::to_string(publisher_)};
+  }
+
+  LogCursor& cursor_;
+  std::uint32_t publisher_;
+  RecordPtr record_;
+  Run run_;
+  std::uint64_t last_sequence_ = 0;
+};
+
+}  // namespace
+
+Result<std::vector<SequenceHit>> DiskReader::find_sequences(std::uint32_t publisher, Position from,
+                                                            std::span<const std::uint64_t> sequences) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  auto cursor = LogCursor::open(*txn, tables_);
+  if (!cursor) return cursor.error();
+  std::vector<SequenceHit> hits(sequences.size());
+  PublisherChain chain(*cursor, publisher);
+  Position at = from;
+  std::size_t open = sequences.size();  // sequences[0 .. open) are still to be found, the highest first
+  while (open > 0 && at != Position::none) {
+    if (auto gone = chain.go_to(at); !gone) return gone.error();
+    // Above the event and below the later run: used up by a refusal, never stored.
+    while (open > 0 && sequences[open - 1] > chain.last_sequence()) --open;
+    for (; open > 0 && sequences[open - 1] >= chain.first_sequence(); --open) {
+      hits[open - 1] = chain.hit(sequences[open - 1]);
+    }
+    // Strictly backwards, or a damaged link could lead round in circles.
+    if (chain.previous() >= at) return Error{Code::damaged, "the chain of a publisher leads forward"};
+    at = chain.previous();
+  }
+  return hits;
+}
+
+}  // namespace bus::store

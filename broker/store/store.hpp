@@ -1,0 +1,138 @@
+// The log on disk: one LMDB environment, one writer, behind our own lock file.
+//
+// Three users, each on a thread of its own: main opens it and recovers; then the committer thread calls
+// commit() and fill_ahead(); then the reader thread owns a LogReader. Nothing here is called by the loop.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/store/batch.hpp"
+
+namespace bus::store {
+
+struct Identity {
+  LogId log_id{};
+  std::uint64_t history = 1;          // rises with each restore
+  std::uint64_t epoch = 0;            // rises with each open; committed before open() returns
+  std::uint64_t secret = 0;           // seeds the hash of keys
+};
+
+struct Options {
+  std::filesystem::path dir;
+  std::size_t map_bytes = limits::map_bytes_default;
+  std::size_t fill_ahead_bytes = limits::fill_ahead_bytes;  // zero-filled ahead while idle
+  std::size_t reserve_bytes = limits::settle_reserve_bytes; // publishes are refused before this is touched
+  // 32 random bytes for a new log: id and secret. The store has no randomness of its own.
+  std::array<std::uint8_t, 32> seed{};
+};
+
+// How much more fits. A publish is admitted only if `free_bytes` covers its pages and the reserve.
+struct Space {
+  std::uint64_t file_bytes = 0;
+  std::uint64_t used_bytes = 0;       // pages LMDB has handed out so far
+  std::uint64_t free_bytes = 0;       // allocated on disk and not used yet
+  bool full = false;                  // the file could not be grown: ENOSPC or end of the map
+};
+
+struct Stat {
+  Position first = Position::none, last = Position::none;
+  std::uint64_t records = 0, record_bytes = 0, journal_entries = 0;
+  WallTime first_at, last_at;
+  Head head;
+  Space space;
+  std::uint64_t map_bytes = 0;
+};
+
+struct Fault {
+  Position position = Position::none; // none: not a record; `what` names table and key
+  std::string what;
+};
+
+struct VerifySlice {
+  Position next = Position::none;     // none: the end was reached
+  std::uint64_t chain = 0;
+  std::uint64_t records = 0, events = 0;
+  std::vector<Fault> faults;
+};
+
+// What became of one sequence of a publisher.
+struct SequenceHit {
+  Position position = Position::none; // none: never stored
+  std::uint64_t version = 0;
+};
+
+// Reads the committed log. Each call opens and ends a read transaction of its own, bounded in bytes, so that
+// no page is pinned for long. One thread at a time.
+class LogReader {
+ public:
+  virtual ~LogReader() = default;
+
+  // The record that holds `from`, or the next one if `from` was trimmed, and those after it while they fit into
+  // `bytes_max` together; at least one if there is one, none beyond the end. A damaged record ends the list;
+  // if it is the first one, the error is damaged and names it. Bodies are verified here, once per load.
+  virtual Result<std::vector<RecordPtr>> records(Position from, std::size_t bytes_max) = 0;
+
+  // The first position whose commit time is >= time; one past the end if there is none. O(log n).
+  virtual Result<Position> position_at(WallTime time) = 0;
+
+  // The checkpointed head of each key, in the order asked; nothing where the key is unknown.
+  virtual Result<std::vector<std::optional<KeyHead>>> key_heads(std::span<const Hash128> keys) = 0;
+
+  // Walks the publisher's runs back from its event at `from` to each of `sequences` (ascending, all of them
+  // below or at the sequence of that event).
+  virtual Result<std::vector<SequenceHit>> find_sequences(std::uint32_t publisher, Position from,
+                                                          std::span<const std::uint64_t> sequences) = 0;
+
+  virtual Result<Stat> stat() = 0;
+
+  // Reads every byte from `from` on for about `bytes_max`: record keys, gaps, checksums of headers, indexes
+  // and bodies, links between records, and the chain, which continues from `chain` (ignored for the first
+  // record). The last slice also checks every row of every other table. Position::none as `from`: the start.
+  virtual Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) = 0;
+};
+
+class Store {
+ public:
+  // Takes the lock, creates the log if the directory is empty or absent (in a temporary directory beside it,
+  // committed and fsynced, then renamed), opens it, commits the next epoch.
+  // Errors: locked, bad_format (not ours, or another format version), damaged, disk_error.
+  static Result<std::unique_ptr<Store>> open(const Options& options);
+  // The same, reading only: no epoch, no write, for offline verify. Still takes the lock.
+  static Result<std::unique_ptr<Store>> open_read_only(const std::filesystem::path& dir);
+  virtual ~Store() = default;
+
+  virtual const Identity& identity() const = 0;
+  virtual const Head& head() const = 0;
+
+  // Recovery. Each calls back in key order, with the checksum verified and cut off. Errors: damaged, disk_error.
+  using RowVisitor = std::function<Result<void>(std::string_view key, std::string_view value)>;
+  virtual Result<void> each_row(Table table, const RowVisitor& visit) const = 0;
+  using JournalVisitor = std::function<Result<void>(std::uint64_t batch, std::string_view bytes)>;
+  virtual Result<void> each_journal(std::uint64_t from_batch, const JournalVisitor& visit) const = 0;
+  // Header and index only are touched; bodies are neither read nor verified.
+  using RecordVisitor = std::function<Result<void>(const Record& record)>;
+  virtual Result<void> each_record(Position from, const RecordVisitor& visit) const = 0;
+
+  // Applies the batch in one transaction and fsyncs. Any error but log_full means the outcome is unknown or
+  // the disk is broken: the caller ends the process and never calls again. log_full: nothing was written; by
+  // admission this never happens to a publish.
+  virtual Result<void> commit(const CommitBatch& batch) = 0;
+
+  // Prepares one slice of file ahead of the last page (zeros, fdatasync). Called between commits while idle, or
+  // by commit() itself when free space runs short. False: nothing left to do, or no space (see space().full).
+  virtual Result<bool> fill_ahead() = 0;
+
+  // Safe to call from any thread: a copy of the figures after the last commit or fill.
+  virtual Space space() const = 0;
+
+  virtual std::unique_ptr<LogReader> reader() const = 0;
+};
+
+}  // namespace bus::store

@@ -1,0 +1,96 @@
+#include "broker/store/tables.hpp"
+
+namespace bus::store {
+
+namespace {
+
+constexpr std::array<const char*, table_ids> names = {"log",        "journal", "topics", "types",
+                                                      "publishers", "groups",  "keys",   "meta"};
+constexpr std::size_t checksum_bytes = 8;
+
+std::uint64_t row_checksum(TableId table, std::string_view key, std::string_view value) {
+  return checksum(bytes_of(value), checksum(bytes_of(key), static_cast<std::uint64_t>(table)));
+}
+
+std::string hexadecimal(std::string_view bytes) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string text;
+  for (const char byte : bytes) {
+    text += digits[static_cast<unsigned char>(byte) >> 4];
+    text += digits[static_cast<unsigned char>(byte) & 15];
+  }
+  return text;
+}
+
+}  // namespace
+
+const char* name_of(TableId table) { return names[static_cast<std::size_t>(table)]; }
+
+NumberKey::NumberKey(std::uint64_t value) {
+  for (std::size_t at = bytes_.size(); at-- > 0; value >>= 8) bytes_[at] = static_cast<char>(value & 0xff);
+}
+
+std::optional<std::uint64_t> NumberKey::read(std::string_view key) {
+  if (key.size() != 8) return std::nullopt;
+  std::uint64_t value = 0;
+  for (const char byte : key) value = value << 8 | static_cast<unsigned char>(byte);
+  return value;
+}
+
+std::string guarded(TableId table, std::string_view key, std::string_view value) {
+  const std::uint64_t sum = row_checksum(table, key, value);
+  std::string stored;
+  stored.reserve(value.size() + sizeof sum);
+  stored.append(value).append(reinterpret_cast<const char*>(&sum), sizeof sum);
+  return stored;
+}
+
+Result<std::string_view> verified(TableId table, std::string_view key, std::string_view stored) {
+  if (stored.size() >= checksum_bytes) {
+    const auto value = stored.substr(0, stored.size() - checksum_bytes);
+    const auto sum = load<std::uint64_t>(bytes_of(stored).data() + value.size());
+    if (sum == row_checksum(table, key, value)) return value;
+  }
+  return Error{Code::damaged, std::string("table ") + name_of(table) + ", key " + hexadecimal(key) +
+                                  ": the value does not match its checksum"};
+}
+
+Result<Tables> Tables::open(lmdb::Transaction& txn, bool create) {
+  Tables tables;
+  for (std::size_t id = 0; id < table_ids; ++id) {
+    const auto table = txn.open_table(names[id], create);
+    if (!table) return table.error();
+    tables.dbi_[id] = *table;
+  }
+  return tables;
+}
+
+Result<void> Tables::put(lmdb::Transaction& txn, TableId table, std::string_view key, std::string_view value,
+                         lmdb::Place place) const {
+  return txn.put((*this)[table], key, guarded(table, key, value), place);
+}
+
+Result<std::optional<std::string_view>> Tables::get(const lmdb::Transaction& txn, TableId table,
+                                                    std::string_view key) const {
+  const auto stored = txn.get((*this)[table], key);
+  if (!stored || !*stored) return stored;
+  const auto value = verified(table, key, **stored);
+  if (!value) return value.error();
+  return std::optional(*value);
+}
+
+Result<void> Tables::each(const lmdb::Transaction& txn, TableId table, std::string_view from,
+                          const Visitor& visit) const {
+  auto cursor = txn.cursor((*this)[table]);
+  if (!cursor) return cursor.error();
+  auto found = from.empty() ? cursor->first() : cursor->seek(from);
+  for (; found && *found; found = cursor->next()) {
+    const auto value = verified(table, cursor->key(), cursor->value());
+    if (!value) return value.error();
+    if (auto visited = visit(cursor->key(), *value); !visited) return visited;
+  }
+  if (!found) return found.error();
+  return {};
+}
+
+}  // namespace bus::store

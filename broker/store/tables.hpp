@@ -1,0 +1,58 @@
+// The tables of the store: their names and numbers, how their keys are ordered, and the checksum that ends
+// every value outside the log.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "broker/store/batch.hpp"
+#include "broker/store/lmdb.hpp"
+
+namespace bus::store {
+
+// The numbers are part of the format: they seed the checksums of rows.
+enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, keys, meta };
+inline constexpr std::size_t table_ids = 8;
+const char* name_of(TableId table);
+constexpr TableId id_of(Table table) { return static_cast<TableId>(2 + static_cast<int>(table)); }
+
+// A number as a key: eight bytes, big endian, so that LMDB's order is the order of numbers.
+class NumberKey {
+ public:
+  explicit NumberKey(std::uint64_t value);
+  explicit NumberKey(Position position) : NumberKey(number(position)) {}
+  operator std::string_view() const { return {bytes_.data(), bytes_.size()}; }
+  // Nothing if these are not eight bytes.
+  static std::optional<std::uint64_t> read(std::string_view key);
+
+ private:
+  std::array<char, 8> bytes_;
+};
+
+// Value, then XXH3-64 of the value, seeded with XXH3-64 of the key, seeded with the number of the table.
+std::string guarded(TableId table, std::string_view key, std::string_view value);
+// The value without its checksum. Error damaged: names table and key.
+Result<std::string_view> verified(TableId table, std::string_view key, std::string_view stored);
+
+// Tables holds the open handles and reads and writes guarded rows through them. A value; free to copy.
+class Tables {
+ public:
+  static Result<Tables> open(lmdb::Transaction& txn, bool create);
+  lmdb::Dbi operator[](TableId table) const { return dbi_[static_cast<std::size_t>(table)]; }
+
+  Result<void> put(lmdb::Transaction& txn, TableId table, std::string_view key, std::string_view value,
+                   lmdb::Place place = lmdb::Place::anywhere) const;
+  Result<std::optional<std::string_view>> get(const lmdb::Transaction& txn, TableId table, std::string_view key) const;
+  // Every row from `from` on, in key order.
+  using Visitor = std::function<Result<void>(std::string_view key, std::string_view value)>;
+  Result<void> each(const lmdb::Transaction& txn, TableId table, std::string_view from, const Visitor& visit) const;
+
+ private:
+  std::array<lmdb::Dbi, table_ids> dbi_{};
+};
+
+}  // namespace bus::store

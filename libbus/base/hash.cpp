@@ -1,0 +1,23 @@
+#include "base/hash.hpp"
+
+// Inlined: a 296-byte event costs 250 instructions instead of 449 through the shared library.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace bus {
+
+std::uint64_t checksum(Bytes bytes, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+Hash128 hash128(Bytes bytes, std::uint64_t secret) {
+  const auto hash = XXH3_128bits_withSeed(bytes.data(), bytes.size(), secret);
+  return {hash.high64, hash.low64};
+}
+
+std::uint64_t chain_fold(std::uint64_t chain, std::uint64_t position, std::uint64_t event_checksum) {
+  const std::uint64_t link[3] = {chain, position, event_checksum};
+  return XXH3_64bits(link, sizeof link);
+}
+
+}  // namespace bus

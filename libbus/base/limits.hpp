@@ -1,0 +1,106 @@
+// Every limit of the bus, in one place, with the relations between them checked by the compiler.
+// What an operator may set is bounded here and set in broker/server/config.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace bus::limits {
+
+using namespace std::chrono_literals;
+
+inline constexpr std::size_t KiB = 1024;
+inline constexpr std::size_t MiB = 1024 * KiB;
+inline constexpr std::size_t GiB = 1024 * MiB;
+
+// ---- events and batches
+inline constexpr std::size_t event_bytes_max = 1 * MiB;       // one Event, without its size prefix
+inline constexpr std::size_t batch_bytes_max = 2 * MiB;       // body frame of one Publish
+inline constexpr std::size_t batch_events_max = 16 * KiB;     // sequences of one Publish
+inline constexpr std::size_t header_bytes_max = 1 * MiB;      // header frame, either way
+inline constexpr std::size_t frame_bytes_max = batch_bytes_max + 4 * KiB;  // ZMQ_MAXMSGSIZE
+inline constexpr std::size_t topic_bytes_max = 255;
+inline constexpr std::size_t key_bytes_max = 255;
+inline constexpr std::size_t id_bytes_max = 64;
+inline constexpr std::size_t text_bytes_max = 255;            // source, subject, ids of others, dataschema
+inline constexpr std::size_t attributes_max = 64;
+inline constexpr std::size_t publisher_bytes_max = 128;
+inline constexpr std::size_t group_bytes_max = 128;
+inline constexpr unsigned verifier_depth_max = 16;
+inline constexpr unsigned verifier_tables_max = 1024;
+
+// ---- sessions
+inline constexpr std::size_t sessions_max = 10'000;
+inline constexpr std::size_t subscriptions_per_session_max = 64;
+inline constexpr std::size_t filter_entries_max = 64;         // patterns, types and keys of one filter, each
+inline constexpr std::size_t groups_max = 10'000;
+inline constexpr std::size_t topics_max = 1'000'000;
+inline constexpr std::size_t publishers_max = 1'000'000;
+inline constexpr std::size_t window_bytes = 16 * MiB;         // published and not yet receipted, a session
+inline constexpr std::size_t window_events = 64 * KiB;
+inline constexpr std::size_t staged_bytes_max = 64 * MiB;     // in all: parked, staged and being committed
+inline constexpr std::size_t requests_per_session_max = 64;   // unanswered
+inline constexpr std::size_t settlements_max = 16 * KiB;      // of one Settle
+inline constexpr std::size_t outbox_bytes_max = 8 * MiB;      // held for a session that does not read
+inline constexpr std::size_t outbox_messages_max = 4096;
+inline constexpr std::size_t credit_events_max = 64 * KiB;    // outstanding, a subscription
+inline constexpr std::size_t credit_bytes_max = 16 * MiB;
+inline constexpr auto heartbeat = 5s;
+inline constexpr auto session_timeout = 15s;
+
+// ---- sockets: what libzmq may hold for one peer is these times the largest message
+inline constexpr int send_high_water_mark = 64;
+inline constexpr int receive_high_water_mark = 4;
+
+// ---- records and commits
+inline constexpr std::size_t record_bytes_target = 256 * KiB; // split here; one larger event stands alone
+inline constexpr std::size_t record_events_max = 4096;
+inline constexpr std::size_t commit_bytes_max = 4 * MiB;      // bodies of one commit
+inline constexpr auto settle_delay = 50ms;                    // settlements wait this long for a publish
+inline constexpr std::size_t tail_bytes_max = 64 * MiB;       // committed records kept for live delivery
+inline constexpr std::size_t cold_bytes_max = 32 * MiB;       // records read back for those behind
+inline constexpr std::size_t read_bytes_max = 1 * MiB;        // one answer of the log reader
+inline constexpr std::size_t reads_in_flight_max = 16;
+inline constexpr std::size_t deliver_bytes_max = 256 * KiB;   // body of one Deliver, or one larger event
+inline constexpr std::size_t deliver_events_max = 1024;
+
+// ---- checkpoints
+inline constexpr std::size_t key_shards = 256;                // by the first byte of the key's hash
+inline constexpr std::size_t checkpoint_bytes_max = 256 * KiB;// of one commit
+inline constexpr std::size_t checkpoint_step_bytes = 256 * KiB;  // log between two shards
+inline constexpr std::size_t checkpoint_step_events = 1024;
+inline constexpr std::size_t checkpoint_step_batches = 64;    // so that the journal stays short
+inline constexpr std::size_t keys_resident_max = 512 * 1024;  // beyond, clean ones are left to LMDB
+
+// ---- groups
+inline constexpr std::size_t open_max = 8192;                 // in flight, delayed or ready again, a group
+inline constexpr std::size_t in_flight_default = 1024;
+inline constexpr auto ack_wait_default = 30s;
+inline constexpr auto ack_wait_min = 100ms;
+inline constexpr auto ack_wait_max = 24h;
+inline constexpr auto nack_delay_max = 24h * 7;
+
+// ---- space
+inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only
+inline constexpr std::size_t map_bytes_min = 64 * MiB;
+inline constexpr std::size_t settle_reserve_bytes = 16 * MiB; // kept for settlements when the log is full
+inline constexpr std::size_t fill_slice_bytes = 1 * MiB;
+inline constexpr std::size_t fill_ahead_bytes = 64 * MiB;
+
+// A legal event always fits into an empty batch; otherwise publish could never succeed.
+static_assert(event_bytes_max + 8 <= batch_bytes_max);
+static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_bytes_max);
+// A full window fits into what may be staged, so that one publisher within its credit is never told Busy.
+static_assert(window_bytes < staged_bytes_max);
+static_assert(batch_bytes_max <= commit_bytes_max);
+// A read answer is not evicted before those who asked have seen it.
+static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
+static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
+static_assert(record_events_max < 0xffff);
+// The open set of a group fits into one checkpoint step; 29 bytes each.
+static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);
+static_assert(in_flight_default <= open_max);
+static_assert(heartbeat < session_timeout);
+
+}  // namespace bus::limits

@@ -1,0 +1,241 @@
+// The comfortable client: publish, subscribe, acknowledge, replay.
+//
+//   auto client = bus::Client::connect({.publisher = "health-data"}).value();
+//   auto receipt = client.publish("health.data.updated", "user-7", update).get().value();
+//
+//   auto subscription = client.subscribe({.patterns = {"health.>"}, .group = "alerts"},
+//                                        [](const bus::Event& event) { … }).value();
+//
+// A Client owns one thread for its connection and, per subscription, as many as its concurrency. It reconnects
+// by itself with capped exponential back-off and jitter, resends what has no receipt yet with the same sequence,
+// and never loses or reorders. One ZeroMQ context serves the whole process.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bus/event.hpp"
+#include "bus/result.hpp"
+#include "bus/types.hpp"
+#include "bus/wire_generated.h"
+
+namespace bus {
+
+using namespace std::chrono_literals;
+
+// $BUS_SERVER if set, ipc:///run/busd/bus.sock for root and where that exists, else
+// ipc://$XDG_RUNTIME_DIR/busd/bus.sock.
+std::string default_endpoint();
+
+struct ClientOptions {
+  std::string server;                  // ZeroMQ endpoint; empty: default_endpoint()
+  std::string name;                    // shown to operators; empty: the program's name
+  // The name this client publishes under. Its sequence continues across restarts, so that a resend after a
+  // crash is stored once. Empty: a random, transient name, made when first needed.
+  std::string publisher;
+  Duration connect_timeout = 5s;       // of connect(), for the first connection
+  Duration request_timeout = 5s;       // of requests; 0 waits for ever
+  Duration backoff_min = 50ms;         // between attempts to reconnect: doubled, with jitter, up to the cap
+  Duration backoff_max = 5s;
+  Duration linger = 0ms;               // how long an event may wait for others to share its batch
+  std::size_t window_bytes = 16u << 20;  // published and not yet receipted; the broker may allow less
+};
+
+using ReceiptCallback = std::function<void(Result<Receipt>)>;
+
+// Where a read begins or ends.
+struct At {
+  wire::Start kind = wire::Start::unspecified;
+  std::int64_t value = 0;
+  static At start() { return {wire::Start::start, 0}; }
+  static At end() { return {wire::Start::end, 0}; }
+  static At position(Position position) { return {wire::Start::position, static_cast<std::int64_t>(number(position))}; }
+  static At last(std::uint64_t count) { return {wire::Start::last, static_cast<std::int64_t>(count)}; }
+  static At time(WallTime time) { return {wire::Start::time, nanoseconds(time)}; }
+};
+
+// What a subscription or replay looks at: all that are set must match, each list by one of its entries.
+struct Filter {
+  std::vector<std::string> patterns;   // `*` one token, `>` one or more at the end; none: every topic
+  std::vector<std::string> types;
+  std::vector<std::string> keys;
+  std::optional<WallTime> since, until;  // event time, both inclusive
+};
+
+enum class AckMode {
+  automatic,   // ack when the callback returns, nack when it throws
+  manual       // the callback, or code it hands the event to, calls Subscription::ack() or nack()
+};
+
+struct SubscribeOptions {
+  std::vector<std::string> patterns;
+  std::string group;                   // empty: a plain subscription, nothing to acknowledge
+  std::vector<std::string> types = {};
+  std::vector<std::string> keys = {};
+  At from = {};                        // unspecified: the group's cursor, a new group's start, or the end
+  At to = {};                          // unspecified: never ends; end: the head when the broker sees this
+  AckMode ack = AckMode::automatic;
+  unsigned concurrency = 1;            // callbacks at a time; with 1 they come in order
+  std::uint32_t credit_events = 4096;  // how much may be on the way or waiting here
+  std::uint32_t credit_bytes = 8u << 20;
+  std::uint32_t ack_wait_ms = 0;       // of a new group; 0: the broker's default
+  std::uint32_t in_flight_max = 0;
+};
+
+// One subscription of a Client; a handle, copies name the same subscription. Thread-safe.
+class Subscription {
+ public:
+  // Done; to be delivered again after `delay`; give me more time. They return at once and travel in batches. An
+  // ack that came too late is counted (stale()) and changes nothing: the event is with someone else by then.
+  void ack(const Event& event);
+  void nack(const Event& event, Duration delay = 0ms);
+  void extend(const Event& event);
+  // Waits until every ack and nack given so far is durable. Errors: timed_out, disconnected, closed.
+  Result<void> flush(Duration deadline = 5s);
+  // Ends it and waits until no callback runs any more. What was in flight is delivered again to others.
+  void close();
+  // Waits until the subscription has ended: `to` was reached (ok), or an error, such as group_removed.
+  Result<void> wait();
+  // Nothing was left to deliver, and in a group to settle, up to this position when the broker last said so.
+  Position caught_up() const;
+  // What the broker said when it began: the first position looked at, the head then, whether the group is new.
+  struct Started { Position next, to, committed; bool created; };
+  Started started() const;
+  std::uint64_t stale() const;
+
+  struct State;
+  explicit Subscription(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+// An input range over part of the log, in order: for (const bus::Event& event : client.replay({…})) … Throws Failed
+// if the log cannot be read further; read() does the same without exceptions.
+class Replay {
+ public:
+  // The next event, nothing at the end, or an error.
+  Result<std::optional<Event>> read();
+  class iterator;
+  iterator begin();
+  std::default_sentinel_t end() const { return {}; }
+
+  struct State;
+  explicit Replay(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+class Replay::iterator {
+ public:
+  using value_type = Event;
+  using difference_type = std::ptrdiff_t;
+  explicit iterator(Replay& replay) : replay_(&replay) { ++*this; }
+  const Event& operator*() const { return *event_; }
+  iterator& operator++() {
+    event_ = replay_->read().value();
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  bool operator==(std::default_sentinel_t) const { return !event_; }
+
+ private:
+  Replay* replay_;
+  std::optional<Event> event_;
+};
+inline Replay::iterator Replay::begin() { return iterator(*this); }
+
+struct ReplayOptions {
+  Filter filter = {};
+  At from = At::start();
+  At to = At::end();                   // inclusive; end: the head when the broker sees this
+  std::uint32_t credit_events = 16384;
+  std::uint32_t credit_bytes = 8u << 20;
+};
+
+// Who the broker is and how it stands: what Welcome said.
+struct ServerInfo {
+  std::string version;
+  std::vector<std::uint8_t> log_id;
+  std::uint64_t history = 0, epoch = 0;
+  Position committed = Position::none;
+  std::uint64_t last_sequence = 0;     // of this client's publisher
+};
+
+// What flush() and close() could not settle: unknown, neither stored for sure nor refused.
+struct Unknown {
+  std::uint64_t events = 0;
+  std::uint64_t first_sequence = 0;
+};
+
+class Client {
+ public:
+  // Connects and waits for the broker's Welcome. Errors: timed_out (the detail names the endpoint),
+  // bad_argument, unsupported_version, bad_publisher, …
+  static Result<Client> connect(ClientOptions options = {});
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) noexcept;
+  // close() with a deadline of 5 s.
+  ~Client();
+
+  const ServerInfo& server() const;
+
+  // Hands over one event. Thread-safe; events of one thread keep their order. Waits while the window is full.
+  // The future holds a receipt (durable), a refusal (not stored and never will be), or closed (unknown).
+  std::future<Result<Receipt>> publish(NewEvent event);
+  // The same with a callback, which runs on the client's thread and must not wait; cheaper at high rates.
+  void publish(NewEvent event, ReceiptCallback done);
+  // Does not wait: busy if the window is full (nothing was taken).
+  Result<void> try_publish(NewEvent event, ReceiptCallback done);
+  // With a sequence of the caller's own, for sources that can be read again, such as a file. Sequences must rise
+  // by call; those left out are given up. One at or below the publisher's last is answered as a duplicate.
+  void publish_at(std::uint64_t sequence, NewEvent event, ReceiptCallback done);
+
+  // A payload of the generated object API: publish("health.data.updated", "user-7", HealthDataUpdateT{…}).
+  template <typename Object>
+  std::future<Result<Receipt>> publish(std::string topic, std::string key, const Object& payload) {
+    using Table = typename Object::TableType;
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(Table::Pack(builder, &payload));
+    NewEvent event;
+    event.topic = std::move(topic);
+    event.type = Table::GetFullyQualifiedName();
+    event.key = std::move(key);
+    event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+    return publish(std::move(event));
+  }
+
+  // Waits until everything published so far has its answer. What is left at the deadline is returned.
+  Unknown flush(Duration deadline);
+
+  // The callback runs on threads of the subscription. Errors: group_mismatch, bad_pattern, … and timed_out.
+  // After a reconnect the subscription goes on: a group from its cursor, a plain one after the last event seen.
+  Result<Subscription> subscribe(SubscribeOptions options, std::function<void(const Event&)> callback);
+
+  Replay replay(ReplayOptions options = {});
+
+  // One request of the protocol (schemas/wire.fbs), for operators' tools: `make` builds the Ask union's table.
+  //   client.request(bus::wire::GroupRemoveT{.name = "g"})
+  struct Answer {
+    std::unique_ptr<wire::ReplyT> reply;
+    std::vector<std::uint8_t> body;    // EventReply: the event; aligned to 8
+  };
+  Result<Answer> request(wire::AskUnion ask);
+
+  // Stops taking events, waits for receipts and settlements, says Bye. Idempotent; what is left is unknown.
+  Unknown close(Duration deadline = 5s);
+
+ private:
+  struct Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bus

@@ -1,0 +1,110 @@
+// Events as a service sees them: what it publishes, and what it receives.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bus/event_generated.h"
+#include "bus/result.hpp"
+#include "bus/types.hpp"
+
+namespace bus {
+
+using Priority = wire::Priority;
+
+// An event to be published. topic, type and payload are needed; libbus fills in `id` (a UUID) and `time` (now)
+// where they are left out.
+struct NewEvent {
+  std::string topic;                        // dotted name, at most 255 bytes
+  std::string type;                         // full name of the payload's root table
+  std::string key;                          // the aggregate it belongs to; empty: none
+  std::vector<std::uint8_t> payload;        // a finished FlatBuffer of that type
+  std::string id;
+  std::string source;
+  std::string subject;
+  std::optional<WallTime> time;
+  Priority priority = Priority::medium;
+  std::string correlation_id;
+  std::string causation_id;
+  std::string traceparent;
+  std::string dataschema;
+  std::vector<std::pair<std::string, std::string>> attributes;
+};
+
+// The broker's word that an event is durable.
+struct Receipt {
+  Position position = Position::none;
+  std::uint64_t version = 0;                // place among the key's events, from 1; 0 without a key
+  std::uint64_t sequence = 0;               // the publisher's own number of it
+  bool duplicate = false;                   // stored by an earlier send; position and version are that event's
+};
+
+// A received event. Copies share one buffer, which lives as long as any of them; reading it is thread-safe.
+class Event {
+ public:
+  struct Place {
+    Position position = Position::none;
+    std::uint64_t version = 0;
+    WallTime committed_at;
+    std::uint64_t sequence = 0;
+    std::uint32_t attempt = 0;              // from 1 in a group; 0 without
+    std::shared_ptr<const std::string> publisher;
+    std::shared_ptr<const std::string> group;  // null without
+  };
+  // `bytes` is one size-prefixed event, aligned to 8, kept alive by `buffer`.
+  Event(Place place, std::shared_ptr<const void> buffer, std::span<const std::uint8_t> bytes);
+
+  Position position() const { return place_.position; }
+  std::uint64_t version() const { return place_.version; }
+  WallTime committed_at() const { return place_.committed_at; }
+  std::string_view publisher() const { return *place_.publisher; }
+  std::uint64_t sequence() const { return place_.sequence; }
+  std::uint32_t attempt() const { return place_.attempt; }
+  std::string_view group() const { return place_.group ? std::string_view(*place_.group) : std::string_view(); }
+
+  // The envelope; absent fields are empty. Views live as long as this Event.
+  std::string_view topic() const { return envelope_->topic()->string_view(); }
+  std::string_view type() const { return envelope_->type()->string_view(); }
+  std::string_view key() const { return text(envelope_->key()); }
+  std::string_view id() const { return envelope_->id()->string_view(); }
+  std::string_view source() const { return text(envelope_->source()); }
+  std::string_view subject() const { return text(envelope_->subject()); }
+  WallTime time() const { return wall_time(envelope_->time()); }
+  Priority priority() const { return envelope_->priority(); }
+  std::string_view correlation_id() const { return text(envelope_->correlation_id()); }
+  std::string_view causation_id() const { return text(envelope_->causation_id()); }
+  std::string_view traceparent() const { return text(envelope_->traceparent()); }
+  std::string_view dataschema() const { return text(envelope_->dataschema()); }
+  std::vector<std::pair<std::string_view, std::string_view>> attributes() const;
+  std::span<const std::uint8_t> payload() const { return {envelope_->payload()->data(), envelope_->payload()->size()}; }
+  // The whole event as it was published: 4-byte size, FlatBuffer, padding.
+  std::span<const std::uint8_t> bytes() const { return bytes_; }
+
+  // The payload as an object of the generated API, or bad_payload if the event is of another type:
+  //   auto update = event.as<suoke::health::HealthDataUpdate>();
+  template <typename Table>
+  Result<const Table*> as() const {
+    if (type() != Table::GetFullyQualifiedName()) {
+      return Error{Code::bad_payload, "the event is a " + std::string(type())};
+    }
+    return flatbuffers::GetRoot<Table>(payload().data());
+  }
+
+ private:
+  static std::string_view text(const flatbuffers::String* string) {
+    return string != nullptr ? string->string_view() : std::string_view();
+  }
+  Place place_;
+  std::shared_ptr<const void> buffer_;
+  std::span<const std::uint8_t> bytes_;
+  const wire::Event* envelope_;
+};
+
+}  // namespace bus

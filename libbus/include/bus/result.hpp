@@ -1,0 +1,81 @@
+// What a call can end in: a value, or an Error with a documented code.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "bus/codes_generated.h"
+
+namespace bus {
+
+// An expected outcome that is not success. `code` is one of schemas/codes.fbs, `detail` is for people and
+// names what, where and what to do.
+struct Error {
+  Code code = Code::ok;
+  std::string detail;
+};
+
+// "code_name: detail", as every tool prints it.
+std::string describe(const Error& error);
+
+// Thrown by Result::value() only, for those who prefer exceptions.
+class Failed : public std::runtime_error {
+ public:
+  explicit Failed(Error error) : std::runtime_error(describe(error)), error_(std::move(error)) {}
+  const Error& error() const { return error_; }
+
+ private:
+  Error error_;
+};
+
+// Either a T or an Error; must not be ignored.
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+
+  bool ok() const { return state_.index() == 0; }
+  explicit operator bool() const { return ok(); }
+
+  // The value; throws Failed if there is none.
+  T& value() & { return check(), std::get<0>(state_); }
+  const T& value() const& { return check(), std::get<0>(state_); }
+  T&& value() && { return check(), std::get<0>(std::move(state_)); }
+
+  // The value; only after ok().
+  T& operator*() { return *std::get_if<0>(&state_); }
+  const T& operator*() const { return *std::get_if<0>(&state_); }
+  T* operator->() { return std::get_if<0>(&state_); }
+  const T* operator->() const { return std::get_if<0>(&state_); }
+
+  // The error; only after !ok().
+  const Error& error() const { return *std::get_if<1>(&state_); }
+
+ private:
+  void check() const {
+    if (!ok()) throw Failed(error());
+  }
+  std::variant<T, Error> state_;
+};
+
+template <>
+class [[nodiscard]] Result<void> {
+ public:
+  Result() = default;
+  Result(Error error) : error_(std::move(error)) {}
+
+  bool ok() const { return error_.code == Code::ok; }
+  explicit operator bool() const { return ok(); }
+  void value() const {
+    if (!ok()) throw Failed(error_);
+  }
+  const Error& error() const { return error_; }
+
+ private:
+  Error error_;
+};
+
+}  // namespace bus
