@@ -9,30 +9,13 @@
 #include <variant>
 #include <vector>
 
-#include "base/bytes.hpp"
+#include "base/frame.hpp"
 #include "broker/store/store.hpp"
 
 namespace bus::broker {
 
 // The transport's address of one connection; opaque here.
 using Peer = std::string;
-
-// Bytes and whoever keeps them alive, so that frames and records travel without being copied.
-struct Frame {
-  std::shared_ptr<const void> owner;
-  Bytes bytes;
-
-  static Frame of(Buffer buffer) {
-    auto owner = std::make_shared<const Buffer>(std::move(buffer));
-    const Bytes bytes = *owner;
-    return {std::move(owner), bytes};
-  }
-  // The same bytes aligned to 8, as FlatBuffers are read; copied only where they are not.
-  Frame aligned() const {
-    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 8 == 0) return *this;
-    return of(Buffer(bytes.begin(), bytes.end()));
-  }
-};
 
 struct Outgoing {
   Peer peer;

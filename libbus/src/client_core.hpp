@@ -1,35 +1,176 @@
-// ClientCore is the client's side of the protocol as a deterministic state machine: no sockets, no threads, no
-// clock. bus::Client drives it with a DEALER socket; the simulator drives it with a fake network.
+// ClientCore is the client's side of the protocol as a deterministic state machine: no sockets, no threads, no clock.
+// Connection drives it with a DEALER socket; tests drive it with a fake network. One thread.
 //
-//   disconnected ──tick()──> connecting ──Welcome──> ready ──silence, Failure, lost()──> disconnected
-//                                 ▲──── back-off ────────────────────────────────────────────┘
+//    waiting ──back-off over──> greeting ──Welcome──> ready ──silence, lost()──> waiting
+//                                  └──no answer, lost()──> waiting
+//    any ──publisher_fenced, log_changed, a Hello refused for good──> failed        any ──close()──> closed
 //
-// Everything published stays here until its receipt or refusal is known; after each Welcome all of it is sent
-// again, in order, with the same sequences.
+// Every batch stays here until its receipts have come; after each Welcome all of them are sent again, in order, with
+// the same sequences and bytes. What is told to callers is told from within receive(), tick(), lost() and close().
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
-#include "base/bytes.hpp"
+#include "base/frame.hpp"
 #include "bus/client.hpp"
+#include "outbox.hpp"
 #include "wire/message.hpp"
 
 namespace bus {
 
-// What the core wants the shell to do, in order.
-struct ClientAction {
-  enum class Kind { connect, disconnect, send } kind;
-  Buffer header;                 // send
-  Buffer body;                   // send; empty: one frame
+// What one subscription is told, in order. ended() is the last call.
+class SubscriptionListener {
+ public:
+  virtual ~SubscriptionListener() = default;
+  virtual void started(const Subscription::Started& started) = 0;
+  virtual void delivered(std::vector<Event> events) = 0;
+  virtual void caught_up(Position position) = 0;
+  virtual void stale(std::size_t acks) = 0;
+  // The connection is gone; a group's events that wait here are delivered again, to whomever.
+  virtual void interrupted() = 0;
+  virtual void ended(Result<void> why) = 0;
 };
 
-// What happened to something the caller asked for. Delivered by take_outcomes(), in order.
-// (implementer: shape this as fits; receipts by sequence, deliveries, subscribed, caught up, ended, settled, reply)
+using AnswerCallback = std::function<void(Result<Client::Answer>)>;
+using DoneCallback = std::function<void(Result<void>)>;
+
+class ClientCore {
+ public:
+  struct Options {
+    std::string name;                    // for people
+    std::string publisher;
+    bool transient = false;
+    Duration connect_timeout{}, backoff_min{}, backoff_max{};
+    std::uint64_t seed = 0;              // of the jitter
+  };
+  // What the owner is told besides.
+  struct Events {
+    std::function<void(const wire::WelcomeT&)> welcomed;
+    std::function<void(const Batch&)> answered;      // after its receipts have been told
+    std::function<void(const Error&)> failed;        // for good: nothing works any more
+  };
+  ClientCore(Options options, Events events);
+
+  // ---- the connection. `connect`: open a fresh one and send what take_outgoing() gives; `disconnect`: close it.
+  enum class Action { none, connect, disconnect };
+  Action take_action();
+  struct Outgoing {
+    Frame header;
+    Frame body;                          // empty: one frame
+  };
+  std::vector<Outgoing> take_outgoing() { return std::exchange(outgoing_, {}); }
+  void receive(const std::vector<Frame>& frames, Now now);
+  // The connection broke, or could not be made.
+  void lost(const Error& why, SteadyTime now);
+  // Deadlines, and whatever gathered; returns when to call again at the latest.
+  SteadyTime tick(Now now);
+  // Says Bye. What is without an answer is told `closed`; so is all that comes after.
+  void close();
+  bool is_over() const { return state_ == State::failed || state_ == State::closed; }
+  // What stood in the way last; ok since the last receipt or Welcome.
+  const Error& trouble() const { return trouble_; }
+
+  // ---- publishing
+  void publish(Batch batch);
+
+  // ---- subscriptions, by numbers of the client's own that are never used again
+  using SubscriptionId = std::uint32_t;
+  SubscriptionId subscribe(wire::SubscribeT what, std::shared_ptr<SubscriptionListener> listener);
+  void unsubscribe(SubscriptionId id);
+  // Events that were delivered are done with: their credit goes back.
+  void consumed(SubscriptionId id, std::uint64_t events, std::uint64_t bytes);
+  void settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement);
+  // Calls back once all settlements so far are durable.
+  void flush(SubscriptionId id, DoneCallback done);
+
+  // ---- requests. Those without a connection wait for one; those on the way when it breaks are `disconnected`.
+  std::uint64_t request(wire::AskUnion ask, AnswerCallback done);
+  void forget_request(std::uint64_t request) { requests_.erase(request); }
+
+ private:
+  enum class State { waiting, greeting, ready, failed, closed };
+  struct Pending {
+    Batch batch;
+    bool sent = false;
+  };
+  struct Subscribed {
+    wire::SubscribeT what;               // as it would be said now, from where it has come to
+    std::shared_ptr<SubscriptionListener> listener;
+    bool was_started = false;
+    bool is_asked = false;               // in this session
+    std::shared_ptr<const std::string> group;
+    std::uint64_t held_events = 0, held_bytes = 0;   // delivered and not consumed
+    std::uint64_t owed_events = 0, owed_bytes = 0;   // consumed, credit not given back yet
+    std::uint64_t epoch = 0;             // of the settlements below
+    std::vector<wire::Settlement> settlements;
+    std::map<std::uint64_t, DoneCallback> flushes;
+  };
+  struct Asked {
+    wire::AskUnion ask;
+    AnswerCallback done;
+    bool sent = false;
+  };
+
+  void start(SteadyTime now);
+  void fail(const Error& why);
+  void end_all(const Error& why);
+  Duration next_backoff();
+  template <typename T>
+  void send(const T& message) { outgoing_.push_back({Frame::of(wire::encode(message)), {}}); }
+
+  void dispatch(const wire::Message& message, const std::vector<Frame>& frames, Now now);
+  void welcome(const wire::Welcome& message, Now now);
+  std::optional<Error> changed(const wire::WelcomeT& now) const;
+  void failure(const wire::Failure& message, SteadyTime now);
+  void publish_failure(const Error& error, std::uint64_t sequence, SteadyTime now);
+  void results(const wire::PublishResult& message, SteadyTime now);
+  void tell(const Batch& batch, const wire::PublishResult& message);
+  void deliver(const wire::Deliver& message, const Frame& body, SteadyTime now);
+  void started(const wire::Subscribed& message);
+  void caught_up(const wire::CaughtUp& message);
+  void ended(const wire::SubscriptionEnd& message);
+  void settled(const wire::Settled& message);
+  void reply(const wire::Reply& message, const std::vector<Frame>& frames);
+
+  void send_batches(SteadyTime now);
+  void send_requests();
+  void send_subscribe(SubscriptionId id, Subscribed& subscribed);
+  void send_settlements(SubscriptionId id, Subscribed& subscribed, std::uint64_t request = 0);
+  void send_credit(SubscriptionId id, Subscribed& subscribed);
+  void heartbeat(SteadyTime now);
+  void forget(SubscriptionId id, const Result<void>& why);
+  Subscribed* find(SubscriptionId id);
+
+  Options options_;
+  Events events_;
+  std::mt19937_64 random_;
+  State state_ = State::waiting;
+  Action action_ = Action::none;
+  std::vector<Outgoing> outgoing_;
+  Error trouble_;
+  Error over_;                           // why it is over
+  std::optional<wire::WelcomeT> session_;// of the last Welcome
+  SteadyTime due_ = SteadyTime::min();   // waiting: end of the back-off; greeting: of patience
+  Duration backoff_{};
+  SteadyTime heard_, said_;
+
+  std::deque<Pending> pending_;
+  std::uint64_t last_submitted_ = 0, last_receipted_ = 0;
+  SteadyTime publish_again_ = SteadyTime::min();  // after a refusal of a whole batch
+  Duration publish_backoff_{};
+
+  std::map<SubscriptionId, Subscribed> subscriptions_;
+  SubscriptionId last_subscription_ = 0;
+  std::map<std::uint64_t, Asked> requests_;
+  std::uint64_t last_request_ = 0;
+};
 
 }  // namespace bus

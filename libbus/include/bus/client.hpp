@@ -31,7 +31,7 @@ using namespace std::chrono_literals;
 
 // $BUS_SERVER if set, ipc:///run/busd/bus.sock for root and where that exists, else
 // ipc://$XDG_RUNTIME_DIR/busd/bus.sock.
-std::string default_endpoint();
+BUS_API std::string default_endpoint();
 
 struct ClientOptions {
   std::string server;                  // ZeroMQ endpoint; empty: default_endpoint()
@@ -43,6 +43,7 @@ struct ClientOptions {
   Duration request_timeout = 5s;       // of requests; 0 waits for ever
   Duration backoff_min = 50ms;         // between attempts to reconnect: doubled, with jitter, up to the cap
   Duration backoff_max = 5s;
+  Duration publish_timeout = 30s;      // how long publish() waits for room in the window; 0 waits for ever
   Duration linger = 0ms;               // how long an event may wait for others to share its batch
   std::size_t window_bytes = 16u << 20;  // published and not yet receipted; the broker may allow less
 };
@@ -89,7 +90,7 @@ struct SubscribeOptions {
 };
 
 // One subscription of a Client; a handle, copies name the same subscription. Thread-safe.
-class Subscription {
+class BUS_API Subscription {
  public:
   // Done; to be delivered again after `delay`; give me more time. They return at once and travel in batches. An
   // ack that came too late is counted (stale()) and changes nothing: the event is with someone else by then.
@@ -118,7 +119,7 @@ class Subscription {
 
 // An input range over part of the log, in order: for (const bus::Event& event : client.replay({…})) … Throws Failed
 // if the log cannot be read further; read() does the same without exceptions.
-class Replay {
+class BUS_API Replay {
  public:
   // The next event, nothing at the end, or an error.
   Result<std::optional<Event>> read();
@@ -173,9 +174,10 @@ struct ServerInfo {
 struct Unknown {
   std::uint64_t events = 0;
   std::uint64_t first_sequence = 0;
+  Error reason;                        // what stood in the way last: log_full, disconnected, …; ok: nothing but time
 };
 
-class Client {
+class BUS_API Client {
  public:
   // Connects and waits for the broker's Welcome. Errors: timed_out (the detail names the endpoint),
   // bad_argument, unsupported_version, bad_publisher, …
@@ -187,8 +189,9 @@ class Client {
 
   const ServerInfo& server() const;
 
-  // Hands over one event. Thread-safe; events of one thread keep their order. Waits while the window is full.
-  // The future holds a receipt (durable), a refusal (not stored and never will be), or closed (unknown).
+  // Hands over one event. Thread-safe; events of one thread keep their order. Waits while the window is full, up to
+  // publish_timeout. The future holds a receipt (durable), a refusal (not stored and never will be), busy (the window
+  // stayed full: nothing was taken), or closed, publisher_fenced or log_changed (unknown).
   std::future<Result<Receipt>> publish(NewEvent event);
   // The same with a callback, which runs on the client's thread and must not wait; cheaper at high rates.
   void publish(NewEvent event, ReceiptCallback done);

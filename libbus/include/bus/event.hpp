@@ -47,7 +47,7 @@ struct Receipt {
 };
 
 // A received event. Copies share one buffer, which lives as long as any of them; reading it is thread-safe.
-class Event {
+class BUS_API Event {
  public:
   struct Place {
     Position position = Position::none;
@@ -57,6 +57,7 @@ class Event {
     std::uint32_t attempt = 0;              // from 1 in a group; 0 without
     std::shared_ptr<const std::string> publisher;
     std::shared_ptr<const std::string> group;  // null without
+    std::uint64_t epoch = 0;                // of the delivery; with position and attempt it names what an ack means
   };
   // `bytes` is one size-prefixed event, aligned to 8, kept alive by `buffer`.
   Event(Place place, std::shared_ptr<const void> buffer, std::span<const std::uint8_t> bytes);
@@ -67,6 +68,7 @@ class Event {
   std::string_view publisher() const { return *place_.publisher; }
   std::uint64_t sequence() const { return place_.sequence; }
   std::uint32_t attempt() const { return place_.attempt; }
+  std::uint64_t epoch() const { return place_.epoch; }
   std::string_view group() const { return place_.group ? std::string_view(*place_.group) : std::string_view(); }
 
   // The envelope; absent fields are empty. Views live as long as this Event.

@@ -8,6 +8,9 @@
 
 #include "bus/codes_generated.h"
 
+// What libbus.so offers; everything else in it is hidden.
+#define BUS_API __attribute__((visibility("default")))
+
 namespace bus {
 
 // An expected outcome that is not success. `code` is one of schemas/codes.fbs, `detail` is for people and
@@ -18,10 +21,10 @@ struct Error {
 };
 
 // "code_name: detail", as every tool prints it.
-std::string describe(const Error& error);
+BUS_API std::string describe(const Error& error);
 
 // Thrown by Result::value() only, for those who prefer exceptions.
-class Failed : public std::runtime_error {
+class BUS_API Failed : public std::runtime_error {
  public:
   explicit Failed(Error error) : std::runtime_error(describe(error)), error_(std::move(error)) {}
   const Error& error() const { return error_; }

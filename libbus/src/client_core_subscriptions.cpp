@@ -1,0 +1,178 @@
+// Subscriptions of ClientCore: from Subscribe to SubscriptionEnd, through any number of sessions.
+#include <algorithm>
+
+#include "base/limits.hpp"
+#include "client_core.hpp"
+#include "wire/event_codec.hpp"
+
+namespace bus {
+
+ClientCore::Subscribed* ClientCore::find(SubscriptionId id) {
+  const auto it = subscriptions_.find(id);
+  return it == subscriptions_.end() ? nullptr : &it->second;
+}
+
+ClientCore::SubscriptionId ClientCore::subscribe(wire::SubscribeT what, std::shared_ptr<SubscriptionListener> listener) {
+  if (is_over()) return listener->ended(over_), 0;
+  const SubscriptionId id = ++last_subscription_;
+  Subscribed& subscribed = subscriptions_[id];
+  what.subscription = id;
+  if (!what.group.empty()) subscribed.group = std::make_shared<const std::string>(what.group);
+  subscribed.what = std::move(what);
+  subscribed.listener = std::move(listener);
+  if (state_ == State::ready) send_subscribe(id, subscribed);
+  return id;
+}
+
+// Credit for what is waiting here already is not given again.
+void ClientCore::send_subscribe(SubscriptionId, Subscribed& subscribed) {
+  subscribed.is_asked = true;
+  wire::SubscribeT message = subscribed.what;
+  message.credit_events -= static_cast<std::uint32_t>(std::min<std::uint64_t>(subscribed.held_events, message.credit_events));
+  message.credit_bytes -= static_cast<std::uint32_t>(std::min<std::uint64_t>(subscribed.held_bytes, message.credit_bytes));
+  send(message);
+}
+
+// From the next session on, the subscription continues instead of beginning.
+void ClientCore::started(const wire::Subscribed& message) {
+  Subscribed* subscribed = find(message.subscription());
+  if (subscribed == nullptr) return;
+  wire::SubscribeT& what = subscribed->what;
+  if (subscribed->group) {
+    what.from = wire::Start::unspecified;
+    what.from_value = 0;
+  } else {
+    what.from = wire::Start::position;
+    what.from_value = static_cast<std::int64_t>(message.next());
+    if (message.to() != 0 && what.to != wire::Start::unspecified) {
+      what.to = wire::Start::position;
+      what.to_value = static_cast<std::int64_t>(message.to());
+    }
+  }
+  if (std::exchange(subscribed->was_started, true)) return;
+  subscribed->listener->started({Position{message.next()}, Position{message.to()}, Position{message.committed()}, message.created()});
+}
+
+void ClientCore::deliver(const wire::Deliver& message, const Frame& body, SteadyTime now) {
+  Subscribed* subscribed = find(message.subscription());
+  if (subscribed == nullptr) return;  // unsubscribed meanwhile
+  const Frame aligned = body.aligned();
+  const auto* deliveries = message.deliveries();
+  std::vector<std::shared_ptr<const std::string>> publishers;
+  if (message.publishers() != nullptr) {
+    for (const auto* name : *message.publishers()) publishers.push_back(std::make_shared<const std::string>(name->str()));
+  }
+  std::vector<Event> events;
+  wire::EventCursor cursor(aligned.bytes);
+  for (std::uint32_t at = 0; deliveries != nullptr && at < deliveries->size(); ++at) {
+    const wire::Delivery& delivery = *deliveries->Get(at);
+    const auto event = cursor.done() ? Result<Bytes>(Error{Code::malformed, "a Deliver lacks an event"}) : cursor.next();
+    if (!event || delivery.publisher() >= publishers.size()) {
+      return lost({Code::malformed, "the broker's deliveries do not fit their events"}, now);
+    }
+    Event::Place place{Position{delivery.position()}, delivery.version(), wall_time(delivery.committed_at()), delivery.sequence(),
+                       delivery.attempt(), publishers[delivery.publisher()], subscribed->group, message.epoch()};
+    events.emplace_back(std::move(place), aligned.owner, *event);
+  }
+  if (events.empty()) return;
+  subscribed->held_events += events.size();
+  subscribed->held_bytes += aligned.bytes.size();
+  if (!subscribed->group) subscribed->what.from_value = static_cast<std::int64_t>(number(events.back().position()) + 1);
+  subscribed->listener->delivered(std::move(events));
+}
+
+void ClientCore::caught_up(const wire::CaughtUp& message) {
+  Subscribed* subscribed = find(message.subscription());
+  if (subscribed == nullptr) return;
+  auto& next = subscribed->what.from_value;
+  if (!subscribed->group) next = std::max(next, static_cast<std::int64_t>(message.position() + 1));
+  subscribed->listener->caught_up(Position{message.position()});
+}
+
+void ClientCore::consumed(SubscriptionId id, std::uint64_t events, std::uint64_t bytes) {
+  Subscribed* subscribed = find(id);
+  if (subscribed == nullptr) return;
+  // What was delivered in an earlier session has no credit to give back in this one.
+  events = std::min(events, subscribed->held_events);
+  bytes = std::min(bytes, subscribed->held_bytes);
+  subscribed->held_events -= events;
+  subscribed->held_bytes -= bytes;
+  subscribed->owed_events += events;
+  subscribed->owed_bytes += bytes;
+}
+
+// In portions, so that credit costs few messages.
+void ClientCore::send_credit(SubscriptionId id, Subscribed& subscribed) {
+  if (subscribed.owed_events * 4 < subscribed.what.credit_events && subscribed.owed_bytes * 4 < subscribed.what.credit_bytes) return;
+  if (subscribed.owed_events == 0) return;
+  wire::CreditT message;
+  message.subscription = id;
+  message.events = static_cast<std::uint32_t>(std::exchange(subscribed.owed_events, 0));
+  message.bytes = static_cast<std::uint32_t>(std::exchange(subscribed.owed_bytes, 0));
+  send(message);
+}
+
+// ---- settlement
+
+void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement) {
+  Subscribed* subscribed = find(id);
+  if (subscribed == nullptr || !subscribed->is_asked) return;  // the event is with somebody else by now
+  if (!subscribed->settlements.empty() && subscribed->epoch != epoch) send_settlements(id, *subscribed);
+  subscribed->epoch = epoch;
+  subscribed->settlements.push_back(settlement);
+  if (subscribed->settlements.size() >= limits::settlements_max) send_settlements(id, *subscribed);
+}
+
+void ClientCore::send_settlements(SubscriptionId id, Subscribed& subscribed, std::uint64_t request) {
+  wire::SettleT message;
+  message.subscription = id;
+  message.epoch = subscribed.epoch;
+  message.settlements = std::exchange(subscribed.settlements, {});
+  message.request = request;
+  send(message);
+}
+
+void ClientCore::flush(SubscriptionId id, DoneCallback done) {
+  Subscribed* subscribed = find(id);
+  if (subscribed == nullptr) return done(is_over() ? over_ : Error{Code::closed, "the subscription has ended"});
+  if (!subscribed->group) return done({});
+  if (!subscribed->is_asked) return done(Error{Code::disconnected, "there is no connection to the broker"});
+  subscribed->flushes.emplace(++last_request_, std::move(done));
+  send_settlements(id, *subscribed, last_request_);
+}
+
+void ClientCore::settled(const wire::Settled& message) {
+  Subscribed* subscribed = find(message.subscription());
+  if (subscribed == nullptr) return;
+  if (message.refused() != nullptr && message.refused()->size() > 0) subscribed->listener->stale(message.refused()->size());
+  auto node = subscribed->flushes.extract(message.request());
+  if (!node.empty()) node.mapped()({});
+}
+
+// ---- the end
+
+void ClientCore::unsubscribe(SubscriptionId id) {
+  Subscribed* subscribed = find(id);
+  if (subscribed == nullptr) return;
+  if (subscribed->is_asked && state_ == State::ready) {
+    if (!subscribed->settlements.empty()) send_settlements(id, *subscribed);
+    wire::UnsubscribeT message;
+    message.subscription = id;
+    send(message);
+  }
+  forget(id, {});
+}
+
+void ClientCore::ended(const wire::SubscriptionEnd& message) {
+  if (message.code() == Code::ok) return forget(message.subscription(), {});
+  forget(message.subscription(), Error{message.code(), message.detail() != nullptr ? message.detail()->str() : ""});
+}
+
+void ClientCore::forget(SubscriptionId id, const Result<void>& why) {
+  auto node = subscriptions_.extract(id);
+  if (node.empty()) return;
+  for (auto& [request, done] : node.mapped().flushes) done(why ? Error{Code::closed, "the subscription has ended"} : why.error());
+  node.mapped().listener->ended(why);
+}
+
+}  // namespace bus

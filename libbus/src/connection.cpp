@@ -1,0 +1,267 @@
+#include "connection.hpp"
+
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "base/limits.hpp"
+#include "event_encoder.hpp"
+
+namespace bus {
+
+namespace {
+
+constexpr std::size_t messages_per_turn = 256;
+constexpr auto forever = std::chrono::hours(24 * 365);
+
+std::uint64_t random_value() {
+  std::uint64_t value = 0;
+  if (getrandom(&value, sizeof value, 0) != sizeof value) throw std::runtime_error("getrandom failed");
+  return value;
+}
+
+std::string transient_name() {
+  char text[32];
+  std::snprintf(text, sizeof text, "anonymous-%016llx", static_cast<unsigned long long>(random_value()));
+  return text;
+}
+
+ClientCore::Options core_options(const ClientOptions& options) {
+  const bool transient = options.publisher.empty();
+  return {options.name, transient ? transient_name() : options.publisher, transient, options.connect_timeout, options.backoff_min,
+          options.backoff_max, random_value()};
+}
+
+SteadyTime deadline_of(Duration duration) {
+  return std::chrono::steady_clock::now() + std::min<Duration>(duration > Duration(0) ? duration : forever, forever);
+}
+
+}  // namespace
+
+Now read_clocks() {
+  return {std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()), std::chrono::steady_clock::now()};
+}
+
+Connection::Connection(const ClientOptions& options) : options_(options), core_(core_options(options), events()) {
+  thread_ = std::thread([this] { run(); });
+}
+
+Connection::~Connection() { close(); }
+
+ClientCore::Events Connection::events() {
+  return {[this](const wire::WelcomeT& welcome) { welcomed(welcome); },
+          [this](const Batch& batch) {
+            const std::lock_guard lock(mutex_);
+            outbox_.answered(batch);
+            changed_.notify_all();
+          },
+          [this](const Error& why) {
+            const std::lock_guard lock(mutex_);
+            over_ = why;
+            changed_.notify_all();
+          }};
+}
+
+void Connection::welcomed(const wire::WelcomeT& welcome) {
+  const std::lock_guard lock(mutex_);
+  if (!server_) {
+    Outbox::Window window;
+    window.bytes = std::min<std::size_t>(std::max(options_.window_bytes, limits::batch_bytes_max), welcome.window_bytes);
+    window.events = welcome.window_events;
+    outbox_.open(window, welcome.last_sequence);
+  }
+  server_ = ServerInfo{welcome.broker, welcome.log_id, welcome.history, welcome.epoch, Position{welcome.committed}, welcome.last_sequence};
+  changed_.notify_all();
+}
+
+Result<ServerInfo> Connection::open() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, deadline_of(options_.connect_timeout), [this] { return server_ || over_; });
+  if (over_) return *over_;
+  if (server_) return *server_;
+  const auto reason = trouble_.code == Code::ok ? "" : " (" + trouble_.detail + ")";
+  return Error{Code::timed_out, "no broker answers at " + options_.server + reason + "; is busd running there?"};
+}
+
+// ---- callers
+
+void Connection::wake() {
+  if (!asleep_) return;
+  asleep_ = false;
+  wake_up_.ring();
+}
+
+Result<void> Connection::wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, WhenFull when_full) {
+  const auto ready = [&] { return over_ || stop_ || outbox_.has_room(bytes); };
+  // A callback that waited here would wait for itself.
+  if (!ready() && (when_full == WhenFull::refuse || on_thread())) return Error{Code::busy, "the window is full"};
+  if (!changed_.wait_until(lock, deadline_of(options_.publish_timeout), ready)) {
+    return Error{Code::busy, "the window stayed full; " + describe(trouble_)};
+  }
+  if (over_) return *over_;
+  if (stop_) return Error{Code::closed, "the client was closed"};
+  return {};
+}
+
+Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback done, WhenFull when_full) {
+  const Now now = read_clocks();
+  const auto encoded = encode_event(event, now.wall);
+  if (!encoded) return encoded.error();
+  std::unique_lock lock(mutex_);
+  if (auto room = wait_for_room(lock, encoded->size(), when_full); !room) return room;
+  if (auto added = outbox_.add(*encoded, std::move(done), sequence, now.steady); !added) return added.error();
+  if (outbox_.is_ready()) wake();
+  return {};
+}
+
+Unknown Connection::flush(Duration deadline) {
+  std::unique_lock lock(mutex_);
+  const auto until = std::chrono::steady_clock::now() + std::min<Duration>(deadline, forever);
+  const bool done = changed_.wait_until(lock, until, [this] { return outbox_.events() == 0 || stop_; });
+  if (done && outbox_.events() == 0) return {};
+  return {outbox_.events(), outbox_.oldest_sequence(), trouble_};
+}
+
+bool Connection::post(Command command) {
+  const std::lock_guard lock(mutex_);
+  if (stop_) return false;
+  commands_.push_back(std::move(command));
+  wake();
+  return true;
+}
+
+void Connection::settle(const Settling& settling) {
+  const std::lock_guard lock(mutex_);
+  if (stop_) return;
+  settlings_.push_back(settling);
+  wake();
+}
+
+void Connection::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+    wake_up_.ring();
+    changed_.notify_all();
+  }
+  if (thread_.joinable() && !on_thread()) thread_.join();
+}
+
+// ---- the thread
+
+void Connection::run() {
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stop_) break;
+    }
+    sleep(turn());
+  }
+  const Now now = read_clocks();
+  take_commands(now);
+  take_batches(now);
+  core_.close();
+  // What was published but never taken is told so, too.
+  std::vector<Batch> rest;
+  {
+    const std::lock_guard lock(mutex_);
+    rest = outbox_.take_all();
+  }
+  for (Batch& batch : rest) core_.publish(std::move(batch));
+  send_all();
+  dealer_.reset();
+}
+
+// One turn; returns when the next is due.
+SteadyTime Connection::turn() {
+  const Now now = read_clocks();
+  receive(now);
+  take_commands(now);
+  take_batches(now);
+  SteadyTime next = core_.tick(now);
+  act(now);
+  send_all();
+  const std::lock_guard lock(mutex_);
+  trouble_ = core_.trouble();
+  if (const auto due = outbox_.due(options_.linger)) next = std::min(next, *due);
+  return is_backlogged_ ? now.steady : next;
+}
+
+void Connection::receive(Now now) {
+  is_backlogged_ = false;
+  if (!dealer_) return;
+  if (dealer_->is_lost()) core_.lost({Code::disconnected, "no connection to " + options_.server}, now.steady);
+  std::vector<Frame> frames;
+  for (std::size_t count = 0; count < messages_per_turn; ++count) {
+    if (!dealer_->receive(frames)) return;
+    core_.receive(frames, now);
+  }
+  is_backlogged_ = true;
+}
+
+void Connection::take_commands(Now) {
+  std::vector<Command> commands;
+  std::vector<Settling> settlings;
+  {
+    const std::lock_guard lock(mutex_);
+    commands.swap(commands_);
+    settlings.swap(settlings_);
+  }
+  // Settlements first: a command may be the flush that waits for them.
+  for (const Settling& one : settlings) core_.settle(one.subscription, one.epoch, one.settlement);
+  for (const Command& command : commands) command(core_);
+}
+
+void Connection::take_batches(Now now) {
+  for (;;) {
+    std::optional<Batch> batch;
+    {
+      const std::lock_guard lock(mutex_);
+      batch = outbox_.take(now.steady, options_.linger);
+    }
+    if (!batch) return;
+    core_.publish(std::move(*batch));
+  }
+}
+
+void Connection::act(Now now) {
+  switch (core_.take_action()) {
+    case ClientCore::Action::none: return;
+    case ClientCore::Action::disconnect:
+      dealer_.reset();
+      unsent_.clear();
+      return;
+    case ClientCore::Action::connect: break;
+  }
+  unsent_.clear();
+  auto dealer = Dealer::connect(options_.server);
+  if (!dealer) return core_.lost(dealer.error(), now.steady);
+  dealer_ = std::move(*dealer);
+}
+
+// What the socket does not take waits here, in order; window and credit bound it.
+void Connection::send_all() {
+  for (auto& message : core_.take_outgoing()) unsent_.push_back(std::move(message));
+  std::size_t sent = 0;
+  while (dealer_ && sent < unsent_.size() && dealer_->send(unsent_[sent].header, unsent_[sent].body)) ++sent;
+  unsent_.erase(unsent_.begin(), unsent_.begin() + static_cast<std::ptrdiff_t>(sent));
+}
+
+bool Connection::has_work() const {
+  return stop_ || !commands_.empty() || !settlings_.empty() || (outbox_.is_ready() && options_.linger == Duration(0));
+}
+
+void Connection::sleep(SteadyTime until) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (has_work()) return;
+    asleep_ = true;
+  }
+  const auto left = std::clamp<Duration>(until - std::chrono::steady_clock::now(), Duration(0), std::chrono::hours(1));
+  Dealer::wait(dealer_.get(), wake_up_, !unsent_.empty(), std::chrono::ceil<std::chrono::milliseconds>(left));
+  wake_up_.clear();
+  const std::lock_guard lock(mutex_);
+  asleep_ = false;
+}
+
+}  // namespace bus

@@ -1,0 +1,96 @@
+// Connection runs a ClientCore on a thread of its own, over a Dealer, and is the thread-safe door to it. A Client owns
+// it together with the subscriptions and replays that came from it.
+//
+//   callers ──publish()──> Outbox ──┐
+//           ──post()──> commands ───┴──> [ thread: ClientCore, Dealer ] ──> callbacks, listeners
+//
+// Callbacks and listeners run on the thread, which holds no lock then: they may publish, but must not wait.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "client_core.hpp"
+#include "dealer.hpp"
+
+namespace bus {
+
+class Connection {
+ public:
+  explicit Connection(const ClientOptions& options);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Waits for the first Welcome. Errors: timed_out, or why the broker refused.
+  Result<ServerInfo> open();
+
+  // ---- publishing
+  enum class WhenFull { wait, refuse };
+  // Error: nothing was taken, `done` is not called.
+  Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback done, WhenFull when_full);
+  Unknown flush(Duration deadline);
+
+  // ---- everything else. False: the connection is over, and the command will not run.
+  using Command = std::function<void(ClientCore&)>;
+  bool post(Command command);
+  // Settlements and credit are frequent: they travel without a command each.
+  struct Settling {
+    ClientCore::SubscriptionId subscription;
+    std::uint64_t epoch;
+    wire::Settlement settlement;
+  };
+  void settle(const Settling& settling);
+
+  // Ends the thread: Bye is said, and everything open is told `closed`. Idempotent.
+  void close();
+  // How long a caller's request may take; 0: for ever.
+  Duration request_timeout() const { return options_.request_timeout; }
+  bool on_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
+
+ private:
+  ClientCore::Events events();
+  void welcomed(const wire::WelcomeT& welcome);
+  void run();
+  void take_commands(Now now);
+  void take_batches(Now now);
+  void receive(Now now);
+  void act(Now now);
+  void send_all();
+  SteadyTime turn();
+  void sleep(SteadyTime until);
+  void wake();
+  bool has_work() const;
+  Result<void> wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, WhenFull when_full);
+
+  const ClientOptions options_;
+  WakeUp wake_up_;
+
+  // Of the thread.
+  ClientCore core_;
+  std::unique_ptr<Dealer> dealer_;
+  std::vector<ClientCore::Outgoing> unsent_;
+  bool is_backlogged_ = false;           // more is there to receive than one turn takes
+
+  // Shared.
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;      // room in the window, an answer, a Welcome, the end
+  Outbox outbox_;
+  std::vector<Command> commands_;
+  std::vector<Settling> settlings_;
+  std::optional<ServerInfo> server_;
+  std::optional<Error> over_;            // why nothing works any more
+  Error trouble_;                        // what stands in the way, as of the last turn
+  bool asleep_ = false, stop_ = false;
+
+  std::thread thread_;                   // last: it uses all of the above
+};
+
+Now read_clocks();
+
+}  // namespace bus

@@ -1,0 +1,80 @@
+// Outbox gathers published events into batches and counts what is without a receipt. Publishing threads add, the
+// connection's thread takes; whoever owns it holds the lock.
+//
+//   add() ──> open batch ──full, or take()──> taken ──answered()──> gone
+//
+// It numbers the events: a publisher's sequences are contiguous, so what a caller leaves out is sent as given up.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "base/frame.hpp"
+#include "bus/client.hpp"
+
+namespace bus {
+
+// Consecutive sequences of this publisher, as they travel: the body is sent again with the same bytes.
+struct Batch {
+  std::uint64_t first_sequence = 0;
+  Frame body;
+  std::vector<ReceiptCallback> done;     // one per sequence; empty where the sequence is given up
+  std::uint64_t last_sequence() const { return first_sequence + done.size() - 1; }
+};
+
+class Outbox {
+ public:
+  // A batch is sent without waiting for company once it has this many bytes.
+  static constexpr std::size_t batch_bytes_target = 128 * 1024;
+  // So many batches may be on the way before events wait for company: one that is being committed, and one behind it.
+  static constexpr std::size_t batches_ahead = 2;
+  static constexpr std::uint64_t skip_max = 1'000'000;
+
+  struct Window {
+    std::size_t bytes = 0, events = 0;
+  };
+  void open(Window window, std::uint64_t last_sequence);
+
+  // True if an event of that size fits into the window. An empty window takes any event.
+  bool has_room(std::size_t bytes) const;
+  // Appends an encoded event, under the next sequence or one of the caller's, and returns the sequence. Call only
+  // with room for it. Error bad_argument: the sequence does not rise, or leaves out too many.
+  Result<std::uint64_t> add(Bytes event, ReceiptCallback done, std::optional<std::uint64_t> sequence, SteadyTime now);
+
+  // The next batch to send, if one is due: full, or open while few are on the way and `linger` has passed.
+  std::optional<Batch> take(SteadyTime now, Duration linger);
+  // When take() would give one because time has passed; nothing if time alone changes nothing.
+  std::optional<SteadyTime> due(Duration linger) const;
+  // True if a call of take() would give one now, linger aside: the thread should be woken.
+  bool is_ready() const;
+  void answered(const Batch& batch);
+  // What was added and never taken.
+  std::vector<Batch> take_all();
+
+  std::size_t events() const { return events_; }     // without receipt
+  std::uint64_t oldest_sequence() const;               // of those; 0 if there are none
+
+ private:
+  void append(std::uint64_t sequence, Bytes event, ReceiptCallback done, SteadyTime now);
+  void seal();
+
+  struct Open {
+    std::uint64_t first_sequence = 0;
+    Buffer body;
+    std::vector<ReceiptCallback> done;
+    SteadyTime since;
+  };
+  Window window_;
+  std::uint64_t next_fresh_ = 1;         // the lowest sequence that was never used
+  std::uint64_t last_given_ = 0;         // by a caller
+  Open open_;
+  std::deque<Batch> full_;
+  std::set<std::uint64_t> on_the_way_;   // first sequences of the batches taken
+  std::size_t bytes_ = 0, events_ = 0;
+};
+
+}  // namespace bus

@@ -1,0 +1,285 @@
+#include "subscription.hpp"
+
+#include <algorithm>
+
+#include "base/limits.hpp"
+
+namespace bus {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// After a callback threw: 100 ms, doubled with each attempt, up to half a minute.
+Duration retry_delay(std::uint32_t attempt) {
+  return std::min<Duration>(100ms * (1 << std::min(attempt > 0 ? attempt - 1 : 0, 10u)), 30s);
+}
+
+std::unique_ptr<wire::FilterT> filter_message(const Filter& filter) {
+  auto message = std::make_unique<wire::FilterT>();
+  message->patterns = filter.patterns;
+  message->types = filter.types;
+  message->keys = filter.keys;
+  if (filter.since) message->time_from = nanoseconds(*filter.since);
+  if (filter.until) message->time_to = nanoseconds(*filter.until);
+  return message;
+}
+
+template <typename Options>
+void fill_range(wire::SubscribeT& message, const Options& options) {
+  message.from = options.from.kind;
+  message.from_value = options.from.value;
+  message.to = options.to.kind;
+  message.to_value = options.to.value;
+  message.credit_events = std::clamp<std::uint32_t>(options.credit_events, 1, limits::credit_events_max);
+  message.credit_bytes = std::clamp<std::uint32_t>(options.credit_bytes, 1, limits::credit_bytes_max);
+}
+
+}  // namespace
+
+wire::SubscribeT subscribe_message(const SubscribeOptions& options) {
+  wire::SubscribeT message;
+  message.group = options.group;
+  message.filter = filter_message({options.patterns, options.types, options.keys, {}, {}});
+  fill_range(message, options);
+  message.settings = std::make_unique<wire::GroupSettingsT>();
+  message.settings->ack_wait_ms = options.ack_wait_ms;
+  message.settings->in_flight_max = options.in_flight_max;
+  return message;
+}
+
+wire::SubscribeT subscribe_message(const ReplayOptions& options) {
+  wire::SubscribeT message;
+  message.filter = filter_message(options.filter);
+  fill_range(message, options);
+  return message;
+}
+
+// ---- EventQueue
+
+Result<void> EventQueue::begin(wire::SubscribeT what) {
+  credit_events_ = what.credit_events;
+  auto asked = std::make_shared<wire::SubscribeT>(std::move(what));
+  const bool posted = connection_->post([self = shared_from_this(), asked](ClientCore& core) {
+    // The number comes before anything is told under it.
+    const auto id = core.subscribe(std::move(*asked), self);
+    const std::lock_guard lock(self->mutex_);
+    self->id_ = id;
+  });
+  if (!posted) return Error{Code::closed, "the client was closed"};
+  std::unique_lock lock(mutex_);
+  const auto answered = [this] { return started_ || ended_; };
+  const auto timeout = connection_->request_timeout();
+  if (timeout == Duration(0)) changed_.wait(lock, answered);
+  const bool in_time = changed_.wait_for(lock, timeout, answered);
+  if (in_time && ended_ && !started_) return *ended_;
+  if (in_time) return {};
+  lock.unlock();
+  stop();
+  return Error{Code::timed_out, "the broker did not answer the subscription in time"};
+}
+
+void EventQueue::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    queue_.clear();
+    changed_.notify_all();
+  }
+  connection_->post([self = shared_from_this()](ClientCore& core) { core.unsubscribe(self->id_); });
+}
+
+void EventQueue::started(const Subscription::Started& started) {
+  const std::lock_guard lock(mutex_);
+  started_ = started;
+  connected_ = true;
+  changed_.notify_all();
+}
+
+void EventQueue::delivered(std::vector<Event> events) {
+  const std::lock_guard lock(mutex_);
+  connected_ = true;
+  if (stopped_) return;
+  const bool was_empty = queue_.empty();
+  for (Event& event : events) queue_.push_back(std::move(event));
+  if (was_empty || events.size() > 1) changed_.notify_all();
+}
+
+void EventQueue::caught_up(Position position) {
+  const std::lock_guard lock(mutex_);
+  connected_ = true;
+  caught_up_ = position;
+  changed_.notify_all();
+}
+
+void EventQueue::interrupted() {
+  const std::lock_guard lock(mutex_);
+  connected_ = false;
+  lost_at_ = std::chrono::steady_clock::now();
+  if (!queue_.empty() && !queue_.front().group().empty()) queue_.clear();
+  changed_.notify_all();
+}
+
+void EventQueue::ended(Result<void> why) {
+  const std::lock_guard lock(mutex_);
+  ended_ = std::move(why);
+  changed_.notify_all();
+}
+
+std::optional<Event> EventQueue::pop() {
+  if (queue_.empty()) return std::nullopt;
+  std::optional<Event> event(std::move(queue_.front()));
+  queue_.pop_front();
+  return event;
+}
+
+// In portions, as every portion wakes the connection's thread; the rest at the latest when nothing is left.
+void EventQueue::done_with(const Event& event) {
+  std::uint64_t events = 0, bytes = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    ++done_events_;
+    done_bytes_ += event.bytes().size();
+    if (!queue_.empty() && done_events_ * 8 < credit_events_) return;
+    events = std::exchange(done_events_, 0);
+    bytes = std::exchange(done_bytes_, 0);
+  }
+  give_credit(events, bytes);
+}
+
+void EventQueue::give_credit(std::uint64_t events, std::uint64_t bytes) {
+  connection_->post([id = id_, events, bytes](ClientCore& core) { core.consumed(id, events, bytes); });
+}
+
+// ---- Subscription
+
+Subscription::State::State(std::shared_ptr<Connection> connection, const SubscribeOptions& options,
+                           std::function<void(const Event&)> callback)
+    : EventQueue(std::move(connection)),
+      acks_(!options.group.empty() && options.ack == AckMode::automatic),
+      concurrency_(std::max(1u, options.concurrency)),
+      callback_(std::move(callback)) {}
+
+Subscription::State::~State() {
+  for (std::thread& thread : threads_) {
+    if (on_own_thread()) thread.detach();
+    if (thread.joinable()) thread.join();
+  }
+}
+
+void Subscription::State::start_threads() {
+  for (unsigned at = 0; at < concurrency_; ++at) {
+    threads_.emplace_back([self = std::static_pointer_cast<State>(shared_from_this())] { self->work(); });
+  }
+}
+
+void Subscription::State::work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopped_ || ended_ || !queue_.empty(); });
+    const auto event = stopped_ ? std::nullopt : pop();
+    if (!event) return;
+    ++running_;
+    lock.unlock();
+    call(*event);
+    done_with(*event);
+    lock.lock();
+    --running_;
+    if (running_ == 0) changed_.notify_all();
+  }
+}
+
+void Subscription::State::call(const Event& event) {
+  try {
+    callback_(event);
+  } catch (...) {
+    // The service has said by throwing that it is not done; who wants the reason logged does so in the callback.
+    if (acks_) settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
+    return;
+  }
+  if (acks_) settle(event, wire::Verdict::ack, 0ms);
+}
+
+void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay) {
+  const auto delay_ms = std::clamp<Duration>(delay, 0ms, limits::nack_delay_max) / 1ms;
+  connection_->settle({id_, event.epoch(), {number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict}});
+}
+
+Result<void> Subscription::State::flush(Duration deadline) {
+  auto promise = std::make_shared<std::promise<Result<void>>>();
+  auto future = promise->get_future();
+  const bool posted = connection_->post([id = id_, promise](ClientCore& core) {
+    core.flush(id, [promise](Result<void> done) { promise->set_value(std::move(done)); });
+  });
+  if (!posted) return Error{Code::closed, "the client was closed"};
+  if (future.wait_for(deadline) != std::future_status::ready) {
+    return Error{Code::timed_out, "the broker did not confirm the acknowledgements in time; they may be durable or not"};
+  }
+  return future.get();
+}
+
+bool Subscription::State::on_own_thread() const {
+  return std::any_of(threads_.begin(), threads_.end(), [](const std::thread& thread) { return thread.get_id() == std::this_thread::get_id(); });
+}
+
+void Subscription::State::close() {
+  stop();
+  if (on_own_thread()) return;  // it would wait for itself
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return running_ == 0; });
+}
+
+Result<void> Subscription::State::wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return stopped_ || (ended_ && queue_.empty() && running_ == 0); });
+  return ended_ ? *ended_ : Result<void>();
+}
+
+Subscription::Started Subscription::State::first() const {
+  const std::lock_guard lock(mutex_);
+  return started_.value_or(Started{});
+}
+
+Position Subscription::State::caught_up_to() const {
+  const std::lock_guard lock(mutex_);
+  return caught_up_;
+}
+
+void Subscription::ack(const Event& event) { state_->settle(event, wire::Verdict::ack, 0ms); }
+void Subscription::nack(const Event& event, Duration delay) { state_->settle(event, wire::Verdict::nack, delay); }
+void Subscription::extend(const Event& event) { state_->settle(event, wire::Verdict::extend, 0ms); }
+Result<void> Subscription::flush(Duration deadline) { return state_->flush(deadline); }
+void Subscription::close() { state_->close(); }
+Result<void> Subscription::wait() { return state_->wait(); }
+Position Subscription::caught_up() const { return state_->caught_up_to(); }
+Subscription::Started Subscription::started() const { return state_->first(); }
+std::uint64_t Subscription::stale() const { return state_->stale_acks(); }
+
+// ---- Replay
+
+Result<std::optional<Event>> Replay::State::read() {
+  if (!std::exchange(begun_, true)) {
+    if (auto began = begin(what_); !began) return began.error();
+  }
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (auto event = pop()) {
+      lock.unlock();
+      done_with(*event);
+      return event;
+    }
+    if (ended_ && !ended_->ok()) return ended_->error();
+    if (ended_ || stopped_) return std::optional<Event>();
+    // It goes on by itself once the broker is back, but a reader shall not wait for ever.
+    const auto timeout = connection_->request_timeout();
+    if (connected_ || timeout == Duration(0)) {
+      changed_.wait(lock);
+    } else if (changed_.wait_until(lock, lost_at_ + timeout) == std::cv_status::timeout && !connected_) {
+      return Error{Code::timed_out, "the broker is gone, and did not come back in time"};
+    }
+  }
+}
+
+Result<std::optional<Event>> Replay::read() { return state_->read(); }
+
+}  // namespace bus

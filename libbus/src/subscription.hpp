@@ -1,0 +1,96 @@
+// The states behind Subscription and Replay: a queue of delivered events between the connection's thread, which fills
+// it, and the threads that use them. Credit bounds the queue: an event's credit goes back when it is done with.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "bus/client.hpp"
+#include "connection.hpp"
+
+namespace bus {
+
+// EventQueue is what both have in common.
+class EventQueue : public SubscriptionListener, public std::enable_shared_from_this<EventQueue> {
+ public:
+  explicit EventQueue(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+  // Asks the broker and waits for its answer. Errors: what it refused, timed_out, closed.
+  Result<void> begin(wire::SubscribeT what);
+  // Ends it at the broker, and forgets what waits here.
+  void stop();
+
+  void started(const Subscription::Started& started) override;
+  void delivered(std::vector<Event> events) override;
+  void caught_up(Position position) override;
+  void stale(std::size_t acks) override { stale_ += acks; }
+  void interrupted() override;
+  void ended(Result<void> why) override;
+
+ protected:
+  // Call with the lock: the next event, whose credit goes back with done_with().
+  std::optional<Event> pop();
+  void done_with(const Event& event);
+  void give_credit(std::uint64_t events, std::uint64_t bytes);
+
+  std::shared_ptr<Connection> connection_;
+  mutable std::mutex mutex_;             // of what follows
+  std::condition_variable changed_;
+  ClientCore::SubscriptionId id_ = 0;
+  std::optional<Subscription::Started> started_;
+  std::optional<Result<void>> ended_;
+  bool stopped_ = false;                 // by this side
+  bool connected_ = true;
+  SteadyTime lost_at_;
+  std::deque<Event> queue_;
+  std::uint64_t done_events_ = 0, done_bytes_ = 0;   // whose credit was not given back yet
+  std::uint64_t credit_events_ = 0;
+  Position caught_up_ = Position::none;
+  std::atomic<std::uint64_t> stale_{0};
+};
+
+struct Subscription::State final : public EventQueue {
+  State(std::shared_ptr<Connection> connection, const SubscribeOptions& options, std::function<void(const Event&)> callback);
+  ~State() override;
+
+  void start_threads();
+  void settle(const Event& event, wire::Verdict verdict, Duration delay);
+  Result<void> flush(Duration deadline);
+  void close();
+  Result<void> wait();
+  Started first() const;
+  Position caught_up_to() const;
+  std::uint64_t stale_acks() const { return stale_; }
+
+ private:
+  void work();
+  void call(const Event& event);
+  bool on_own_thread() const;
+
+  const bool acks_;                      // by itself
+  const unsigned concurrency_;
+  const std::function<void(const Event&)> callback_;
+  unsigned running_ = 0;                 // callbacks
+  std::vector<std::thread> threads_;
+};
+
+struct Replay::State final : public EventQueue {
+  State(std::shared_ptr<Connection> connection, wire::SubscribeT what) : EventQueue(std::move(connection)), what_(std::move(what)) {}
+  Result<std::optional<Event>> read();
+
+ private:
+  wire::SubscribeT what_;
+  bool begun_ = false;
+};
+
+// The message for these options.
+wire::SubscribeT subscribe_message(const SubscribeOptions& options);
+wire::SubscribeT subscribe_message(const ReplayOptions& options);
+
+}  // namespace bus

@@ -1,0 +1,64 @@
+// CsvImport publishes the rows of a CSV file. The sequence of an event is the number of its data row, so that
+// importing a file again stores nothing twice; a row that cannot be published gives its sequence up.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+
+#include "bus/client.hpp"
+#include "tools/csv_map.hpp"
+#include "tools/csv_reader.hpp"
+#include "tools/interrupts.hpp"
+#include "tools/output.hpp"
+#include "tools/payload_json.hpp"
+
+namespace bus::tools {
+
+struct ImportOptions {
+  std::filesystem::path file;
+  std::string name;                    // of the file's contents; ids of events begin with it
+  double rate = 0;                     // rows a second; 0: as fast as it goes
+  bool dry_run = false;
+  Duration patience;                   // without an answer, before it is given up
+};
+
+class CsvImport {
+ public:
+  struct Summary {
+    std::uint64_t rows = 0, published = 0, duplicates = 0, bad = 0;
+    std::uint64_t unknown = 0;         // got no answer
+  };
+
+  // `client` publishes under the name of the file and lives longer.
+  CsvImport(ImportOptions options, CsvMap map, PayloadJson schema, Client& client)
+      : options_(std::move(options)), map_(std::move(map)), schema_(std::move(schema)), client_(client) {}
+
+  // Reads the file once. Returns early if interrupted. Throws Failed if the file or its header cannot be read.
+  Summary run();
+
+ private:
+  void read_header(CsvReader& reader);
+  void take_rows(CsvReader& reader, std::istream& in);
+  Result<NewEvent> event_of(const CsvRow& row, std::uint64_t number) const;
+  void publish(std::uint64_t line, std::uint64_t number, NewEvent event);
+  bool wait_for_room();
+  void take(std::uint64_t line, const Result<Receipt>& receipt);
+  void reject(const std::string& why);
+  void keep_pace(std::uint64_t rows);
+  std::uint64_t settle();
+
+  ImportOptions options_;
+  CsvMap map_;
+  PayloadJson schema_;
+  Client& client_;
+  SteadyTime begun_;
+  std::uint64_t rows_ = 0;
+  // Receipts come on the client's thread.
+  std::atomic<std::uint64_t> published_{0}, duplicates_{0}, bad_{0}, answers_{0};
+  std::atomic<std::size_t> open_bytes_{0}, open_rows_{0};
+  Bell bell_;                          // at each of them, while somebody waits for room
+  std::atomic<bool> waiting_{false};
+};
+
+}  // namespace bus::tools

@@ -1,0 +1,15 @@
+// Names a file by its contents.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "bus/result.hpp"
+
+namespace bus::tools {
+
+// XXH3-128 of the file's bytes as 32 hexadecimal digits, what `xxhsum -H2` prints. Errors: not_found (it cannot be
+// opened), disk_error (it cannot be read to its end).
+Result<std::string> file_hash(const std::filesystem::path& path);
+
+}  // namespace bus::tools

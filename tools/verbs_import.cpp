@@ -1,0 +1,59 @@
+// import csv: the rows of a file as events.
+#include <memory>
+
+#include "tools/cli.hpp"
+#include "tools/csv_import.hpp"
+#include "tools/file_hash.hpp"
+#include "tools/interrupts.hpp"
+#include "tools/schemas.hpp"
+
+namespace bus::tools {
+
+namespace {
+
+struct ImportVerb {
+  std::string file, map, publisher;
+  double rate = 0;
+  bool dry_run = false;
+};
+
+Exit import(const Globals& globals, const ImportVerb& options) {
+  auto map = CsvMap::load(options.map).value();
+  const auto name = file_hash(options.file).value();
+  const auto publisher = options.publisher.empty() ? "csv-" + name : options.publisher;
+  auto client = connect(globals, options.dry_run ? "" : publisher);
+  auto schema = Schemas(client).of(map.type()).value();
+  ImportOptions run{options.file, name, options.rate, options.dry_run, globals.timeout_or(std::chrono::seconds(30))};
+  const GracefulEnd graceful;
+  CsvImport rows(std::move(run), std::move(map), std::move(schema), client);
+  const auto summary = rows.run();
+  // No receipt comes any more after this, which `rows` would have to be there for.
+  client.close(summary.unknown > 0 ? Duration(0) : globals.patience());
+  const Json json = {{"rows", summary.rows}, {"published", summary.published}, {"duplicates", summary.duplicates}, {"bad", summary.bad}};
+  write(dump(json) + "\n");
+  flush();
+  if (summary.unknown > 0) {
+    warn(std::to_string(summary.unknown) + " rows got no receipt; run the import again, what is stored is not stored twice");
+    return Exit::unavailable;
+  }
+  return summary.bad > 0 ? Exit::partial : Exit::ok;
+}
+
+}  // namespace
+
+void define_import(CLI::App& app, Cli& cli) {
+  auto& parent = add_verb(app, "import", "publish what is in a file", "bus-cli import csv steps.csv --map hourly_steps.toml");
+  parent.require_subcommand(1);
+  auto& verb = add_verb(parent, "csv", "publish each row of a CSV file as an event, as a map says; see bus-import-map(5)",
+                        "bus-cli import csv steps.csv --map hourly_steps.toml");
+  auto options = std::make_shared<ImportVerb>();
+  verb.add_option("FILE", options->file, "the CSV file")->required();
+  verb.add_option("--map", options->map, "how rows become events; see bus-import-map(5)")->type_name("MAP.toml")->required();
+  add_number(verb, "--rate", options->rate, "rows a second at most");
+  verb.add_flag("--dry-run", options->dry_run, "check every row against the map and the broker's schema; publish nothing");
+  verb.add_option("--publisher", options->publisher, "publish under this name; left out: the hash of the file, so that rows are stored once")
+      ->type_name("NAME");
+  verb.callback([options, &cli] { cli.run = [options, &cli] { return import(cli.globals, *options); }; });
+}
+
+}  // namespace bus::tools

@@ -1,0 +1,112 @@
+// sub: events as they come, alone or as a member of a group.
+#include <memory>
+
+#include "tools/cli.hpp"
+#include "tools/subscriber.hpp"
+
+namespace bus::tools {
+
+namespace {
+
+struct SubVerb {
+  std::vector<std::string> patterns, types, keys;
+  std::string group, command;
+  std::optional<At> from;
+  std::optional<Duration> idle_exit, ack_wait;
+  std::uint64_t count = 0;
+  std::uint32_t in_flight_max = 0;
+  bool until_end = false, peek = false;
+};
+
+void check(const Globals& globals, const SubVerb& options) {
+  const bool grouped = !options.group.empty() && !options.peek;
+  if (options.patterns.empty() && options.group.empty()) fail(Code::bad_argument, "sub needs a PATTERN; '>' is every topic");
+  if ((options.ack_wait || options.in_flight_max != 0) && !grouped) {
+    fail(Code::bad_argument, "--ack-wait and --in-flight-max are settings of a group");
+  }
+  const bool ends = options.count > 0 || options.until_end || options.idle_exit;
+  if (globals.format == Format::json && options.command.empty() && !ends) {
+    fail(Code::bad_argument, "-o json needs an end: --count, --until-end or --idle-exit; or use -o ndjson");
+  }
+}
+
+// What the group has not settled, seen without being a member.
+void peek_at(Client& client, const SubVerb& options, SubscribeOptions& plain) {
+  plain.from = options.from.value_or(At::start());
+  if (options.group.empty()) return;
+  wire::GroupsRequestT request;
+  request.name = options.group;
+  const auto group = std::move(ask<wire::GroupsReplyT>(client, std::move(request)).groups.at(0));
+  if (!options.from) plain.from = At::position(Position{group->floor + 1});
+  if (options.patterns.empty()) plain.patterns = group->patterns;
+  if (options.types.empty()) plain.types = group->types;
+  if (options.keys.empty()) plain.keys = group->keys;
+}
+
+// An event that waits behind a command's others uses up its time to be acknowledged.
+void set_credit(const SubVerb& options, SubscribeOptions& subscription) {
+  if (!options.command.empty()) subscription.credit_events = 1;
+  if (options.count > 0 && options.count < subscription.credit_events) {
+    subscription.credit_events = static_cast<std::uint32_t>(options.count);
+  }
+}
+
+SubscribeOptions subscription_of(Client& client, Schemas& schemas, const SubVerb& options) {
+  SubscribeOptions subscription;
+  subscription.patterns = options.patterns;
+  for (const auto& type : options.types) subscription.types.push_back(schemas.full_name(type).value());
+  subscription.keys = options.keys;
+  subscription.ack = AckMode::manual;
+  if (options.peek) {
+    peek_at(client, options, subscription);
+  } else {
+    subscription.group = options.group;
+    if (options.from) subscription.from = *options.from;
+  }
+  const bool plain = subscription.group.empty();
+  if (options.until_end && plain) subscription.to = At::end();
+  if (options.ack_wait) subscription.ack_wait_ms = static_cast<std::uint32_t>(*options.ack_wait / std::chrono::milliseconds(1));
+  subscription.in_flight_max = options.in_flight_max;
+  set_credit(options, subscription);
+  return subscription;
+}
+
+Exit subscribe(const Globals& globals, const SubVerb& options) {
+  check(globals, options);
+  auto client = connect(globals);
+  Schemas schemas(client);
+  SubscriberOptions run;
+  run.subscription = subscription_of(client, schemas, options);
+  run.format = globals.format;
+  run.count = options.count;
+  run.until_end = options.until_end;
+  run.idle_exit = options.idle_exit;
+  run.command = options.command;
+  run.patience = globals.patience();
+  const bool all_done = Subscriber(std::move(run), client, schemas).run();
+  client.close(globals.patience());
+  return all_done ? Exit::ok : Exit::partial;
+}
+
+}  // namespace
+
+void define_sub(CLI::App& app, Cli& cli) {
+  auto& verb = add_verb(app, "sub", "print events as they come; in a group, acknowledge each after it was printed",
+                        "bus-cli sub 'health.>' --group alerts -o ndjson");
+  auto options = std::make_shared<SubVerb>();
+  verb.add_option("PATTERN", options->patterns, "topics: `*` is one token, `>` one or more at the end");
+  verb.add_option("--group", options->group, "take part in this consumer group; a new one starts at the start of the log");
+  add_position(verb, "--from", options->from, "start there; without a group the default is the end");
+  add_list(verb, "--type", options->types, "only this type, by its full or unique last name; several times", "TYPE");
+  add_list(verb, "--key", options->keys, "only this key; may be given several times", "KEY");
+  add_number(verb, "--count", options->count, "end after so many events");
+  verb.add_flag("--until-end", options->until_end, "end at what was the head of the log at the start");
+  add_duration(verb, "--idle-exit", options->idle_exit, "end when nothing came for so long");
+  verb.add_flag("--peek", options->peek, "look without taking part: with --group at what the group has not settled");
+  verb.add_option("--exec", options->command, "run this for each event, which it finds on its input; exit 0 acknowledges")->type_name("CMD");
+  add_duration(verb, "--ack-wait", options->ack_wait, "of a new group: deliver again what is not acknowledged by then");
+  add_number(verb, "--in-flight-max", options->in_flight_max, "of a new group: events out to its members together");
+  verb.callback([options, &cli] { cli.run = [options, &cli] { return subscribe(cli.globals, *options); }; });
+}
+
+}  // namespace bus::tools
