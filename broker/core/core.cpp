@@ -103,7 +103,7 @@ Result<void> Core::dispatch(Session& session, const wire::Message& message, std:
       return {};
     }
     case wire::Body::Pong: return {};
-    case wire::Body::Bye: return end(session.id), Result<void>();
+    case wire::Body::Bye: return bye(session), Result<void>();
     case wire::Body::Publish: return intake_.publish(session, *message.body_as_Publish(), frames[1]);
     case wire::Body::Subscribe: return delivery_.subscribe(session, *message.body_as_Subscribe(), now);
     case wire::Body::Unsubscribe: return delivery_.unsubscribe(session, message.body_as_Unsubscribe()->subscription());
@@ -170,6 +170,13 @@ void Core::end(SessionId id) {
   intake_.drop(*session);
   delivery_.drop(*session);
   sessions_.end(id);
+}
+
+// The answer tells the peer that everything it said before has arrived.
+void Core::bye(const Session& session) {
+  const Peer peer = session.peer;
+  end(session.id);
+  sessions_.send_to_peer(peer, wire::encode(wire::ByeT()));
 }
 
 void Core::gone(const Peer& peer) {

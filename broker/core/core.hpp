@@ -72,6 +72,7 @@ class Core {
   void hello(const Peer& peer, const wire::Hello& message, Now now);
   void welcome(const Session& session, std::uint64_t last_sequence);
   void refuse(const Peer& peer, const Error& error, const wire::Message* message);
+  void bye(const Session& session);
   void end(SessionId id);
   void expire_sessions(SteadyTime now);
   store::CommitBatch build_batch(Now now, std::size_t steps);

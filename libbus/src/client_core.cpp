@@ -61,6 +61,7 @@ Duration ClientCore::next_backoff() {
 }
 
 void ClientCore::lost(const Error& why, SteadyTime now) {
+  if (state_ == State::leaving) state_ = State::closed;
   if (state_ != State::greeting && state_ != State::ready) return;
   trouble_ = why;
   state_ = State::waiting;
@@ -97,8 +98,9 @@ void ClientCore::fail(const Error& why) {
 
 void ClientCore::close() {
   if (is_over()) return;
-  if (state_ == State::ready) send(wire::ByeT());
-  state_ = State::closed;
+  const bool has_session = state_ == State::ready;
+  if (has_session) send(wire::ByeT());
+  state_ = has_session ? State::leaving : State::closed;
   end_all({Code::closed, "the client was closed; what has no receipt may be stored or not"});
 }
 
@@ -151,7 +153,7 @@ SteadyTime ClientCore::tick(Now now) {
 }
 
 void ClientCore::receive(const std::vector<Frame>& frames, Now now) {
-  if (state_ != State::greeting && state_ != State::ready) return;
+  if (state_ != State::greeting && state_ != State::ready && state_ != State::leaving) return;
   if (frames.empty() || frames.size() > 2) return lost({Code::malformed, "the broker sent a message of too many frames"}, now.steady);
   const Frame header = frames[0].aligned();
   const auto message = wire::parse(header.bytes);
@@ -163,6 +165,10 @@ void ClientCore::receive(const std::vector<Frame>& frames, Now now) {
 void ClientCore::dispatch(const wire::Message& message, const std::vector<Frame>& frames, Now now) {
   using wire::Body;
   const auto kind = message.body_type();
+  if (state_ == State::leaving) {
+    if (kind == Body::Bye) state_ = State::closed;
+    return;
+  }
   if (kind == Body::Welcome) return welcome(*message.body_as_Welcome(), now);
   if (kind == Body::Failure) return failure(*message.body_as_Failure(), now.steady);
   if (state_ != State::ready) return;

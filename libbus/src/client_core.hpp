@@ -3,7 +3,8 @@
 //
 //    waiting ──back-off over──> greeting ──Welcome──> ready ──silence, lost()──> waiting
 //                                  └──no answer, lost()──> waiting
-//    any ──publisher_fenced, log_changed, a Hello refused for good──> failed        any ──close()──> closed
+//    any ──publisher_fenced, log_changed, a Hello refused for good──> failed
+//    ready ──close()──> leaving ──Bye answered, lost()──> closed
 //
 // Every batch stays here until its receipts have come; after each Welcome all of them are sent again, in order, with
 // the same sequences and bytes. What is told to callers is told from within receive(), tick(), lost() and close().
@@ -74,7 +75,9 @@ class ClientCore {
   SteadyTime tick(Now now);
   // Says Bye. What is without an answer is told `closed`; so is all that comes after.
   void close();
-  bool is_over() const { return state_ == State::failed || state_ == State::closed; }
+  bool is_over() const { return state_ >= State::failed; }
+  // The broker has heard the Bye, and all that was said before it; or there is no session.
+  bool has_left() const { return is_over() && state_ != State::leaving; }
   // What stood in the way last; ok since the last receipt or Welcome.
   const Error& trouble() const { return trouble_; }
 
@@ -96,7 +99,7 @@ class ClientCore {
   void forget_request(std::uint64_t request) { requests_.erase(request); }
 
  private:
-  enum class State { waiting, greeting, ready, failed, closed };
+  enum class State { waiting, greeting, ready, failed, leaving, closed };
   struct Pending {
     Batch batch;
     bool sent = false;

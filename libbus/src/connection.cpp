@@ -168,8 +168,19 @@ void Connection::run() {
     rest = outbox_.take_all();
   }
   for (Batch& batch : rest) core_.publish(std::move(batch));
-  send_all();
+  say_bye();
   dealer_.reset();
+}
+
+// A process that ended now would take with it what libzmq has not sent yet.
+void Connection::say_bye() {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  for (Now now = read_clocks(); !core_.has_left() && now.steady < until; now = read_clocks()) {
+    send_all();
+    Dealer::wait(dealer_.get(), wake_up_, !unsent_.empty(), std::chrono::ceil<std::chrono::milliseconds>(until - now.steady));
+    wake_up_.clear();
+    receive(now);
+  }
 }
 
 // One turn; returns when the next is due.

@@ -62,6 +62,7 @@ class Connection {
   void receive(Now now);
   void act(Now now);
   void send_all();
+  void say_bye();
   SteadyTime turn();
   void sleep(SteadyTime until);
   void wake();
