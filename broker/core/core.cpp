@@ -125,6 +125,10 @@ void Core::hello(const Peer& peer, const wire::Hello& message, Now now) {
     return refuse(peer, {Code::bad_publisher, "a publisher's name has 1 to " + std::to_string(limits::publisher_bytes_max) +
                                                   " printable bytes without spaces"}, nullptr);
   }
+  const Session* holder = publisher != nullptr ? sessions_.find(intake_.holder(publisher->str())) : nullptr;
+  if (holder != nullptr && holder->instance != 0 && holder->instance == message.instance() && holder->attempt > message.attempt()) {
+    return refuse(peer, {Code::unknown_session, "a later connection of this client has taken its place"}, nullptr);
+  }
   if (message.resume() != 0) end(message.resume());
   if (const Session* before = sessions_.find(peer)) end(before->id);
   if (sessions_.size() >= limits::sessions_max) {
@@ -135,6 +139,8 @@ void Core::hello(const Peer& peer, const wire::Hello& message, Now now) {
   if (publisher == nullptr) return welcome(session, 0);
   session.publisher = publisher->str();
   session.transient = message.transient();
+  session.instance = message.instance();
+  session.attempt = message.attempt();
   std::uint64_t batch = 0;
   const auto last_sequence = intake_.claim(session, batch);
   // Nothing about a sequence is said before it is durable.

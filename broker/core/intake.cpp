@@ -23,6 +23,11 @@ std::uint64_t Intake::claim(Session& session, std::uint64_t& batch) {
   return publisher.accepted;
 }
 
+SessionId Intake::holder(const std::string& publisher) const {
+  const auto it = publishers_.find(publisher);
+  return it == publishers_.end() ? 0 : it->second.holder;
+}
+
 void Intake::drop(const Session& session) {
   const auto it = publishers_.find(session.publisher);
   if (it == publishers_.end() || it->second.holder != session.id) return;

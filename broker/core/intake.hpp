@@ -32,6 +32,8 @@ class Intake {
   // The session will publish as session.publisher; whoever did so before is fenced. Returns the last sequence used
   // up, and in `batch` the one that must have committed before that is said.
   std::uint64_t claim(Session& session, std::uint64_t& batch);
+  // Who publishes under the name now; 0: nobody.
+  SessionId holder(const std::string& publisher) const;
   // The session is over: what it has parked is dropped, its name is free.
   void drop(const Session& session);
 

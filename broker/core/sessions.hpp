@@ -26,6 +26,7 @@ struct Session {
   std::string client;
   std::string publisher;                // empty: does not publish
   bool transient = false;
+  std::uint64_t instance = 0, attempt = 0;  // of the client, and of its Hello
   std::uint64_t fence = 0;
   SteadyTime heard;
   SteadyTime probed;

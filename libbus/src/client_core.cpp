@@ -33,7 +33,7 @@ bool is_final(Code code) {
 }  // namespace
 
 ClientCore::ClientCore(Options options, Events events)
-    : options_(std::move(options)), events_(std::move(events)), random_(options_.seed), backoff_(options_.backoff_min) {}
+    : options_(std::move(options)), events_(std::move(events)), random_(options_.seed), instance_(random_()), backoff_(options_.backoff_min) {}
 
 // ---- the connection
 
@@ -50,6 +50,8 @@ void ClientCore::start(SteadyTime now) {
   hello.publisher = options_.publisher;
   hello.transient = options_.transient;
   hello.resume = session_ ? session_->session : 0;
+  hello.instance = instance_;
+  hello.attempt = ++attempt_;
   send(hello);
 }
 

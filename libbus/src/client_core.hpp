@@ -155,6 +155,7 @@ class ClientCore {
   Options options_;
   Events events_;
   std::mt19937_64 random_;
+  std::uint64_t instance_, attempt_ = 0;
   State state_ = State::waiting;
   Action action_ = Action::none;
   std::vector<Outgoing> outgoing_;

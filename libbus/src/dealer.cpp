@@ -84,7 +84,7 @@ Result<std::unique_ptr<Dealer>> Dealer::connect(const std::string& endpoint) try
   dealer.set(zmq::sockopt::handshake_ivl, 5000);
   dealer.set(zmq::sockopt::heartbeat_ivl, 5000);
   dealer.set(zmq::sockopt::heartbeat_timeout, 15000);
-  dealer.set(zmq::sockopt::linger, 1000);
+  dealer.set(zmq::sockopt::linger, 0);  // a Hello that left later would fence the connection after this one
   dealer.set(zmq::sockopt::ipv6, true);
   const auto events = "inproc://bus-dealer-" + std::to_string(next++);
   zmq_socket_monitor(dealer.handle(), events.c_str(), endings);

@@ -34,7 +34,7 @@ class Dealer {
  public:
   // Starts connecting. Error bad_argument: the endpoint makes no sense to ZeroMQ.
   static Result<std::unique_ptr<Dealer>> connect(const std::string& endpoint);
-  // Waits for nothing; what is queued still leaves within a second if it can.
+  // Waits for nothing; what has not left is dropped.
   ~Dealer();
   Dealer(const Dealer&) = delete;
   Dealer& operator=(const Dealer&) = delete;
