@@ -58,6 +58,11 @@ void Sessions::blocked(Outgoing message) {
   hold(*session, std::move(message));
 }
 
+bool Sessions::is_blocked(const Peer& peer) const {
+  const auto it = by_peer_.find(peer);
+  return it != by_peer_.end() && is_blocked(it->second);
+}
+
 bool Sessions::retry() {
   const auto waiting = std::exchange(blocked_, {});
   for (const SessionId id : waiting) {

@@ -59,6 +59,8 @@ class Sessions {
   std::vector<Outgoing> take();
   // The socket would not take this one: it, and all that follows for the peer, waits for retry().
   void blocked(Outgoing message);
+  // True while messages for this peer wait: one that is sent all the same would overtake them.
+  bool is_blocked(const Peer& peer) const;
   // Blocked sessions try again at the next take(). True if there are any.
   bool retry();
   // Sessions whose outbox has passed its limits: they do not read.
