@@ -330,7 +330,13 @@ void Delivery::journal() {
   for (Source* source : touched_) {
     Group& group = *source->group;
     if (!group.state.changed_since_journal()) continue;
-    staging_.put_journal(JournalKind::group, group.number, group.state.take_journal());
+    const auto changes = group.state.take_journal();
+    if (group.saved_batch == staging_.batch()) {
+      // Made and changed in one batch: recovery takes its row for the whole truth, so that has to be.
+      staging_.put_row(row(*source));
+      continue;
+    }
+    staging_.put_journal(JournalKind::group, group.number, changes);
     group.unsaved = true;
   }
   touched_.clear();
