@@ -227,7 +227,7 @@ SteadyTime Core::tick(Now now) {
   }
   if (const auto due = delivery_.tick(now)) next = std::min(next, *due);
   if (const auto due = delivery_.commit_due()) next = std::min(next, *due);
-  if (delivery_.pump(now)) next = now.steady;
+  if (delivery_.pump(now) || sessions_.any_full()) next = now.steady;
   return next;
 }
 

@@ -39,8 +39,10 @@ class Core {
   // The batch taken last is durable.
   void committed(Now now);
   void set_space(const store::Space& space) { intake_.set_space(space, options_.reserve_bytes); }
-  // The socket took a message not at all: it was full, or nobody is there any more.
+  // The socket took a message not at all: it was full, or nobody is there any more. Until the next take_outgoing() all
+  // others for a blocked peer are to be handed back, too, without trying: they would overtake this one.
   void blocked(Outgoing message) { sessions_.blocked(std::move(message)); }
+  bool is_blocked(const Peer& peer) const { return sessions_.is_blocked(peer); }
   void gone(const Peer& peer);
   // Pings every session, so that dead connections show.
   void probe(SteadyTime now);

@@ -99,10 +99,17 @@ bool Delivery::pump(Now now) {
 }
 
 std::optional<MemberId> Delivery::next_receiver(const Source& source) const {
-  const auto may = [&](MemberId id) { return !sessions_.is_blocked(id.session); };
+  const auto may = [&](MemberId id) { return sessions_.has_room(id.session); };
   if (source.group) return source.group->state.next_member(may);
   const bool credit = source.credit_events > 0 && source.credit_bytes > 0;
   return credit && may(source.reader) ? std::optional(source.reader) : std::nullopt;
+}
+
+bool Delivery::waits_for_room(const Source& source) const {
+  const auto waits = [&](MemberId id) { return !sessions_.has_room(id.session); };
+  if (!source.group) return waits(source.reader);
+  const auto& members = source.group->state.member_ids();
+  return std::any_of(members.begin(), members.end(), waits);
 }
 
 // One turn of one source.
@@ -117,6 +124,7 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
+  if (!turn.more && waits_for_room(source)) blocked_.insert(&source);
   if (!turn.more && source.following) say_caught_up(source);
   return turn;
 }
@@ -322,7 +330,13 @@ void Delivery::journal() {
   for (Source* source : touched_) {
     Group& group = *source->group;
     if (!group.state.changed_since_journal()) continue;
-    staging_.put_journal(JournalKind::group, group.number, group.state.take_journal());
+    const auto changes = group.state.take_journal();
+    if (group.saved_batch == staging_.batch()) {
+      // Made and changed in one batch: recovery takes its row for the whole truth, so that has to be.
+      staging_.put_row(row(*source));
+      continue;
+    }
+    staging_.put_journal(JournalKind::group, group.number, changes);
     group.unsaved = true;
   }
   touched_.clear();

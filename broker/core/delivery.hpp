@@ -147,6 +147,7 @@ class Delivery {
   const std::vector<Source*>& watchers(std::uint32_t topic);
   Turn pump_source(Source& source, Now now);
   std::optional<MemberId> next_receiver(const Source& source) const;
+  bool waits_for_room(const Source& source) const;
   bool give_again(Source& source, MemberId to, Position position, Turn& turn, Now now);
   bool look_further(Source& source, Turn& turn, Now now);
   void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);

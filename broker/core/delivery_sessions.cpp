@@ -297,6 +297,7 @@ Position Delivery::seek(Source& group, Position next, Now now) {
   const Position before = group.following ? head() : group.group->state.floor();
   group.following = false;
   group.group->state.seek(next - 1);
+  for (const MemberId member : group.group->state.member_ids()) subscriptions_.at(member).told = Position::none;
   commit_due_ = now.steady;
   touch(group);
   return before;

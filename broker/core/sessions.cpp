@@ -30,7 +30,7 @@ void Sessions::end(SessionId id) {
   const auto it = by_id_.find(id);
   if (it == by_id_.end()) return;
   by_peer_.erase(it->second->peer);
-  blocked_.erase(id);
+  for (auto* set : {&blocked_, &trying_, &full_}) set->erase(id);
   by_id_.erase(it);
 }
 
@@ -45,11 +45,24 @@ void Sessions::send(SessionId id, Frame header, Frame body) {
   Session* session = find(id);
   if (session == nullptr) return;
   Outgoing message{session->peer, std::move(header), std::move(body)};
-  if (is_blocked(id)) return hold(*session, std::move(message));
+  if (blocked_.contains(id)) return hold(*session, std::move(message));
+  count(*session, message.bytes());
   outgoing_.push_back(std::move(message));
 }
 
-std::vector<Outgoing> Sessions::take() { return std::exchange(outgoing_, {}); }
+void Sessions::count(Session& session, std::size_t bytes) {
+  if (session.round != round_) session.round_bytes = 0;
+  session.round = round_;
+  session.round_bytes += bytes;
+  if (session.round_bytes >= limits::round_bytes_max) full_.insert(session.id);
+}
+
+std::vector<Outgoing> Sessions::take() {
+  ++round_;
+  trying_.merge(full_);
+  full_.clear();
+  return std::exchange(outgoing_, {});
+}
 
 void Sessions::blocked(Outgoing message) {
   Session* session = find(message.peer);
@@ -58,16 +71,22 @@ void Sessions::blocked(Outgoing message) {
   hold(*session, std::move(message));
 }
 
+bool Sessions::is_blocked(const Peer& peer) const {
+  const auto it = by_peer_.find(peer);
+  return it != by_peer_.end() && blocked_.contains(it->second);
+}
+
 bool Sessions::retry() {
-  const auto waiting = std::exchange(blocked_, {});
-  for (const SessionId id : waiting) {
+  const bool any = !blocked_.empty() || !trying_.empty();
+  trying_ = std::exchange(blocked_, {});
+  for (const SessionId id : trying_) {
     Session* session = find(id);
     if (session == nullptr) continue;
     for (Outgoing& message : session->outbox) outgoing_.push_back(std::move(message));
     session->outbox.clear();
     session->outbox_bytes = 0;
   }
-  return !waiting.empty();
+  return any;
 }
 
 }  // namespace bus::broker

@@ -34,6 +34,8 @@ struct Session {
   std::size_t subscriptions = 0;
   std::deque<Outgoing> outbox;          // what did not fit into the socket, in order
   std::size_t outbox_bytes = 0;
+  std::uint64_t round = 0;              // of take(): to it belong the
+  std::size_t round_bytes = 0;          // bytes that it will hand to the socket
 };
 
 class Sessions {
@@ -60,21 +62,31 @@ class Sessions {
   std::vector<Outgoing> take();
   // The socket would not take this one: it, and all that follows for the peer, waits for retry().
   void blocked(Outgoing message);
-  // Blocked sessions try again at the next take(). True if there are any.
+  // True while messages for this peer wait: one that is sent all the same would overtake them.
+  bool is_blocked(const Peer& peer) const;
+  // Blocked sessions try again at the next take(); those whose socket took everything the last time have room again.
+  // True if there are any of either.
   bool retry();
   // Sessions whose outbox has passed its limits: they do not read.
   std::vector<SessionId> take_overflowed() { return std::exchange(overflowed_, {}); }
-  // True while messages of this session wait: it should not be given more deliveries.
-  bool is_blocked(SessionId id) const { return blocked_.contains(id); }
+  // False while messages of this session wait, or many are about to be sent: it should not be given more deliveries.
+  // A consumer that is slow is held back so, and not ended: its outbox never fills with deliveries.
+  bool has_room(SessionId id) const { return !blocked_.contains(id) && !trying_.contains(id) && !full_.contains(id); }
+  // True if some session has no room because of what the next take() hands over.
+  bool any_full() const { return !full_.empty(); }
 
  private:
   void hold(Session& session, Outgoing message);
+  void count(Session& session, std::size_t bytes);
 
   std::mt19937_64 random_;
   std::map<SessionId, std::unique_ptr<Session>> by_id_;
   std::unordered_map<Peer, SessionId> by_peer_;
   std::vector<Outgoing> outgoing_;
-  std::set<SessionId> blocked_;
+  std::uint64_t round_ = 1;
+  std::set<SessionId> blocked_;         // the socket did not take all: what they are sent is held
+  std::set<SessionId> trying_;          // what was held is with the socket; room comes once that is known to be taken
+  std::set<SessionId> full_;            // enough is with the next take()
   std::vector<SessionId> overflowed_;
 };
 

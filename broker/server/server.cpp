@@ -161,6 +161,10 @@ void Server::hand_over(Now now) {
 
 void Server::send(Now) {
   for (Outgoing& message : core_->take_outgoing()) {
+    if (core_->is_blocked(message.peer)) {
+      core_->blocked(std::move(message));
+      continue;
+    }
     switch (socket_->send(message)) {
       case RouterSocket::Sent::yes: break;
       case RouterSocket::Sent::would_block: core_->blocked(std::move(message)); break;

@@ -37,6 +37,7 @@ class LogCheck {
     return {};
   }
   void check_end(const Head& head) {
+    if (next_ == Position::none) next_ = Position{1};  // no record at all
     if (!gap_allowed_ && next_ != head.committed + 1) {
       fault(next_, "the log ends at " + std::to_string(number(next_ - 1)) + ", its head at " +
                        std::to_string(number(head.committed)));

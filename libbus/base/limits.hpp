@@ -44,6 +44,7 @@ inline constexpr std::size_t requests_per_session_max = 64;   // unanswered
 inline constexpr std::size_t settlements_max = 16 * KiB;      // of one Settle
 inline constexpr std::size_t outbox_bytes_max = 8 * MiB;      // held for a session that does not read
 inline constexpr std::size_t outbox_messages_max = 4096;
+inline constexpr std::size_t round_bytes_max = 2 * MiB;       // handed to the socket at once for one session
 inline constexpr std::size_t credit_events_max = 64 * KiB;    // outstanding, a subscription
 inline constexpr std::size_t credit_bytes_max = 16 * MiB;
 inline constexpr auto heartbeat = 5s;
@@ -97,6 +98,8 @@ static_assert(batch_bytes_max <= commit_bytes_max);
 // A read answer is not evicted before those who asked have seen it.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
+// A socket that takes nothing of a round leaves a session that still fits into its outbox.
+static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);
 static_assert(record_events_max < 0xffff);
 // The open set of a group fits into one checkpoint step; 29 bytes each.
 static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);

@@ -1,0 +1,356 @@
+#include "tests/sim/ledger.hpp"
+
+#include <algorithm>
+
+#include "wire/event_codec.hpp"
+
+namespace bus::sim {
+
+using broker::Core;
+using broker::Peer;
+
+void require(bool holds, const std::string& what) {
+  if (!holds) throw Violation(what);
+}
+
+bool matches(const std::string& pattern, const std::string& topic) {
+  if (pattern == ">") return true;
+  const auto pattern_dot = pattern.find('.'), topic_dot = topic.find('.');
+  const auto token = pattern.substr(0, pattern_dot);
+  if (token != "*" && token != topic.substr(0, topic_dot)) return false;
+  if (pattern_dot == std::string::npos || topic_dot == std::string::npos) return pattern_dot == topic_dot;
+  return matches(pattern.substr(pattern_dot + 1), topic.substr(topic_dot + 1));
+}
+
+namespace {
+
+std::string place(std::uint64_t position) { return "position " + std::to_string(position) + ": "; }
+
+std::string named(const std::string& publisher, std::uint64_t sequence) {
+  return publisher + " sequence " + std::to_string(sequence) + ": ";
+}
+
+std::uint16_t generation_of(std::uint64_t epoch) { return static_cast<std::uint16_t>(epoch & 0xffff); }
+
+}  // namespace
+
+// ---- the log
+
+void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEvent event) {
+  publishers_[publisher].created = sequence;
+  sent_.emplace(Name{publisher, sequence}, std::move(event));
+}
+
+void Ledger::applied(const store::CommitBatch& batch, const broker::State& names) {
+  for (const auto& record : batch.records) {
+    require(number(record->first()) == head() + 1, place(number(record->first())) + "the log has a gap or an overlap");
+    for (std::uint32_t at = 0; at < record->count(); ++at) store_event(*record, at, names);
+  }
+  require(number(batch.head.committed) == head(), "the head is not where the log ends");
+}
+
+void Ledger::store_event(const store::Record& record, std::uint32_t at, const broker::State& names) {
+  const store::Entry entry = record.entry(at);
+  const std::string& publisher = names.publishers.name(entry.publisher);
+  const auto name = named(publisher, entry.sequence);
+  const auto it = sent_.find({publisher, entry.sequence});
+  require(it != sent_.end(), name + "stored and never sent");
+  const SentEvent& sent = it->second;
+  require(sent.refusal == Code::ok, name + "a bad event was stored");
+  require(std::ranges::equal(record.body(at), sent.bytes), name + "stored with other bytes than were sent");
+  require(names.topics.name(entry.topic) == sent.topic, name + "stored under another topic");
+  PublisherBook& book = publishers_[publisher];
+  require(entry.sequence > book.stored, name + "stored twice, or after a later one");
+  book.stored = entry.sequence;
+  const auto version = sent.key.empty() ? 0 : ++versions_[sent.key];
+  require((entry.key ? entry.key->version : 0) == version, name + "the version of its key is not the next one");
+  log_.push_back({publisher, entry.sequence, &sent, version, nanoseconds(record.committed_at())});
+  const auto size = log_.size();
+  require(size < 2 || log_[size - 2].committed_at <= log_[size - 1].committed_at, name + "commit time runs backwards");
+  book.positions.insert(size);
+}
+
+void Ledger::check_log(store::LogReader& reader) const {
+  for (std::uint64_t next = 1; next <= head();) {
+    const auto records = reader.records(Position{next}, limits::read_bytes_max);
+    require(records.ok() && !records->empty(), place(next) + "cannot be read back");
+    for (const auto& record : *records) {
+      require(number(record->first()) == next, place(next) + "the log has a gap");
+      for (std::uint32_t index = 0; index < record->count(); ++index, ++next) {
+        require(next <= head(), place(next) + "in the log and never committed");
+        require(std::ranges::equal(record->body(index), at(next).sent->bytes), place(next) + "its bytes have changed");
+      }
+    }
+  }
+}
+
+void Ledger::check_delivery(const wire::Delivery& delivery, const std::string& publisher, Bytes body) const {
+  const auto where = place(delivery.position());
+  require(delivery.position() >= 1 && delivery.position() <= head(), where + "delivered before it is durable");
+  const LogEvent& event = at(delivery.position());
+  require(std::ranges::equal(body, event.sent->bytes), where + "delivered with other bytes");
+  require(delivery.version() == event.version && delivery.sequence() == event.sequence, where + "wrong version or sequence");
+  require(delivery.committed_at() == event.committed_at && publisher == event.publisher, where + "wrong time or publisher");
+}
+
+// ---- restart
+
+void Ledger::restarted(const store::Store& store, const Core& core) {
+  require(store.identity().epoch > epoch_, "the epoch has not risen");
+  epoch_ = store.identity().epoch;
+  require(number(store.head().committed) == head(), "the store lost or invented a commit");
+  check_log(*store.reader());
+  group_of_.clear();
+  acks_.clear();
+  changes_.clear();
+  live_.clear();
+  for (const auto& [name, source] : core.delivery().groups()) {
+    const GroupId id{name, core.delivery().info(*source).created_at};
+    live_[name] = id;
+    revive(id, source->group->state.generation());
+  }
+  // What did not come back was never confirmed, or its removal was on its way; it cannot come back later.
+  for (auto& [id, group] : groups_) {
+    if (live_.contains(id.first) && live_.at(id.first) == id) continue;
+    require(group.gone || !group.durable, "group " + id.first + " is lost");
+    group.gone = true;
+  }
+}
+
+// The group was found on disk: so this much of it is durable, and what came later never was.
+void Ledger::revive(const GroupId& id, std::uint16_t generation) {
+  const auto it = groups_.find(id);
+  require(it != groups_.end() && !it->second.gone, "group " + id.first + " came back from the dead");
+  auto& views = it->second.views;
+  require(views.contains(generation), "group " + id.first + " has a generation that never was");
+  for (auto later = views.upper_bound(generation); later != views.end(); ++later) {
+    require(!later->second.durable, "group " + id.first + " has forgotten a seek");
+  }
+  views.erase(views.upper_bound(generation), views.end());
+  views.at(generation).durable = it->second.durable = true;
+}
+
+// ---- groups
+
+void Ledger::groups_changed(const Core& core) {
+  std::map<std::string, GroupId> now;
+  for (const auto& [name, source] : core.delivery().groups()) {
+    const auto& state = source->group->state;
+    const GroupId id{name, core.delivery().info(*source).created_at};
+    now[name] = id;
+    Incarnation& group = groups_[id];
+    group.patterns = source->filter.spec().patterns;
+    const auto [view, fresh] = group.views.try_emplace(state.generation());
+    if (fresh) view->second.start = number(state.scan()) + 1;
+  }
+  live_ = std::move(now);
+}
+
+bool Ledger::wants(const Incarnation& group, std::uint64_t position) const {
+  const auto& topic = at(position).sent->topic;
+  return group.patterns.empty() ||
+         std::any_of(group.patterns.begin(), group.patterns.end(), [&](const auto& one) { return matches(one, topic); });
+}
+
+Ledger::Incarnation* Ledger::group_of(const Peer& peer, std::uint64_t subscription) {
+  const auto name = group_of_.find({peer, subscription});
+  if (name == group_of_.end()) return nullptr;
+  const auto live = live_.find(name->second);
+  return live == live_.end() ? nullptr : &groups_.at(live->second);
+}
+
+// ---- entering the core
+
+void Ledger::entering(const Peer& peer, const wire::Message& message, const Core&) {
+  if (const auto* subscribe = message.body_as_Subscribe(); subscribe != nullptr && subscribe->group() != nullptr) {
+    group_of_[{peer, subscribe->subscription()}] = subscribe->group()->str();
+  }
+  if (const auto* settle = message.body_as_Settle()) settle_entering(peer, *settle);
+  const auto* request = message.body_as_Request();
+  const auto* remove = request != nullptr ? request->ask_as_GroupRemove() : nullptr;
+  if (remove != nullptr && live_.contains(remove->name()->str())) {
+    const GroupId& id = live_.at(remove->name()->str());
+    changes_[{peer, request->request()}] = {id, 0};
+    groups_.at(id).durable = false;  // until the answer says that it is gone, either may be found after a crash
+  }
+}
+
+void Ledger::settle_entering(const Peer& peer, const wire::Settle& settle) {
+  Incarnation* group = group_of(peer, settle.subscription());
+  if (group == nullptr || settle.settlements() == nullptr) return;
+  Acks acks{settle.epoch(), {}};
+  for (const auto* one : *settle.settlements()) {
+    if (one->verdict() != wire::Verdict::ack) continue;
+    acks.settled.emplace_back(one->position(), one->attempt());
+    const auto view = group->views.find(generation_of(settle.epoch()));
+    const auto attempt = group->attempts.find({settle.epoch(), one->position()});
+    const bool current = attempt != group->attempts.end() && attempt->second == one->attempt();
+    if (view != group->views.end() && current) view->second.acked.insert(one->position());
+  }
+  if (settle.request() != 0) acks_[{peer, settle.request()}] = std::move(acks);
+}
+
+void Ledger::entered(const Peer& peer, const wire::Message& message, const Core& core) {
+  groups_changed(core);
+  const auto* request = message.body_as_Request();
+  const auto* seek = request != nullptr ? request->ask_as_GroupSeek() : nullptr;
+  if (seek == nullptr || !live_.contains(seek->name()->str())) return;
+  const GroupId& id = live_.at(seek->name()->str());
+  changes_[{peer, request->request()}] = {id, groups_.at(id).views.rbegin()->first};
+}
+
+// ---- leaving the core
+
+void Ledger::leaving(const broker::Outgoing& message, const std::string& publisher) {
+  const auto parsed = wire::parse(message.header.bytes);
+  require(parsed.ok(), "the broker sent a message that does not verify");
+  const std::unique_ptr<wire::MessageT> copy((*parsed)->UnPack());
+  const wire::BodyUnion& body = copy->body;
+  switch (body.type) {
+    case wire::Body::Welcome: return leave_welcome(*body.AsWelcome(), publisher);
+    case wire::Body::PublishResult: return leave_result(*body.AsPublishResult(), publisher);
+    case wire::Body::Deliver: return leave_deliver(message, *body.AsDeliver());
+    case wire::Body::Settled: return leave_settled(message.peer, *body.AsSettled());
+    case wire::Body::CaughtUp: return leave_caught_up(message.peer, *body.AsCaughtUp());
+    case wire::Body::Reply: return leave_reply(message.peer, *body.AsReply(), message.body.bytes);
+    case wire::Body::Subscribed:
+      if (Incarnation* group = group_of(message.peer, body.AsSubscribed()->subscription)) group->durable = true;
+      return;
+    case wire::Body::SubscriptionEnd: group_of_.erase({message.peer, body.AsSubscriptionEnd()->subscription}); return;
+    default: return;
+  }
+}
+
+void Ledger::leave_welcome(const wire::WelcomeT& message, const std::string& publisher) const {
+  require(message.epoch == epoch_, "Welcome with another epoch than the store's");
+  require(message.committed <= head(), "Welcome with a head that is not durable");
+  if (publisher.empty() || !publishers_.contains(publisher)) return;
+  const PublisherBook& book = publishers_.at(publisher);
+  require(message.last_sequence <= book.created, publisher + ": Welcome with a sequence that was never sent");
+  require(message.last_sequence >= book.answered, publisher + ": Welcome has forgotten an answered sequence");
+  for (auto sequence = book.stored + 1; sequence <= message.last_sequence; ++sequence) {
+    require(sent_.at({publisher, sequence}).refusal != Code::ok, named(publisher, sequence) + "used up and not stored");
+  }
+}
+
+void Ledger::leave_result(const wire::PublishResultT& message, const std::string& publisher) {
+  std::map<std::uint64_t, Code> refused;
+  for (const auto& refusal : message.refusals) refused[refusal->sequence] = refusal->code;
+  auto sequence = message.first_sequence;
+  for (const wire::Receipt& receipt : message.receipts) {
+    const auto name = named(publisher, sequence);
+    PublisherBook& book = publishers_[publisher];
+    book.answered = std::max(book.answered, sequence);
+    const SentEvent& event = sent_.at({publisher, sequence});
+    if (receipt.position() == 0) {
+      const auto code = refused.contains(sequence) ? refused.at(sequence) : Code::ok;
+      require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));
+      require(code == event.refusal || code == Code::refused_before, name + "refused with " + EnumNameCode(code));
+    } else {
+      require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
+      const LogEvent& stored = at(receipt.position());
+      require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt with the position of another");
+      require(stored.version == receipt.version(), name + "a receipt with a wrong version");
+    }
+    ++sequence;
+  }
+}
+
+void Ledger::leave_deliver(const broker::Outgoing& message, const wire::DeliverT& deliver) {
+  require(deliver.epoch >> 16 == epoch_, "Deliver with another epoch than the store's");
+  wire::EventCursor cursor(message.body.bytes);
+  for (const wire::Delivery& delivery : deliver.deliveries) {
+    const auto body = cursor.next();
+    require(body.ok(), "Deliver with fewer events than its header says");
+    check_delivery(delivery, deliver.publishers.at(delivery.publisher()), *body);
+    Incarnation* group = group_of(message.peer, deliver.subscription);
+    require((group != nullptr) == (delivery.attempt() != 0), "an attempt is for groups, and only for them");
+    if (group != nullptr) leave_group_delivery(*group, {message.peer, deliver.subscription}, deliver.epoch, delivery);
+  }
+  require(cursor.done(), "Deliver with more events than its header says");
+}
+
+void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch, const wire::Delivery& delivery) {
+  const auto position = delivery.position();
+  const auto where = place(position);
+  require(wants(group, position), where + "delivered to a group that does not want it");
+  auto& last = group.attempts[{epoch, position}];
+  require(delivery.attempt() > last, where + "attempt " + std::to_string(delivery.attempt()) + " was issued before");
+  last = delivery.attempt();
+  const auto it = group.views.find(generation_of(epoch));
+  require(it != group.views.end(), where + "delivered in a generation that is not");
+  View& view = it->second;
+  require(position >= view.start, where + "delivered before the group's start");
+  require(!view.settled.contains(position), where + "delivered again after its ack was confirmed");
+  if (!view.delivered.insert(position).second) return;
+  const auto& key = at(position).sent->key;
+  if (key.empty()) return;
+  // Messages to two members have no order between them.
+  auto& first = view.first_of_key[{member, key}];
+  require(position > first, where + "first delivered after a later event of its key");
+  first = position;
+}
+
+void Ledger::leave_settled(const Peer& peer, const wire::SettledT& message) {
+  const auto node = acks_.extract({peer, message.request});
+  Incarnation* group = group_of(peer, message.subscription);
+  if (node.empty() || group == nullptr) return;
+  const Acks& acks = node.mapped();
+  std::set<std::pair<std::uint64_t, std::uint32_t>> refused;
+  for (const wire::Unsettled& one : message.refused) refused.emplace(one.position(), one.attempt());
+  for (const auto& ack : acks.settled) {
+    if (refused.contains(ack)) continue;
+    const auto where = place(ack.first);
+    require(group->attempts[{acks.epoch, ack.first}] == ack.second, where + "an ack of an old attempt was taken");
+    group->views.at(generation_of(acks.epoch)).settled.insert(ack.first);
+  }
+}
+
+void Ledger::leave_caught_up(const Peer& peer, const wire::CaughtUpT& message) {
+  require(message.position <= head(), "CaughtUp with a position that is not durable");
+  const Incarnation* group = group_of(peer, message.subscription);
+  if (group == nullptr || group->views.empty()) return;
+  const View& view = group->views.rbegin()->second;
+  for (auto position = view.start; position <= message.position; ++position) {
+    require(!wants(*group, position) || view.acked.contains(position), place(position) + "caught up without its ack");
+  }
+}
+
+void Ledger::leave_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body) {
+  if (const auto* event = reply.answer.AsEventReply()) leave_event(*event, body);
+  if (const auto* verified = reply.answer.AsVerifyReply()) {
+    require(verified->faults.empty(), "the log has a fault: " + (verified->faults.empty() ? "" : verified->faults[0]->what));
+  }
+  const auto node = changes_.extract({peer, reply.request});
+  if (node.empty()) return;
+  const Change& change = node.mapped();
+  Incarnation& group = groups_.at(change.group);
+  if (reply.answer.type == wire::Answer::Done) group.gone = true;
+  if (reply.answer.type != wire::Answer::SeekReply) return;
+  for (auto& [generation, view] : group.views) {
+    if (generation <= change.generation) view.durable = true;
+  }
+}
+
+void Ledger::leave_event(const wire::EventReplyT& reply, Bytes body) const {
+  require(reply.delivery != nullptr, "an EventReply without its figures");
+  check_delivery(*reply.delivery, reply.publisher, body);
+}
+
+// ---- the end
+
+void Ledger::check_settled(const Core& core) const {
+  for (const auto& [name, source] : core.delivery().groups()) {
+    const auto info = core.delivery().info(*source);
+    require(info.lag == 0 && info.open == 0, "group " + name + " is not done: lag " + std::to_string(info.lag) + ", open " +
+                                                 std::to_string(info.open) + ", members " + std::to_string(info.members));
+    const Incarnation& group = groups_.at(live_.at(name));
+    const View& view = group.views.at(source->group->state.generation());
+    for (auto position = view.start; position <= head(); ++position) {
+      require(!wants(group, position) || view.acked.contains(position),
+              place(position) + "group " + name + " is done without its ack");
+    }
+  }
+}
+
+}  // namespace bus::sim

@@ -1,0 +1,125 @@
+// Ledger is what the simulator holds the broker to: which events were sent, what the log holds, and what was said to
+// whom. It sees each batch at the moment it becomes durable, and each message as it enters or leaves the core; the first
+// one that breaks a promise throws Violation. The world owns it; it outlives every broker.
+//
+// A group's life is split twice: into incarnations (created, removed) and, within one, into views (since its creation,
+// or since a seek). A broker that crashes may take back what it has not confirmed, and nothing else.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "broker/core/core.hpp"
+
+namespace bus::sim {
+
+struct Violation : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+void require(bool holds, const std::string& what);
+
+// Does the topic match? Written apart from the broker's matcher on purpose.
+bool matches(const std::string& pattern, const std::string& topic);
+
+struct SentEvent {
+  std::string topic, key;
+  Buffer bytes;
+  Code refusal = Code::ok;            // bad on purpose: the code it must be refused with
+};
+
+struct LogEvent {
+  std::string publisher;
+  std::uint64_t sequence = 0;
+  const SentEvent* sent = nullptr;
+  std::uint64_t version = 0;
+  std::int64_t committed_at = 0;
+};
+
+class Ledger {
+ public:
+  // ---- what clients do
+  void sent(const std::string& publisher, std::uint64_t sequence, SentEvent event);
+
+  // ---- the disk
+  void applied(const store::CommitBatch& batch, const broker::State& names);
+  // A broker has come up: what it reads from disk and what it remembers of groups.
+  void restarted(const store::Store& store, const broker::Core& core);
+
+  // ---- messages. `peer` is one connection; `publisher` is the name its session publishes under.
+  void entering(const broker::Peer& peer, const wire::Message& message, const broker::Core& core);
+  // After the core has taken it: groups may have come, gone or moved.
+  void entered(const broker::Peer& peer, const wire::Message& message, const broker::Core& core);
+  void leaving(const broker::Outgoing& message, const std::string& publisher);
+  void groups_changed(const broker::Core& core);
+
+  const std::vector<LogEvent>& log() const { return log_; }
+  std::uint64_t head() const { return log_.size(); }
+  const LogEvent& at(std::uint64_t position) const { return log_.at(position - 1); }
+  // Checks one delivery against the log: the event is there, with these bytes and figures.
+  void check_delivery(const wire::Delivery& delivery, const std::string& publisher, Bytes body) const;
+  // At the end, when nothing is left to do.
+  void check_settled(const broker::Core& core) const;
+
+ private:
+  using Name = std::pair<std::string, std::uint64_t>;  // publisher and sequence
+  using Asked = std::pair<broker::Peer, std::uint64_t>;  // peer and request, or peer and subscription: a member
+  struct PublisherBook {
+    std::uint64_t created = 0, stored = 0, answered = 0;
+    std::set<std::uint64_t> positions;
+  };
+  struct View {
+    std::uint64_t start = 1;
+    bool durable = false;
+    std::set<std::uint64_t> delivered, acked, settled;
+    std::map<std::pair<Asked, std::string>, std::uint64_t> first_of_key;  // by member and key: the last first delivery
+  };
+  struct Incarnation {
+    std::vector<std::string> patterns;
+    bool durable = false, gone = false;
+    std::map<std::uint16_t, View> views;                 // by generation
+    std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> attempts;  // epoch and position: the last one
+  };
+  using GroupId = std::pair<std::string, std::int64_t>;  // name and creation
+  struct Change {
+    GroupId group;
+    std::uint16_t generation = 0;
+  };
+  struct Acks {
+    std::uint64_t epoch = 0;
+    std::vector<std::pair<std::uint64_t, std::uint32_t>> settled;  // position and attempt
+  };
+
+  void store_event(const store::Record& record, std::uint32_t at, const broker::State& names);
+  void check_log(store::LogReader& reader) const;
+  void revive(const GroupId& id, std::uint16_t generation);
+  void settle_entering(const broker::Peer& peer, const wire::Settle& settle);
+  void leave_welcome(const wire::WelcomeT& message, const std::string& publisher) const;
+  void leave_result(const wire::PublishResultT& message, const std::string& publisher);
+  void leave_deliver(const broker::Outgoing& message, const wire::DeliverT& deliver);
+  void leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch, const wire::Delivery& delivery);
+  void leave_settled(const broker::Peer& peer, const wire::SettledT& message);
+  void leave_caught_up(const broker::Peer& peer, const wire::CaughtUpT& message);
+  void leave_reply(const broker::Peer& peer, const wire::ReplyT& reply, Bytes body);
+  void leave_event(const wire::EventReplyT& reply, Bytes body) const;
+  Incarnation* group_of(const broker::Peer& peer, std::uint64_t subscription);
+  bool wants(const Incarnation& group, std::uint64_t position) const;
+
+  std::map<Name, SentEvent> sent_;
+  std::map<std::string, PublisherBook> publishers_;
+  std::map<std::string, std::uint64_t> versions_;        // by key
+  std::vector<LogEvent> log_;
+  std::uint64_t epoch_ = 0;
+
+  std::map<GroupId, Incarnation> groups_;
+  std::map<std::string, GroupId> live_;                  // as the core has them
+  std::map<Asked, std::string> group_of_;                // by peer and subscription
+  std::map<Asked, Acks> acks_;                           // by peer and request
+  std::map<Asked, Change> changes_;                      // by peer and request: seeks and removals not confirmed
+};
+
+}  // namespace bus::sim

@@ -1,0 +1,48 @@
+// SimReader holds plain subscriptions: one that follows the log for the whole run, across sessions, and replays of ranges.
+// Each must see every matching event once, in order, and nothing else.
+#pragma once
+
+#include <map>
+
+#include "tests/sim/client.hpp"
+
+namespace bus::sim {
+
+class SimReader final : public SimClient {
+ public:
+  SimReader(Env& env, const std::string& name, std::string pattern)
+      : SimClient(env, name), pattern_(std::move(pattern)), greedy_(env.random.percent(40)) {}
+  bool done() const override;
+  std::string state() const override;
+
+ private:
+  struct Reading {
+    std::string pattern;
+    std::uint64_t seen = 0;              // everything up to here was received, or does not match
+    std::uint64_t to = 0;                // 0: no end
+    std::uint64_t credit = 0;
+    bool follows = false;                // the one of the whole run
+    bool begun = false;
+  };
+  void begin(const wire::Welcome& welcome) override;
+  void take(const wire::Message& message, Bytes body) override;
+  void work() override;
+  void end() override { readings_.clear(); }
+
+  void follow();
+  void replay();
+  void subscribe(Reading reading, wire::SubscribeT message);
+  void take_subscribed(const wire::Subscribed& message);
+  void take_deliver(const wire::Deliver& message, Bytes body);
+  void take_end(const wire::SubscriptionEnd& message);
+  // Everything in (seen, position) was received; `what` happened at position.
+  void pass(Reading& reading, std::uint64_t position, const char* what) const;
+
+  const std::string pattern_;
+  const bool greedy_;                    // gives all its credit at once, and no more
+  std::map<std::uint32_t, Reading> readings_;
+  std::uint32_t next_id_ = 1;
+  std::uint64_t followed_ = 0;           // by the subscription that follows, over all sessions
+};
+
+}  // namespace bus::sim

@@ -1,0 +1,110 @@
+#include "tests/sim/world.hpp"
+
+#include <algorithm>
+
+#include "tests/sim/member.hpp"
+#include "tests/sim/operator.hpp"
+#include "tests/sim/publisher.hpp"
+#include "tests/sim/reader.hpp"
+
+namespace bus::sim {
+
+using namespace std::chrono_literals;
+
+World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
+    : random_(seed),
+      network_(random_, fault),
+      shell_(types, random_, network_, ledger_, fault),
+      now_{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h},
+      env_{random_, network_, ledger_, now_, calm_} {
+  const auto quota = random_.between(20, 400);
+  for (const char* name : {"alpha", "beta", "gamma"}) clients_.push_back(std::make_unique<SimPublisher>(env_, name, quota));
+  for (const char* name : {"m1", "m2", "m3"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "all", ">"));
+  for (const char* name : {"m4", "m5"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "some", "sim.*.x"));
+  clients_.push_back(std::make_unique<SimReader>(env_, "r1", ">"));
+  clients_.push_back(std::make_unique<SimReader>(env_, "r2", "sim.a.>"));
+  clients_.push_back(std::make_unique<SimOperator>(env_, "op", std::vector<std::string>{"all", "some", "none"}));
+}
+
+void World::run() {
+  shell_.start(now_);
+  for (auto steps = random_.between(200, 5000); steps > 0; --steps) step();
+  settle();
+  // What was promised is still true for the next broker.
+  shell_.stop(now_);
+  shell_.start(now_);
+  shell_.check_store();
+  ledger_.check_settled(shell_.core());
+}
+
+void World::step() {
+  pass_time();
+  const auto dice = random_.below(1000);
+  if (dice < 450) return shell_.turn(now_);
+  if (dice < 990) return random_.pick(clients_)->act();
+  if (dice < 996) {
+    if (Link* link = network_.pick()) network_.lose(*link);
+    return;
+  }
+  if (dice < 998) restart();
+}
+
+void World::restart() {
+  if (random_.percent(70)) {
+    shell_.crash();
+  } else {
+    shell_.stop(now_);
+  }
+  now_.steady += std::chrono::milliseconds(random_.below(3000));
+  shell_.start(now_);
+}
+
+// Mostly a little; sometimes so much that ack waits and sessions end. The wall clock may be set back.
+void World::pass_time() {
+  const auto dice = random_.below(1000);
+  const Duration passed = dice < 2 ? 20s : dice < 20 ? 600ms : std::chrono::microseconds(random_.between(1, 3000));
+  now_.steady += passed;
+  now_.wall += passed;
+  if (dice == 999) now_.wall -= 2s;
+  if (dice == 998) now_.wall += 5s;
+}
+
+void World::settle() {
+  calm_ = true;
+  shell_.enlarge_disk();
+  restart();
+  for (int turn = 0; !settled(); ++turn) {
+    require(turn < 3000, "it does not come to an end: " + unsettled());
+    now_.steady += 20ms;
+    now_.wall += 20ms;
+    shell_.whole_turn(now_);
+    for (auto& client : clients_) {
+      for (int count = 0; count < 4; ++count) client->act();
+    }
+  }
+  ledger_.check_settled(shell_.core());
+}
+
+bool World::settled() const {
+  const auto done = [](const auto& client) { return client->done(); };
+  if (!std::all_of(clients_.begin(), clients_.end(), done) || !shell_.core().idle() || !network_.quiet()) return false;
+  const auto& groups = shell_.core().delivery().groups();
+  return std::all_of(groups.begin(), groups.end(), [&](const auto& group) {
+    return shell_.core().delivery().info(*group.second).lag == 0;
+  });
+}
+
+std::string World::unsettled() const {
+  std::string text = "head " + std::to_string(ledger_.head());
+  for (const auto& client : clients_) {
+    if (!client->done()) text += "; " + client->state();
+  }
+  for (const auto& [name, group] : shell_.core().delivery().groups()) {
+    const auto info = shell_.core().delivery().info(*group);
+    text += "; group " + name + " lag " + std::to_string(info.lag) + " open " + std::to_string(info.open) + " in flight " +
+            std::to_string(info.in_flight);
+  }
+  return text;
+}
+
+}  // namespace bus::sim

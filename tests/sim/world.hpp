@@ -1,0 +1,38 @@
+// World is one run: a broker, its clients, the network between them, and time, all from one seed. First the dice decide
+// what happens next; then, in the calm at the end, faults stop and everything has to come to its end.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tests/sim/client.hpp"
+#include "tests/sim/shell.hpp"
+
+namespace bus::sim {
+
+class World {
+ public:
+  World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault = Fault::none);
+  // Throws Violation at the first broken promise.
+  void run();
+  std::uint64_t events() const { return ledger_.head(); }
+
+ private:
+  void step();
+  void pass_time();
+  void restart();
+  void settle();
+  bool settled() const;
+  std::string unsettled() const;
+
+  Random random_;
+  Ledger ledger_;
+  Network network_;
+  Shell shell_;
+  Now now_;
+  bool calm_ = false;
+  Env env_;
+  std::vector<std::unique_ptr<SimClient>> clients_;
+};
+
+}  // namespace bus::sim
