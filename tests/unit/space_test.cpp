@@ -47,15 +47,27 @@ class FileSpaceTest : public ::testing::Test {
 };
 
 TEST_F(FileSpaceTest, GrowsToTheReserveAndWhatIsFilledAhead) {
-  auto space = start(64 * KiB, {64 * MiB, 2 * MiB, 3 * MiB});
+  auto space = start(64 * KiB, {64 * MiB, 10 * MiB, 3 * MiB});
   EXPECT_TRUE(space.is_short());
   ASSERT_TRUE(is_ok(space.grow()));
   EXPECT_FALSE(space.is_short());
-  EXPECT_EQ(space.figures().free_bytes, 5 * MiB);
-  EXPECT_EQ(std::filesystem::file_size(path_), 5 * MiB + 64 * KiB);
-  EXPECT_GE(allocated_bytes(), 5 * MiB + 64 * KiB);
-  EXPECT_TRUE(space.covers(5 * MiB));
-  EXPECT_FALSE(space.covers(5 * MiB + 1));
+  EXPECT_EQ(space.figures().free_bytes, 13 * MiB);
+  EXPECT_EQ(std::filesystem::file_size(path_), 13 * MiB + 64 * KiB);
+  EXPECT_GE(allocated_bytes(), 13 * MiB + 64 * KiB);
+  EXPECT_TRUE(space.covers(13 * MiB));
+  EXPECT_FALSE(space.covers(13 * MiB + 1));
+}
+
+// With nothing beyond the reserve no publish would ever be admitted, on however empty a disk.
+TEST_F(FileSpaceTest, LeavesRoomForACommitAlsoWhereNothingIsFilledAhead) {
+  auto space = start(64 * KiB, {64 * MiB, 0, 1 * MiB});
+  ASSERT_TRUE(is_ok(space.grow()));
+  EXPECT_GE(space.figures().free_bytes, 1 * MiB + limits::commit_bytes_max);
+  EXPECT_FALSE(space.fill().value());
+  space.set_used(64 * KiB + 5 * MiB);
+  EXPECT_TRUE(space.is_short());
+  ASSERT_TRUE(is_ok(space.grow()));
+  EXPECT_GE(space.figures().free_bytes, 1 * MiB + limits::commit_bytes_max);
 }
 
 TEST_F(FileSpaceTest, FillsOneSliceAtATimeAndLeavesWhatIsUsedAlone) {
@@ -70,34 +82,35 @@ TEST_F(FileSpaceTest, FillsOneSliceAtATimeAndLeavesWhatIsUsedAlone) {
 }
 
 TEST_F(FileSpaceTest, UsingSpaceMakesRoomForMoreFilling) {
-  auto space = start(64 * KiB, {64 * MiB, 2 * MiB, 3 * MiB});
+  auto space = start(64 * KiB, {64 * MiB, 10 * MiB, 3 * MiB});
   fill_all(space);
-  space.set_used(64 * KiB + 2 * MiB);
-  EXPECT_EQ(space.figures().free_bytes, 3 * MiB);
+  space.set_used(64 * KiB + 6 * MiB);
+  EXPECT_EQ(space.figures().free_bytes, 7 * MiB);
   EXPECT_TRUE(space.is_short());
   fill_all(space);
-  EXPECT_EQ(space.figures().free_bytes, 5 * MiB);
+  EXPECT_EQ(space.figures().free_bytes, 13 * MiB);
 }
 
 TEST_F(FileSpaceTest, TheEndOfTheMapIsTheEnd) {
-  auto space = start(64 * KiB, {4 * MiB, 2 * MiB, 3 * MiB});
+  auto space = start(64 * KiB, {10 * MiB, 2 * MiB, 3 * MiB});
   ASSERT_TRUE(is_ok(space.grow()));
-  EXPECT_EQ(std::filesystem::file_size(path_), 4 * MiB);
+  EXPECT_EQ(std::filesystem::file_size(path_), 10 * MiB);
   EXPECT_FALSE(space.figures().full);
-  space.set_used(2 * MiB);
+  space.set_used(4 * MiB);
   ASSERT_TRUE(is_ok(space.grow()));
   EXPECT_TRUE(space.figures().full);
-  EXPECT_EQ(space.figures().free_bytes, 2 * MiB);
-  EXPECT_EQ(std::filesystem::file_size(path_), 4 * MiB);
+  EXPECT_EQ(space.figures().free_bytes, 6 * MiB);
+  EXPECT_EQ(std::filesystem::file_size(path_), 10 * MiB);
 }
 
 TEST_F(FileSpaceTest, WhatAnEarlierLifeFilledNeedNotBeFilledAgain) {
+  constexpr FileSpace::Bounds bounds{64 * MiB, 10 * MiB, 3 * MiB};
   {
-    auto space = start(64 * KiB, {64 * MiB, 2 * MiB, 3 * MiB});
+    auto space = start(64 * KiB, bounds);
     fill_all(space);
   }
-  auto space = restart(64 * KiB, {64 * MiB, 2 * MiB, 3 * MiB});
-  EXPECT_EQ(space.figures().free_bytes, 5 * MiB);
+  auto space = restart(64 * KiB, bounds);
+  EXPECT_EQ(space.figures().free_bytes, 13 * MiB);
   EXPECT_FALSE(space.fill().value());
 }
 
