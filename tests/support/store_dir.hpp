@@ -48,7 +48,7 @@ class StoreDir {
     if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("cannot make " + path);
     return path;
   }
-  std::string path_;
+  fs::path path_;
 };
 
 inline std::string read_file(const fs::path& path) {

@@ -66,7 +66,7 @@ std::vector<std::vector<KeyHead>> leaves(const lmdb::Transaction& txn, const Tab
 
 TEST_F(KeyLeaves, ManyHeadsAreSplitIntoLeavesOfFourPages) {
   std::vector<KeyHead> heads;
-  for (std::uint64_t at = 0; at < 3 * leaf_heads_max + 1; ++at) heads.push_back({{at, at}, Position{at + 1}, 1});
+  for (std::uint64_t at = 0; at < 4 * leaf_heads_max; ++at) heads.push_back({{at, at}, Position{at + 1}, 1});
   merge(heads);
   std::size_t count = 0;
   const auto found = leaves(txn_, tables_);
