@@ -298,8 +298,10 @@ TEST(Record, AForgedIndexNeverReadsOutOfBounds) {
     Buffer bytes = good;
     for (auto changes = random() % 3 + 1; changes > 0; --changes) {
       // Half of them in the header's counts and offsets, half in the index.
-      const std::size_t at = random() % 2 == 0 ? 32 + random() % 60 : header.index_offset + random() % (bytes.size() - header.index_offset);
-      const std::uint8_t values[] = {0, 1, 0xff, static_cast<std::uint8_t>(bytes[at] + 1), static_cast<std::uint8_t>(random())};
+      const std::size_t index_bytes = bytes.size() - header.index_offset;
+      const std::size_t at = random() % 2 == 0 ? 32 + random() % 60 : header.index_offset + random() % index_bytes;
+      const auto next = static_cast<std::uint8_t>(bytes[at] + 1), any = static_cast<std::uint8_t>(random());
+      const std::uint8_t values[] = {0, 1, 0xff, next, any};
       bytes[at] = values[random() % 5];
     }
     sign(bytes);

@@ -69,6 +69,9 @@ class StoreDamage : public ::testing::Test {
     store_ = Store::open_read_only(dir_.path()).value();
     return store_->reader()->verify(Position::none, 0, ~std::size_t{0}).value();
   }
+  Result<void> visit_records() const {
+    return store_->each_record(Position{1}, [](const Record&) { return Result<void>(); });
+  }
   // One fault, which names that position and says this.
   void expect_fault(std::uint64_t position, const std::string& what) {
     const auto slice = verify();
@@ -142,7 +145,7 @@ TEST_F(StoreDamage, AFlippedBitOfAnIndexIsNamedByItsRecord) {
   const std::string header = header_text(Position{21});
   flip(header, 64);  // the chain before the record
   expect_fault(21, "checksum");
-  EXPECT_TRUE(fails(store_->each_record(Position{1}, [](const Record&) { return Result<void>(); }), Code::damaged, "21"));
+  EXPECT_TRUE(fails(visit_records(), Code::damaged, "21"));
 }
 
 TEST_F(StoreDamage, ARecordOfTheWrongSizeIsNotRead) {
@@ -180,7 +183,7 @@ TEST_F(StoreDamage, ALostRecordIsNamedByItsPositions) {
   const auto reader = store_->reader();
   EXPECT_EQ(reader->records(Position{1}, 64 * MiB).value().size(), 4u);
   EXPECT_TRUE(fails(reader->records(Position{23}, 64 * MiB), Code::damaged, "21 to 25"));
-  EXPECT_TRUE(fails(store_->each_record(Position{1}, [](const Record&) { return Result<void>(); }), Code::damaged, "21 to 25"));
+  EXPECT_TRUE(fails(visit_records(), Code::damaged, "21 to 25"));
 }
 
 TEST_F(StoreDamage, ALostEndOfTheLogIsNoticed) {
@@ -189,7 +192,7 @@ TEST_F(StoreDamage, ALostEndOfTheLogIsNoticed) {
   ASSERT_GE(slice.faults.size(), 1u);
   EXPECT_EQ(slice.faults[0].position, Position{46});
   EXPECT_NE(slice.faults[0].what.find("ends at 45"), std::string::npos);
-  EXPECT_TRUE(fails(store_->each_record(Position{1}, [](const Record&) { return Result<void>(); }), Code::damaged, "46 to 50"));
+  EXPECT_TRUE(fails(visit_records(), Code::damaged, "46 to 50"));
 }
 
 TEST_F(StoreDamage, ALostRowOfTheJournalIsNoticed) {

@@ -279,7 +279,9 @@ TEST_F(StoreTest, FindsThePositionOfATime) {
     commit(maker);
   }
   const auto reader = store_->reader();
-  const auto at = [&](double seconds) { return reader->position_at(wall_time(static_cast<std::int64_t>(seconds * 1e9))).value(); };
+  const auto at = [&](double seconds) {
+    return reader->position_at(wall_time(static_cast<std::int64_t>(seconds * 1e9))).value();
+  };
   EXPECT_EQ(at(0), Position{1});
   for (int batch = 1; batch <= 20; ++batch) {
     EXPECT_EQ(at(batch), Position{static_cast<std::uint64_t>(2 * batch - 1)});
