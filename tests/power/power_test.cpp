@@ -37,7 +37,7 @@ constexpr bool is_canary = false;
 #endif
 
 constexpr std::uint64_t batches = 240;
-constexpr std::size_t images_sampled = is_canary ? 300 : 2'000;
+constexpr std::size_t images_sampled = is_canary ? 300 : 1'500;
 constexpr Table tables[] = {Table::topics, Table::types, Table::publishers, Table::groups};
 bool open_all_images = false;
 
