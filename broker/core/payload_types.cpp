@@ -2,6 +2,7 @@
 
 #include <flatbuffers/reflection.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/limits.hpp"
@@ -21,6 +22,50 @@ flatbuffers::Verifier::Options tight() {
 }
 
 Buffer aligned_copy(Bytes bytes) { return Buffer(bytes.begin(), bytes.end()); }
+
+// ---- what a schema says of itself. FlatBuffers follows its numbers without a look at them, so they are looked at here.
+
+bool is_object(const reflection::Schema& schema, int index) {
+  return index >= 0 && static_cast<flatbuffers::uoffset_t>(index) < schema.objects()->size();
+}
+
+// The members of a union are found by their place, so that they have to be 0, 1, 2, …
+bool is_union(const reflection::Schema& schema, int index) {
+  if (index < 0 || static_cast<flatbuffers::uoffset_t>(index) >= schema.enums()->size()) return false;
+  std::int64_t next = 0;
+  for (const auto* value : *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(index))->values()) {
+    const auto* type = value->union_type();
+    if (value->value() != next++ || type == nullptr) return false;
+    const bool is_none = type->base_type() == reflection::None || type->base_type() == reflection::String;
+    if (!is_none && (type->base_type() != reflection::Obj || !is_object(schema, type->index()))) return false;
+  }
+  return true;
+}
+
+// What check_schema() refuses by name is sound.
+bool is_sound_element(const reflection::Schema& schema, const reflection::Type& type) {
+  const auto element = type.element();
+  if (element == reflection::Obj) return is_object(schema, type.index());
+  return (element > reflection::None && element <= reflection::String) || element == reflection::Union;
+}
+
+bool is_sound(const reflection::Schema& schema, const reflection::Type& type, bool in_struct) {
+  switch (type.base_type()) {
+    case reflection::Vector: return is_sound_element(schema, type);
+    case reflection::Array: return in_struct && is_sound_element(schema, type);
+    case reflection::Obj: return is_object(schema, type.index());
+    case reflection::Union: return is_union(schema, type.index());
+    default:
+      return type.base_type() > reflection::None && type.base_type() <= reflection::String && type.element() == reflection::None;
+  }
+}
+
+bool is_sound(const reflection::Schema& schema, const Object& object) {
+  if (object.is_struct() && (object.bytesize() <= 0 || object.bytesize() > 0xffff)) return false;
+  return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
+    return is_sound(schema, *field->type(), object.is_struct());
+  });
+}
 
 // The parts of a schema that the reflection verifier of FlatBuffers 2.0.8 does not check safely.
 Result<void> check_schema(const reflection::Schema& schema, const std::string& file) {
@@ -74,13 +119,17 @@ std::vector<const Object*> event_types(const reflection::Schema& schema) {
   return types;
 }
 
-Result<const reflection::Schema*> parse(const std::string& bfbs, const std::string& file) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(bfbs.data());
-  flatbuffers::Verifier verifier(bytes, bfbs.size(), flatbuffers::Verifier::Options{});
-  if (bfbs.size() < 16 || !reflection::SchemaBufferHasIdentifier(bytes) || !reflection::VerifySchemaBuffer(verifier)) {
+Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& file) {
+  flatbuffers::Verifier verifier(bfbs.data(), bfbs.size(), flatbuffers::Verifier::Options{});
+  if (bfbs.size() < 16 || !reflection::SchemaBufferHasIdentifier(bfbs.data()) || !reflection::VerifySchemaBuffer(verifier)) {
     return Error{Code::bad_format, file + " is not a binary FlatBuffers schema; make one with: flatc -b --schema FILE.fbs"};
   }
-  return reflection::GetSchema(bytes);
+  const auto* schema = reflection::GetSchema(bfbs.data());
+  for (const Object* object : *schema->objects()) {
+    if (is_sound(*schema, *object)) continue;
+    return Error{Code::bad_format, file + ": " + object->name()->str() + " is not as flatc writes it; the file is damaged"};
+  }
+  return schema;
 }
 
 bool verify_compiled(bool (*verify)(flatbuffers::Verifier&), Bytes payload) {
@@ -102,7 +151,9 @@ PayloadTypes::PayloadTypes() {
 }
 
 Result<void> PayloadTypes::add(std::string bfbs, const std::string& file) {
-  const auto schema = parse(bfbs, file);
+  // The schema's own copy, shared with the closures: the verifier walks it for every event.
+  const auto owned = std::make_shared<const Buffer>(aligned_copy(bytes_of(bfbs)));
+  const auto schema = parse(*owned, file);
   if (!schema) return schema.error();
   if (auto good = check_schema(**schema, file); !good) return good;
   const auto types = event_types(**schema);
@@ -116,11 +167,8 @@ Result<void> PayloadTypes::add(std::string bfbs, const std::string& file) {
     Type type;
     type.bfbs = bfbs;
     type.file = file;
-    // The schema's own copy, shared with the closure: the verifier walks it for every event.
-    auto owned = std::make_shared<const Buffer>(aligned_copy(bytes_of(bfbs)));
-    const auto* root = reflection::GetSchema(owned->data())->objects()->LookupByKey(object->name()->c_str());
-    type.verify = [owned, root](Bytes payload) {
-      return flatbuffers::Verify(*reflection::GetSchema(owned->data()), *root, payload.data(), payload.size(),
+    type.verify = [owned, object](Bytes payload) {
+      return flatbuffers::Verify(*reflection::GetSchema(owned->data()), *object, payload.data(), payload.size(),
                                  limits::verifier_depth_max, limits::verifier_tables_max);
     };
     types_.emplace(object->name()->str(), std::move(type));

@@ -52,7 +52,7 @@ void FileSpace::set_used(std::uint64_t used_bytes) {
 }
 
 Result<void> FileSpace::grow() {
-  const std::uint64_t wanted = std::min(bounds_.map_bytes, used_ + bounds_.reserve_bytes + bounds_.fill_ahead_bytes);
+  const std::uint64_t wanted = std::min(bounds_.map_bytes, used_ + bounds_.reserve_bytes + grow_ahead());
   while (allocated_ < wanted) {
     const std::uint64_t end = std::min(wanted, allocated_ + fill_slice_bytes);
     const auto allocated = allocate(allocated_, end);

@@ -13,6 +13,7 @@
 // Invariants: used <= zeroed <= allocated <= map_bytes, where used is below them at all.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "broker/store/store.hpp"
@@ -37,8 +38,8 @@ class FileSpace {
 
   bool covers(std::uint64_t bytes) const { return free() >= bytes; }
   // True once less is free than a burst may need before the next chance to grow.
-  bool is_short() const { return free() < bounds_.reserve_bytes + bounds_.fill_ahead_bytes / 2; }
-  // Allocates up to fill_ahead_bytes beyond the reserve. Where that is impossible figures().full turns true.
+  bool is_short() const { return free() < bounds_.reserve_bytes + grow_ahead() / 2; }
+  // Allocates up to fill_ahead_bytes, at least grow_ahead_min, beyond the reserve. Where that is impossible figures().full turns true.
   Result<void> grow();
   // Writes and syncs one slice of zeros. False: fill_ahead_bytes are zeroed, or there is no space for more.
   Result<bool> fill();
@@ -46,6 +47,7 @@ class FileSpace {
   Space figures() const;
 
  private:
+  std::uint64_t grow_ahead() const { return std::max<std::uint64_t>(bounds_.fill_ahead_bytes, limits::grow_ahead_min); }
   std::uint64_t free() const { return allocated_ > used_ ? allocated_ - used_ : 0; }
   Result<bool> allocate(std::uint64_t begin, std::uint64_t end);
   Result<bool> write_zeros(std::uint64_t begin, std::uint64_t end);

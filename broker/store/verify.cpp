@@ -37,9 +37,9 @@ class LogCheck {
     return {};
   }
   void check_end(const Head& head) {
-    if (next_ == Position::none) next_ = Position{1};  // no record at all
-    if (!gap_allowed_ && next_ != head.committed + 1) {
-      fault(next_, "the log ends at " + std::to_string(number(next_ - 1)) + ", its head at " +
+    const Position next = std::max(next_, Position{1});  // none: there was no record
+    if (!gap_allowed_ && next != head.committed + 1) {
+      fault(next, "the log ends at " + std::to_string(number(next - 1)) + ", its head at " +
                        std::to_string(number(head.committed)));
     }
     if (chain_ && *chain_ != head.chain) fault(head.committed, "the chain does not end as the head says");

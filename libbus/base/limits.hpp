@@ -88,6 +88,7 @@ inline constexpr std::size_t map_bytes_min = 64 * MiB;
 inline constexpr std::size_t settle_reserve_bytes = 16 * MiB; // kept for settlements when the log is full
 inline constexpr std::size_t fill_slice_bytes = 1 * MiB;
 inline constexpr std::size_t fill_ahead_bytes = 64 * MiB;
+inline constexpr std::size_t grow_ahead_min = 8 * MiB;        // allocated beyond the reserve, however little is filled
 
 // A legal event always fits into an empty batch; otherwise publish could never succeed.
 static_assert(event_bytes_max + 8 <= batch_bytes_max);
@@ -95,6 +96,8 @@ static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_byte
 // A full window fits into what may be staged, so that one publisher within its credit is never told Busy.
 static_assert(window_bytes < staged_bytes_max);
 static_assert(batch_bytes_max <= commit_bytes_max);
+// While the disk has space any batch is admitted: half of what was grown may be gone, a quarter is for index and pages.
+static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
 // A read answer is not evicted before those who asked have seen it.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);

@@ -1,0 +1,200 @@
+// Whatever peers send, in whatever order, the core answers or ignores, keeps its invariants, and commits batches that fit
+// together. An input is a list of steps: a peer and a number of frames in one byte, and each frame with its length.
+#include <map>
+
+#include "broker/core/core.hpp"
+#include "tests/fuzz/target.hpp"
+#include "tests/support/samples.hpp"
+
+namespace bus::fuzz {
+
+using namespace std::chrono_literals;
+using broker::Core;
+
+// MemoryLog keeps committed records and answers the reads of the core from them: a store without a disk.
+class MemoryLog {
+ public:
+  void commit(const store::CommitBatch& batch) {
+    require(batch.head.batch == head_.batch + 1, "a batch is not the next one");
+    Position next = head_.committed + 1;
+    std::uint64_t chain = head_.chain;
+    for (const auto& record : batch.records) {
+      require(record->first() == next && record->chain_before() == chain, "a record does not follow");
+      next = record->last() + 1;
+      chain = record->chain_after();
+      records_.push_back(record);
+    }
+    require(batch.head.committed + 1 == next && batch.head.chain == chain, "the head is not the end");
+    for (const auto& head : batch.keys) keys_[head.key] = head;
+    head_ = batch.head;
+  }
+  broker::ReadResult answer(const broker::ReadRequest& request) const {
+    return {request.id, std::visit([&](const auto& ask) { return read(ask); }, request.ask)};
+  }
+
+ private:
+  using Answer = Result<broker::ReadAnswer>;
+  Answer read(const broker::ReadRecords& ask) const {
+    std::vector<store::RecordPtr> found;
+    for (const auto& record : records_) {
+      if (record->last() >= ask.from && found.size() < 4) found.push_back(record);
+    }
+    return broker::ReadAnswer(std::move(found));
+  }
+  Answer read(const broker::ReadPositionAt& ask) const {
+    for (const auto& record : records_) {
+      if (record->committed_at() >= ask.time) return broker::ReadAnswer(record->first());
+    }
+    return broker::ReadAnswer(head_.committed + 1);
+  }
+  Answer read(const broker::ReadKeyHeads& ask) const {
+    std::vector<std::optional<store::KeyHead>> heads;
+    for (const auto& key : ask.keys) {
+      const auto it = keys_.find(key);
+      heads.push_back(it == keys_.end() ? std::nullopt : std::optional(it->second));
+    }
+    return broker::ReadAnswer(std::move(heads));
+  }
+  Answer read(const broker::ReadSequences& ask) const {
+    std::vector<store::SequenceHit> hits(ask.sequences.size());
+    for (const auto& record : records_) {
+      for (std::uint32_t at = 0; at < record->count(); ++at) find(record->entry(at), record->first() + at, ask, hits);
+    }
+    return broker::ReadAnswer(std::move(hits));
+  }
+  static void find(const store::Entry& entry, Position position, const broker::ReadSequences& ask,
+                   std::vector<store::SequenceHit>& hits) {
+    for (std::size_t at = 0; at < hits.size(); ++at) {
+      if (entry.publisher != ask.publisher || entry.sequence != ask.sequences[at]) continue;
+      hits[at] = {position, entry.key ? entry.key->version : 0};
+    }
+  }
+  Answer read(const broker::ReadStat&) const { return broker::ReadAnswer(store::Stat()); }
+  Answer read(const broker::ReadVerify&) const { return Error{Code::disk_error, "there is no disk"}; }
+
+  store::Head head_;
+  std::vector<store::RecordPtr> records_;
+  std::map<Hash128, store::KeyHead> keys_;
+};
+
+class Run {
+ public:
+  Run() {
+    store::Space space;
+    space.free_bytes = 1 * limits::GiB;
+    core_.set_space(space);
+  }
+  void step(const broker::Peer& peer, const std::vector<broker::Frame>& frames) {
+    core_.receive(peer, frames, now_);
+    now_.steady += 40ms;
+    now_.wall += 40ms;
+    turn();
+    core_.verify();
+  }
+  void end() {
+    for (int hour = 0; hour < 3; ++hour) {
+      now_.steady += 1h;
+      now_.wall += 1h;
+      turn();
+    }
+    require(core_.sessions() == 0, "a silent session stays");
+    log_.commit(core_.take_final_batch(now_));
+    core_.committed(now_);
+    core_.verify();
+  }
+
+ private:
+  void turn() {
+    // A bound, so that a loop in the core is a finding and no hang.
+    for (int round = 0; round < 1'000; ++round) {
+      core_.tick(now_);
+      auto batch = core_.take_batch(now_);
+      const auto reads = core_.take_reads();
+      for (const auto& request : reads) core_.read_done(log_.answer(request), now_);
+      if (batch) {
+        log_.commit(*batch);
+        core_.committed(now_);
+      }
+      for (const auto& message : core_.take_outgoing()) check(message);
+      if (!batch && reads.empty()) return;
+    }
+    require(false, "the core never comes to rest");
+  }
+  static void check(const broker::Outgoing& message) {
+    require(wire::parse(message.header.aligned().bytes).ok(), "an answer does not parse");
+  }
+
+  static const broker::PayloadTypes& types() {
+    static const broker::PayloadTypes all;
+    return all;
+  }
+  Core core_{{.about = {"fuzz", "", {}}, .seed = 1}, types(), store::Identity{.epoch = 1, .secret = 5}};
+  MemoryLog log_;
+  Now now_{wall_time(1'700'000'000'000'000'000), SteadyTime{1000s}};
+};
+
+// ---- inputs
+
+void add(std::string& input, char peer, const std::vector<Buffer>& frames) {
+  input += static_cast<char>(peer | static_cast<char>(frames.size() << 4));
+  for (const auto& frame : frames) input += Writer().put(static_cast<std::uint32_t>(frame.size())).take() + text_of(frame);
+}
+
+std::string session(const std::string& group) {
+  const auto event = [](const std::string& topic, const std::string& key) {
+    return testing::encode_event(testing::sample_event(topic, key));
+  };
+  std::string input;
+  add(input, 1, {wire::encode(testing::Samples::hello("gateway-1"))});
+  add(input, 2, {wire::encode(testing::Samples::hello(""))});
+  add(input, 2, {wire::encode(testing::Samples::subscribe(1, group))});
+  wire::PublishT publish;
+  publish.first_sequence = 1;
+  publish.count = 3;
+  publish.fence = 1;
+  const Buffer body = testing::join({event("saga.started", "saga-1"), event("bad..topic", "saga-1"), event("saga.ended", "")});
+  add(input, 1, {wire::encode(publish), body});
+  add(input, 1, {wire::encode(publish), body});  // a resend
+  wire::SettleT settle;
+  settle.subscription = 1;
+  settle.settlements = {wire::Settlement(1, 1, 0, wire::Verdict::ack), wire::Settlement(2, 1, 100, wire::Verdict::nack)};
+  settle.request = 5;
+  for (const std::uint64_t epoch : {1, 2, 3}) {
+    settle.epoch = epoch << (epoch == 3 ? 32 : 0) | 1;
+    add(input, 2, {wire::encode(settle)});
+  }
+  return input;
+}
+
+std::vector<std::string> seeds() {
+  std::vector<std::string> all = {session("projector"), session("")};
+  std::string everything = session("projector");
+  for (const auto& sample : testing::Samples::all()) {
+    const bool is_publish = sample.name == "Publish";
+    add(everything, 2, is_publish ? std::vector<Buffer>{sample.frame, Buffer(8, 0)} : std::vector<Buffer>{sample.frame});
+    std::string one = session("projector");
+    add(one, 2, {sample.frame});
+    all.push_back(one);
+  }
+  all.push_back(everything);
+  return all;
+}
+
+}  // namespace bus::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) {
+  bus::Reader input({reinterpret_cast<const char*>(data), bytes});
+  bus::fuzz::Run run;
+  while (!input.done()) {
+    const auto head = input.get<std::uint8_t>();
+    std::vector<bus::broker::Frame> frames;
+    for (int frame = 0; frame < head >> 4; ++frame) {
+      const auto text = input.get_string();
+      frames.push_back(bus::broker::Frame::of(bus::Buffer(text.begin(), text.end())));
+    }
+    if (!input.ok()) break;
+    run.step("peer " + std::to_string(head & 3), frames);
+  }
+  run.end();
+  return 0;
+}
