@@ -1,5 +1,6 @@
 // busd: reads its settings, loads event types, and runs the server. Everything else is in broker/server.
 #include <CLI/CLI.hpp>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -43,10 +44,23 @@ int complain(const Error& error) {
   _exit(1);
 }
 
+// The level as journald reads it from the start of a line: <3> is an error.
+class JournalLevel : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    constexpr char levels[] = {'7', '7', '6', '4', '3', '2', '6'};  // trace … critical, off
+    for (const char byte : {'<', levels[message.level], '>'}) out.push_back(byte);
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JournalLevel>(); }
+};
+
 void log_to_stderr(const std::string& level) {
   auto logger = spdlog::stderr_logger_st("busd");
-  // journald adds time and identifier itself, and reads the level from the prefix.
-  logger->set_pattern(getenv("JOURNAL_STREAM") != nullptr ? "%l: %v" : "%Y-%m-%dT%H:%M:%S.%f%z %l: %v");
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<JournalLevel>('J');
+  // journald adds time and identifier itself.
+  formatter->set_pattern(getenv("JOURNAL_STREAM") != nullptr ? "%J%v" : "%Y-%m-%dT%H:%M:%S.%f%z %l: %v");
+  logger->set_formatter(std::move(formatter));
   logger->set_level(spdlog::level::from_str(level));
   spdlog::set_default_logger(std::move(logger));
 }

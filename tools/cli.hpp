@@ -51,6 +51,16 @@ Reply ask(Client& client, Question question) {
   return std::move(*static_cast<Reply*>(reply.value));
 }
 
+// All parts of a list: `take` gets each reply.
+template <typename Reply, typename Question, typename Take>
+void ask_all(Client& client, Question question, Take take) {
+  for (Reply reply;; question.after = reply.more) {
+    reply = ask<Reply>(client, Question(question));
+    take(reply);
+    if (reply.more == decltype(reply.more){}) return;
+  }
+}
+
 // A verb with its one-line purpose and an example, which every help text has.
 CLI::App& add_verb(CLI::App& parent, const std::string& name, const std::string& purpose, const std::string& example);
 

@@ -18,11 +18,15 @@ std::string joined(const std::vector<std::string>& names) {
 
 Result<std::string> Schemas::full_name(const std::string& type) try {
   std::vector<std::string> named, all;
-  for (const auto& schema : ask<wire::SchemasReplyT>(client_, wire::SchemasRequestT{}).schemas) {
-    if (schema->type == type) return type;
-    if (last_name(schema->type) == type) named.push_back(schema->type);
-    all.emplace_back(last_name(schema->type));
-  }
+  bool exact = false;
+  ask_all<wire::SchemasReplyT>(client_, wire::SchemasRequestT{}, [&](const auto& reply) {
+    for (const auto& schema : reply.schemas) {
+      exact = exact || schema->type == type;
+      if (last_name(schema->type) == type) named.push_back(schema->type);
+      all.emplace_back(last_name(schema->type));
+    }
+  });
+  if (exact) return type;
   if (named.size() == 1) return named.front();
   if (named.empty()) return Error{Code::unknown_type, "the broker knows no type '" + type + "'; it knows " + joined(all)};
   return Error{Code::bad_argument, "several types are called '" + type + "': " + joined(named)};

@@ -1,6 +1,7 @@
 // topic, group and status: what the broker knows.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -33,7 +34,10 @@ Json to_json(const wire::TopicInfoT& topic) {
 Exit list_topics(const Globals& globals) {
   auto client = connect(globals);
   std::vector<Json> rows;
-  for (const auto& topic : ask<wire::TopicsReplyT>(client, wire::TopicsRequestT{}).topics) rows.push_back(to_json(*topic));
+  ask_all<wire::TopicsReplyT>(client, wire::TopicsRequestT{}, [&](const auto& reply) {
+    for (const auto& topic : reply.topics) rows.push_back(to_json(*topic));
+  });
+  std::sort(rows.begin(), rows.end(), [](const Json& a, const Json& b) { return a["topic"] < b["topic"]; });
   print_list(globals.format, {{"TOPIC", "topic"}, {"EVENTS", "events"}, {"BYTES", "bytes"}, {"FIRST", "first"}, {"LAST", "last"},
                               {"LAST AT", "last_at"}}, rows);
   return Exit::ok;
@@ -63,7 +67,9 @@ Json to_json(const wire::GroupInfoT& group) {
 Exit list_groups(const Globals& globals) {
   auto client = connect(globals);
   std::vector<Json> rows;
-  for (const auto& group : ask<wire::GroupsReplyT>(client, wire::GroupsRequestT{}).groups) rows.push_back(to_json(*group));
+  ask_all<wire::GroupsReplyT>(client, wire::GroupsRequestT{}, [&](const auto& reply) {
+    for (const auto& group : reply.groups) rows.push_back(to_json(*group));
+  });
   print_list(globals.format, {{"GROUP", "group"}, {"PATTERNS", "patterns"}, {"MEMBERS", "members"}, {"LAG", "lag"}, {"OPEN", "open"},
                               {"IN FLIGHT", "in_flight"}, {"ACKED", "acked"}}, rows);
   return Exit::ok;

@@ -12,9 +12,11 @@ namespace {
 Exit list_schemas(const Globals& globals) {
   auto client = connect(globals);
   std::vector<Json> rows;
-  for (const auto& schema : ask<wire::SchemasReplyT>(client, wire::SchemasRequestT{}).schemas) {
-    rows.push_back({{"type", schema->type}, {"builtin", schema->builtin}, {"file", schema->file.empty() ? Json() : Json(schema->file)}});
-  }
+  ask_all<wire::SchemasReplyT>(client, wire::SchemasRequestT{}, [&](const auto& reply) {
+    for (const auto& schema : reply.schemas) {
+      rows.push_back({{"type", schema->type}, {"builtin", schema->builtin}, {"file", schema->file.empty() ? Json() : Json(schema->file)}});
+    }
+  });
   print_list(globals.format, {{"TYPE", "type"}, {"BUILT IN", "builtin"}, {"FILE", "file"}}, rows);
   return Exit::ok;
 }

@@ -73,6 +73,15 @@ void Core::refuse(const Peer& peer, const Error& error, const wire::Message* mes
   sessions_.send_to_peer(peer, std::move(failure));
 }
 
+namespace {
+
+Result<void> check_frames(const wire::Message& message, std::size_t frames) {
+  if ((frames == 2) == (message.body_type() == wire::Body::Publish)) return {};
+  return Error{Code::malformed, "a Publish has two frames, every other message one"};
+}
+
+}  // namespace
+
 void Core::receive(const Peer& peer, std::span<const Frame> frames, Now now) {
   if (frames.empty() || frames.size() > 2) {
     return refuse(peer, {Code::malformed, std::to_string(frames.size()) + " frames; a message has one or two"}, nullptr);
@@ -80,6 +89,7 @@ void Core::receive(const Peer& peer, std::span<const Frame> frames, Now now) {
   const Frame header = frames[0].aligned();
   const auto message = wire::parse(header.bytes);
   if (!message) return refuse(peer, message.error(), nullptr);
+  if (auto fits = check_frames(**message, frames.size()); !fits) return refuse(peer, fits.error(), *message);
   if ((*message)->body_type() == wire::Body::Hello) return hello(peer, *(*message)->body_as_Hello(), now);
   Session* session = sessions_.find(peer);
   if (session == nullptr) {
@@ -91,10 +101,6 @@ void Core::receive(const Peer& peer, std::span<const Frame> frames, Now now) {
 }
 
 Result<void> Core::dispatch(Session& session, const wire::Message& message, std::span<const Frame> frames, Now now) {
-  const bool has_body = frames.size() == 2;
-  if (has_body != (message.body_type() == wire::Body::Publish)) {
-    return Error{Code::malformed, "a Publish has two frames, every other message one"};
-  }
   switch (message.body_type()) {
     case wire::Body::Ping: {
       wire::PongT pong;

@@ -314,11 +314,13 @@ void Delivery::touch(Source& source) {
 }
 
 std::optional<SteadyTime> Delivery::tick(Now now) {
+  if (std::exchange(failures_, false)) commit_due_ = std::min(commit_due_.value_or(SteadyTime::max()), now.steady + limits::settle_delay);
   if (now.steady < next_due_) return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
   next_due_ = SteadyTime::max();
   for (auto& [name, source] : groups_) {
     ConsumerGroup& group = source->group->state;
     if (const auto due = group.tick(now.steady)) next_due_ = std::min(next_due_, *due);
+    failures_ = failures_ || group.settled_since_journal();
     if (group.next_redelivery()) touch(*source);
   }
   return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);

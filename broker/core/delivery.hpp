@@ -176,6 +176,7 @@ class Delivery {
   std::set<Source*> blocked_;                    // wait for a read, or for room in a socket
   std::set<Source*> touched_;                    // groups with changes to journal
   std::optional<SteadyTime> commit_due_;
+  bool failures_ = false;                        // ack waits that ran out or members that left: to be committed, too
   SteadyTime next_due_ = SteadyTime::max();
   Counters counters_;
 };

@@ -239,6 +239,7 @@ void Delivery::forget(MemberId id) {
   if (subscription.plain) return drop_source(*subscription.plain);
   if (subscription.source == nullptr) return;
   subscription.source->group->state.leave(id);
+  failures_ = failures_ || subscription.source->group->state.settled_since_journal();
   touch(*subscription.source);
 }
 

@@ -294,7 +294,9 @@ Buffer Intake::result_of(const Parked& batch) {
   const auto receipts = builder.CreateVectorOfStructs(batch.receipts);
   std::vector<flatbuffers::Offset<wire::Refusal>> refusals;
   for (const auto& [at, error] : batch.refused) {
-    const auto detail = builder.CreateString(error.detail);
+    // So that the message stays within its limit, whatever is wrong with a full batch.
+    const bool detailed = refusals.size() < limits::refusal_details_max;
+    const auto detail = detailed ? builder.CreateString(error.detail.substr(0, limits::refusal_detail_bytes_max)) : flatbuffers::Offset<flatbuffers::String>();
     refusals.push_back(wire::CreateRefusal(builder, batch.first_sequence + at, error.code, detail));
   }
   const auto refused = builder.CreateVector(refusals);

@@ -84,10 +84,15 @@ void Requests::status(Asker to, Now now) {
 
 void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
   wire::TopicsReplyT reply;
-  for (std::uint32_t number = 1; number <= state_.topics.size(); ++number) {
+  std::size_t bytes = 0;
+  const auto last = state_.topics.size();
+  for (std::uint32_t number = std::min(ask.after(), last) + 1; number <= last; ++number) {
     const TopicData& data = state_.topics[number];
     const std::string& name = state_.topics.name(number);
     if (data.events == 0 || (ask.name() != nullptr && ask.name()->string_view() != name)) continue;
+    if (bytes > limits::reply_bytes_target) break;
+    bytes += name.size() + 80;
+    reply.more = number;
     auto info = std::make_unique<wire::TopicInfoT>();
     info->name = name;
     info->events = data.events;
@@ -96,14 +101,15 @@ void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
     info->last = bus::number(data.last);
     info->last_at = nanoseconds(data.last_at);
     for (const auto& [group, source] : delivery_.groups()) {
-      if (ask.name() != nullptr && source->filter.matches_topic(name)) info->groups.push_back(group);
+      if (ask.name() == nullptr || info->groups.size() == limits::member_names_max) break;
+      if (source->filter.matches_topic(name)) info->groups.push_back(group);
     }
     reply.topics.push_back(std::move(info));
   }
   if (ask.name() != nullptr && reply.topics.empty()) {
     return refuse(to, {Code::not_found, "no event has the topic '" + ask.name()->str() + "'"});
   }
-  std::sort(reply.topics.begin(), reply.topics.end(), [](const auto& a, const auto& b) { return a->name < b->name; });
+  if (bytes <= limits::reply_bytes_target) reply.more = 0;
   answer(to, std::move(reply));
 }
 
@@ -116,8 +122,18 @@ void Requests::groups(Asker to, const wire::GroupsRequest& ask) {
     return tell_group(to, *source);
   }
   wire::GroupsReplyT reply;
-  for (const auto& [name, source] : delivery_.groups()) {
-    reply.groups.push_back(std::make_unique<wire::GroupInfoT>(delivery_.info(*source)));
+  std::size_t bytes = 0;
+  const auto& all = delivery_.groups();
+  for (auto it = all.upper_bound(text_of_string(ask.after())); it != all.end(); ++it) {
+    auto info = std::make_unique<wire::GroupInfoT>(delivery_.info(*it->second));
+    bytes += 200 + info->name.size();
+    for (const auto* list : {&info->patterns, &info->types, &info->keys}) {
+      for (const auto& text : *list) bytes += 12 + text.size();
+    }
+    reply.groups.push_back(std::move(info));
+    if (bytes <= limits::reply_bytes_target) continue;
+    reply.more = it->first;
+    break;
   }
   answer(to, std::move(reply));
 }
@@ -126,6 +142,7 @@ void Requests::groups(Asker to, const wire::GroupsRequest& ask) {
 void Requests::tell_group(Asker to, const Source& source) {
   auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source));
   for (const MemberId member : source.group->state.member_ids()) {
+    if (info->member_names.size() == limits::member_names_max) break;
     const Session* session = sessions_.find(member.session);
     if (session != nullptr) info->member_names.push_back(session->client);
   }
@@ -193,8 +210,15 @@ void Requests::tell_event(Asker to, Position position, const store::Record& reco
 
 void Requests::schemas(Asker to, const wire::SchemasRequest& ask) {
   wire::SchemasReplyT reply;
-  for (const auto& [name, type] : types_.all()) {
+  std::size_t bytes = 0;
+  for (auto it = types_.all().upper_bound(text_of_string(ask.after())); it != types_.all().end(); ++it) {
+    const auto& [name, type] = *it;
     if (ask.name() != nullptr && ask.name()->string_view() != name) continue;
+    if (bytes > limits::reply_bytes_target) {
+      reply.more = reply.schemas.back()->type;
+      break;
+    }
+    bytes += name.size() + type.file.size() + 64 + (ask.with_schema() ? type.bfbs.size() : 0);
     auto info = std::make_unique<wire::SchemaInfoT>();
     info->type = name;
     info->builtin = type.builtin;
@@ -241,6 +265,7 @@ void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
     reply.events = slice.events;
     reply.last = number(log_.committed());
     for (const auto& fault : slice.faults) {
+      if (reply.faults.size() == limits::faults_max) break;  // the extent is known by then
       auto one = std::make_unique<wire::FaultT>();
       one->position = number(fault.position);
       one->what = fault.what;

@@ -182,12 +182,17 @@ void Server::wait(SteadyTime until, Now) {
     eventfd_t count = 0;
     eventfd_read(wake_fd_, &count);
   }
-  if (ready.signalled) stopping_ = true;
+  if (ready.signalled) take_signal();
   const Now now = read_clocks();
   if (ready.disconnected && now.steady >= next_probe_) {
     next_probe_ = now.steady + 100ms;
     core_->probe(now.steady);
   }
+}
+
+void Server::take_signal() {
+  signalfd_siginfo info{};
+  while (::read(signal_fd_, &info, sizeof info) == sizeof info) stopping_ = true;
 }
 
 void Server::say_health(Now now) {
@@ -208,8 +213,10 @@ void Server::drain() {
   spdlog::info("stopping: committing what was received");
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   core_->drain();
-  const auto deadline = read_clocks().steady + 10s;
-  for (Now now = read_clocks(); !core_->idle() && now.steady < deadline; now = read_clocks()) {
+  // Whoever publishes meanwhile is told so; acknowledgements are taken to the end.
+  const auto deadline = read_clocks().steady + 5s;
+  for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && now.steady < deadline; now = read_clocks()) {
+    receive(now);
     collect(now);
     core_->tick(now);
     if (auto batch = core_->take_batch(now, true)) committer_->submit(std::move(*batch));

@@ -33,6 +33,7 @@ class Server {
   void hand_over(Now now);
   void send(Now now);
   void wait(SteadyTime until, Now now);
+  void take_signal();
   void drain();
   void commit_last();
   void say_health(Now now);

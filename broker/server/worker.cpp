@@ -4,6 +4,12 @@
 
 namespace bus::broker {
 
+namespace {
+
+constexpr auto full_disk_pause = std::chrono::seconds(1);
+
+}  // namespace
+
 // ---- Committer
 
 Committer::Committer(store::Store& store, Wake wake) : store_(store), wake_(std::move(wake)), thread_([this] { run(); }) {}
@@ -36,7 +42,12 @@ void Committer::run() {
   std::unique_lock lock(mutex_);
   while (!stop_ || batch_) {
     if (!batch_ && !space_to_fill) {
-      changed_.wait(lock);
+      // On a full disk somebody may make room without telling us.
+      if (store_.space().full) {
+        space_to_fill = changed_.wait_for(lock, full_disk_pause) == std::cv_status::timeout;
+      } else {
+        changed_.wait(lock);
+      }
       continue;
     }
     auto batch = std::exchange(batch_, std::nullopt);

@@ -6,7 +6,9 @@
 #include <sys/vfs.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <thread>
 #include <vector>
 
 namespace bus::store {
@@ -19,6 +21,8 @@ constexpr const char* lock_name = "lock";
 constexpr const char* log_name = "log";
 constexpr const char* new_name = "log.new";
 constexpr mode_t directory_mode = 0750;
+constexpr int lock_attempts = 50;
+constexpr auto lock_pause = std::chrono::milliseconds(20);
 
 fs::path parent_of(const fs::path& path) {
   const fs::path parent = fs::absolute(path).lexically_normal().parent_path();
@@ -56,8 +60,12 @@ Result<File> take_lock(const fs::path& dir) {
   const fs::path path = dir / lock_name;
   auto file = File::open(path, O_RDWR | O_CREAT);
   if (!file) return file;
-  if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) == 0) return file;
-  if (errno != EWOULDBLOCK) return file_error("lock", path);
+  // A broker that was killed a moment ago may still be on its way out.
+  for (int attempt = 0; attempt < lock_attempts; ++attempt) {
+    if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) == 0) return file;
+    if (errno != EWOULDBLOCK) return file_error("lock", path);
+    std::this_thread::sleep_for(lock_pause);
+  }
   return Error{Code::locked, "another busd, or a tool working offline, has " + dir.string() + " open"};
 }
 

@@ -18,7 +18,8 @@ std::filesystem::path log_path(const std::filesystem::path& dir);
 // Makes the directory durably if it is absent. Error disk_error.
 Result<void> make_directory(const std::filesystem::path& dir);
 
-// Takes the lock; it lasts as long as the file. Error locked: another busd has it.
+// Takes the lock; it lasts as long as the file. Waits up to a second for one that is being let go. Error locked:
+// another busd has it.
 Result<File> take_lock(const std::filesystem::path& dir);
 
 // True: a log is there. False: one may be created. Error bad_format: there are files of somebody else.

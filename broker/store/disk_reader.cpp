@@ -108,7 +108,11 @@ Result<Stat> DiskReader::stat() {
   stat.first = (*first)->first();
   stat.first_at = (*first)->committed_at();
   stat.last = head->head.committed;
-  stat.last_at = head->head.committed_at;
+  const auto last = cursor->seek(stat.last);
+  if (!last) return last.error();
+  const auto newest = cursor->load_index();
+  if (!newest) return newest.error();
+  stat.last_at = (*newest)->committed_at();
   return stat;
 }
 

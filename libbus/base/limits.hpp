@@ -42,6 +42,11 @@ inline constexpr std::size_t window_events = 64 * KiB;
 inline constexpr std::size_t staged_bytes_max = 64 * MiB;     // in all: parked, staged and being committed
 inline constexpr std::size_t requests_per_session_max = 64;   // unanswered
 inline constexpr std::size_t settlements_max = 16 * KiB;      // of one Settle
+inline constexpr std::size_t refusal_details_max = 256;       // of one PublishResult; the others have their code only
+inline constexpr std::size_t refusal_detail_bytes_max = 384;
+inline constexpr std::size_t reply_bytes_target = 256 * KiB;  // longer lists are told in parts
+inline constexpr std::size_t member_names_max = 256;          // of one group, in a reply
+inline constexpr std::size_t faults_max = 256;                // of one slice of log verify
 inline constexpr std::size_t outbox_bytes_max = 8 * MiB;      // held for a session that does not read
 inline constexpr std::size_t outbox_messages_max = 4096;
 inline constexpr std::size_t round_bytes_max = 2 * MiB;       // handed to the socket at once for one session
@@ -104,6 +109,8 @@ static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
 static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);
 static_assert(record_events_max < 0xffff);
+// A PublishResult that refuses a full batch: 24 bytes a receipt, 32 a refusal, and some details.
+static_assert(batch_events_max * (24 + 32) + refusal_details_max * (refusal_detail_bytes_max + 16) < header_bytes_max);
 // The open set of a group fits into one checkpoint step; 29 bytes each.
 static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);
 static_assert(in_flight_default <= open_max);

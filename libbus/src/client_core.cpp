@@ -340,6 +340,7 @@ void ClientCore::send_requests() {
 void ClientCore::reply(const wire::Reply& message, const std::vector<Frame>& frames) {
   auto node = requests_.extract(message.request());
   if (node.empty()) return;  // given up meanwhile
+  if (message.answer() == nullptr) return node.mapped().done(Error{Code::malformed, "the broker's answer is empty"});
   Client::Answer answer;
   answer.reply = std::make_unique<wire::ReplyT>();
   message.UnPackTo(answer.reply.get());

@@ -7,6 +7,7 @@ end the ledgers are held against a replay of the log. Prints its seed; BUS_SEED 
 import json
 import os
 import random
+import select
 import shutil
 import subprocess
 import sys
@@ -89,12 +90,8 @@ def wait_until(what, condition, world=None):
                 raise AssertionError(f"{name} ended with {process.returncode} while waiting for {what}")
         if time.monotonic() > deadline:
             raise AssertionError(f"still waiting for {what}")
-        select_a_little()
-
-
-def select_a_little():
-    # The condition is a file that grows or a process that ends: there is nothing to be woken by.
-    time.sleep(0.005)
+        # The condition is a file that grows or a process that ends: there is nothing to be woken by.
+        select.select([], [], [], 0.005)
 
 
 class Crash(unittest.TestCase):

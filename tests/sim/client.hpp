@@ -21,16 +21,22 @@ struct Env {
   bool& calm;                          // the end of a run: finish, and begin nothing new
 };
 
-class SimClient {
+// Whoever acts in a world beside the broker.
+class Actor {
  public:
-  SimClient(Env& env, std::string name, std::string publisher = "")
-      : env_(env), name_(std::move(name)), publisher_(std::move(publisher)) {}
-  virtual ~SimClient() = default;
+  virtual ~Actor() = default;
   // One thing: connect, take a message, or do some work.
-  void act();
+  virtual void act() = 0;
   // Nothing is left to be answered or received.
   virtual bool done() const = 0;
   virtual std::string state() const = 0;  // for a run that does not come to an end
+};
+
+class SimClient : public Actor {
+ public:
+  SimClient(Env& env, std::string name, std::string publisher = "")
+      : env_(env), name_(std::move(name)), publisher_(std::move(publisher)) {}
+  void act() override;
 
  protected:
   virtual void begin(const wire::Welcome& welcome) = 0;  // a new session

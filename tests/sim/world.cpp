@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tests/sim/library.hpp"
 #include "tests/sim/member.hpp"
 #include "tests/sim/operator.hpp"
 #include "tests/sim/publisher.hpp"
@@ -23,6 +24,7 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
   for (const char* name : {"m4", "m5"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "some", "sim.*.x"));
   clients_.push_back(std::make_unique<SimReader>(env_, "r1", ">"));
   clients_.push_back(std::make_unique<SimReader>(env_, "r2", "sim.a.>"));
+  clients_.push_back(std::make_unique<SimLibrary>(env_, "libbus", quota));
   clients_.push_back(std::make_unique<SimOperator>(env_, "op", std::vector<std::string>{"all", "some", "none"}));
 }
 

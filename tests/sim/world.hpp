@@ -32,7 +32,7 @@ class World {
   Now now_;
   bool calm_ = false;
   Env env_;
-  std::vector<std::unique_ptr<SimClient>> clients_;
+  std::vector<std::unique_ptr<Actor>> clients_;
 };
 
 }  // namespace bus::sim

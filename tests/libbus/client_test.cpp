@@ -1,0 +1,201 @@
+// Goal: bus::Client keeps what its header says, on its threads and over a real socket, also when the broker is killed.
+// Method: a busd of the test's own. Under TSan, too: this is where libbus's threads meet.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+
+#include "bus/client.hpp"
+#include "bus/suoke_realtime_generated.h"
+#include "tests/support/broker_process.hpp"
+
+namespace bus {
+namespace {
+
+suoke::realtime::SystemNotificationT notification(const std::string& id) {
+  suoke::realtime::SystemNotificationT payload;
+  payload.notification_id = id;
+  payload.title = "hello";
+  return payload;
+}
+
+class ClientTest : public ::testing::Test {
+ protected:
+  Client connect(const std::string& publisher = "", std::size_t window_bytes = 16u << 20) {
+    ClientOptions options;
+    options.server = broker.endpoint();
+    options.publisher = publisher;
+    options.connect_timeout = options.request_timeout = options.publish_timeout = std::chrono::seconds(30);
+    options.backoff_max = std::chrono::milliseconds(100);
+    options.window_bytes = window_bytes;
+    return Client::connect(std::move(options)).value();
+  }
+  static NewEvent event(const std::string& topic, const std::string& key = "") {
+    flatbuffers::FlatBufferBuilder builder;
+    const auto payload = notification("n");
+    builder.Finish(suoke::realtime::SystemNotification::Pack(builder, &payload));
+    NewEvent event;
+    event.topic = topic;
+    event.type = "suoke.realtime.SystemNotification";
+    event.key = key;
+    event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+    return event;
+  }
+  test::BrokerProcess broker;
+};
+
+TEST_F(ClientTest, PublishesAndReplaysTypedEvents) {
+  auto client = connect("service");
+  const auto receipt = client.publish("note.new", "user-1", notification("n-1")).get().value();
+  EXPECT_EQ(receipt.position, Position{1});
+  EXPECT_EQ(receipt.version, 1u);
+  EXPECT_FALSE(receipt.duplicate);
+  int seen = 0;
+  for (const Event& found : client.replay()) {
+    EXPECT_EQ(found.key(), "user-1");
+    EXPECT_EQ(found.publisher(), "service");
+    EXPECT_EQ(found.as<suoke::realtime::SystemNotification>().value()->notification_id()->str(), "n-1");
+    EXPECT_EQ(found.as<suoke::realtime::SyncRequest>().error().code, Code::bad_payload);
+    ++seen;
+  }
+  EXPECT_EQ(seen, 1);
+}
+
+TEST_F(ClientTest, ManyThreadsPublishAndEachKeepsItsOrder) {
+  auto client = connect("many");
+  std::vector<std::thread> threads;
+  std::atomic<int> stored{0};
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int at = 0; at < 500; ++at) {
+        client.publish(event("t.x", "thread-" + std::to_string(thread)), [&](const Result<Receipt>& receipt) { stored += receipt.ok(); });
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(client.flush(std::chrono::seconds(30)).events, 0u);
+  EXPECT_EQ(stored, 2000);
+  std::map<std::string, std::uint64_t> versions;
+  for (const Event& found : client.replay()) EXPECT_EQ(found.version(), ++versions[std::string(found.key())]);
+}
+
+TEST_F(ClientTest, AGroupSharesTheWorkAmongCallbacksThatRunAtTheSameTime) {
+  auto client = connect();
+  std::mutex mutex;
+  std::multiset<Position> seen;
+  SubscribeOptions options;
+  options.patterns = {"work.>"};
+  options.group = "workers";
+  options.concurrency = 4;
+  auto subscription = client.subscribe(options, [&](const Event& found) {
+    const std::lock_guard lock(mutex);
+    seen.insert(found.position());
+  }).value();
+  for (int at = 0; at < 1000; ++at) client.publish(event("work.x"), [](const Result<Receipt>&) {});
+  client.flush(std::chrono::seconds(30));
+  while (subscription.caught_up() < Position{1000}) std::this_thread::yield();
+  EXPECT_TRUE(subscription.flush(std::chrono::seconds(30)).ok());
+  subscription.close();
+  EXPECT_EQ(seen.size(), 1000u);
+  EXPECT_EQ(std::set<Position>(seen.begin(), seen.end()).size(), 1000u);
+  EXPECT_EQ(subscription.stale(), 0u);
+}
+
+TEST_F(ClientTest, AnEventWhoseCallbackThrewComesAgain) {
+  auto client = connect();
+  std::promise<std::uint32_t> attempt;
+  SubscribeOptions options;
+  options.patterns = {">"};
+  options.group = "g";
+  auto subscription = client.subscribe(options, [&](const Event& found) {
+    if (found.attempt() == 1) throw std::runtime_error("not today");
+    attempt.set_value(found.attempt());
+  }).value();
+  client.publish(event("a")).get().value();
+  EXPECT_EQ(attempt.get_future().get(), 2u);
+}
+
+TEST_F(ClientTest, GoesOnAfterTheBrokerWasKilled) {
+  auto client = connect("steady");
+  std::vector<Position> seen;
+  SubscribeOptions options;
+  options.patterns = {">"};
+  std::atomic<int> count{0};
+  auto subscription = client.subscribe(options, [&](const Event& found) {
+    seen.push_back(found.position());
+    ++count;
+  }).value();
+  std::atomic<int> receipts{0};
+  for (int at = 0; at < 300; ++at) {
+    if (at % 100 == 50) {
+      broker.kill();
+      broker.start();
+    }
+    client.publish(event("a.b", "k"), [&](const Result<Receipt>& receipt) { receipts += receipt.ok(); });
+  }
+  EXPECT_EQ(client.flush(std::chrono::seconds(60)).events, 0u);
+  EXPECT_EQ(receipts, 300);
+  while (count < 300) std::this_thread::yield();
+  subscription.close();
+  for (std::size_t at = 0; at < seen.size(); ++at) EXPECT_EQ(seen[at], Position{at + 1}) << "lost, doubled or out of order";
+}
+
+TEST_F(ClientTest, TellsWhatItCannotKnow) {
+  auto client = connect("unlucky");
+  client.publish(event("a")).get().value();
+  broker.kill();
+  std::atomic<int> closed{0};
+  for (int at = 0; at < 10; ++at) client.publish(event("a"), [&](const Result<Receipt>& receipt) { closed += !receipt && receipt.error().code == Code::closed; });
+  const auto unknown = client.close(std::chrono::milliseconds(50));
+  EXPECT_EQ(unknown.events, 10u);
+  EXPECT_EQ(unknown.first_sequence, 2u);
+  EXPECT_EQ(closed, 10);
+  EXPECT_EQ(client.publish(event("a")).get().error().code, Code::closed);
+  broker.start();
+}
+
+TEST_F(ClientTest, TryPublishIsBusyWhenTheWindowIsFull) {
+  auto client = connect("narrow", 2u << 20);
+  broker.kill();
+  auto large = event("a");
+  large.attributes.emplace_back("filler", std::string(900'000, 'x'));
+  int taken = 0;
+  Result<void> last;
+  do {
+    last = client.try_publish(large, [](const Result<Receipt>&) {});
+    taken += last.ok();
+  } while (last.ok() && taken < 100);
+  EXPECT_EQ(last.error().code, Code::busy);
+  EXPECT_EQ(taken, 2);
+  broker.start();
+  EXPECT_EQ(client.flush(std::chrono::seconds(30)).events, 0u);
+}
+
+TEST_F(ClientTest, AnotherSessionOfTheSamePublisherFencesTheFirst) {
+  auto first = connect("one");
+  first.publish(event("a")).get().value();
+  auto second = connect("one");
+  EXPECT_EQ(second.server().last_sequence, 1u);
+  EXPECT_EQ(first.publish(event("a")).get().error().code, Code::publisher_fenced);
+  EXPECT_EQ(second.publish(event("a")).get().value().sequence, 2u);
+}
+
+TEST_F(ClientTest, RefusesWhatCannotBe) {
+  auto client = connect();
+  auto huge = event("a");
+  huge.attributes.emplace_back("filler", std::string(1u << 20, 'x'));
+  EXPECT_EQ(client.publish(std::move(huge)).get().error().code, Code::event_too_large);
+  EXPECT_EQ(client.publish(event("a..b")).get().error().code, Code::bad_topic);
+  SubscribeOptions bad;
+  bad.patterns = {"a.>.b"};
+  EXPECT_EQ(client.subscribe(bad, [](const Event&) {}).error().code, Code::bad_pattern);
+  ClientOptions nowhere;
+  nowhere.server = "http://example.org";
+  EXPECT_EQ(Client::connect(nowhere).error().code, Code::bad_argument);
+  nowhere.server = broker.endpoint() + ".none";
+  nowhere.connect_timeout = std::chrono::milliseconds(50);
+  EXPECT_EQ(Client::connect(nowhere).error().code, Code::timed_out);
+}
+
+}  // namespace
+}  // namespace bus

@@ -1,0 +1,139 @@
+// Goal: the outbox numbers events without a hole, keeps batches within their limits, and never holds more than its window.
+// Method: an Outbox by hand, with a fake clock.
+#include <gtest/gtest.h>
+
+#include "base/limits.hpp"
+#include "src/outbox.hpp"
+
+namespace bus {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr SteadyTime start{};
+
+class OutboxTest : public ::testing::Test {
+ protected:
+  OutboxTest() { outbox.open({1 << 20, 100'000}, 0); }
+  Result<std::uint64_t> add(std::size_t bytes = 8, std::optional<std::uint64_t> sequence = std::nullopt, SteadyTime now = start) {
+    const Buffer event(bytes, 1);
+    return outbox.add(event, [](const Result<Receipt>&) {}, sequence, now);
+  }
+  Outbox outbox;
+};
+
+TEST_F(OutboxTest, ContinuesAfterThePublishersLastSequence) {
+  outbox.open({1 << 20, 100}, 41);
+  EXPECT_EQ(add().value(), 42u);
+  EXPECT_EQ(add().value(), 43u);
+  const auto batch = outbox.take(start, 0ms);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(batch->first_sequence, 42u);
+  EXPECT_EQ(batch->last_sequence(), 43u);
+  EXPECT_EQ(batch->body.bytes.size(), 16u);
+}
+
+TEST_F(OutboxTest, SendsAtOnceWhileFewAreOnTheWayAndGathersAfterThat) {
+  std::vector<Batch> on_the_way;
+  for (std::size_t at = 0; at < Outbox::batches_ahead; ++at) {
+    add().value();
+    EXPECT_TRUE(outbox.is_ready());
+    on_the_way.push_back(*outbox.take(start, 0ms));
+  }
+  add().value();
+  add().value();
+  EXPECT_FALSE(outbox.is_ready());
+  EXPECT_FALSE(outbox.take(start, 0ms).has_value());
+  outbox.answered(on_the_way[0]);
+  EXPECT_EQ(outbox.take(start, 0ms)->done.size(), 2u);
+}
+
+TEST_F(OutboxTest, SendsAFullBatchWhateverIsOnTheWay) {
+  for (std::size_t at = 0; at < Outbox::batches_ahead; ++at) {
+    add().value();
+    outbox.take(start, 0ms);
+  }
+  for (std::size_t bytes = 0; bytes < Outbox::batch_bytes_target; bytes += 1024) add(1024).value();
+  const auto batch = outbox.take(start, 0ms);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(batch->body.bytes.size(), Outbox::batch_bytes_target);
+}
+
+TEST_F(OutboxTest, LetsAnEventLinger) {
+  add(8, std::nullopt, start + 1ms).value();
+  EXPECT_FALSE(outbox.take(start + 5ms, 10ms).has_value());
+  EXPECT_EQ(outbox.due(10ms), start + 11ms);
+  EXPECT_TRUE(outbox.take(start + 11ms, 10ms).has_value());
+}
+
+TEST_F(OutboxTest, SendsWhatACallerLeavesOutAsGivenUp) {
+  add(8, 3).value();
+  const auto batch = outbox.take(start, 0ms);
+  EXPECT_EQ(batch->first_sequence, 1u);
+  ASSERT_EQ(batch->done.size(), 3u);
+  EXPECT_FALSE(batch->done[0]);
+  EXPECT_FALSE(batch->done[1]);
+  EXPECT_TRUE(batch->done[2]);
+  EXPECT_EQ(load<std::uint64_t>(batch->body.bytes.data()), 0u);
+}
+
+TEST_F(OutboxTest, SendsSequencesThatWereUsedBeforeWithoutFillingIn) {
+  outbox.open({1 << 20, 100}, 10);
+  add(8, 2).value();
+  add(8, 5).value();
+  add(8, 12).value();
+  std::vector<std::pair<std::uint64_t, std::size_t>> batches;
+  while (auto batch = outbox.take(start, 0ms)) {
+    batches.emplace_back(batch->first_sequence, batch->done.size());
+    outbox.answered(*batch);
+  }
+  EXPECT_EQ(batches, (std::vector<std::pair<std::uint64_t, std::size_t>>{{2, 1}, {5, 1}, {11, 2}}));
+}
+
+TEST_F(OutboxTest, RefusesSequencesThatDoNotRiseOrLeaveOutTooMany) {
+  EXPECT_EQ(add(8, 0).error().code, Code::bad_argument);
+  add(8, 5).value();
+  EXPECT_EQ(add(8, 5).error().code, Code::bad_argument);
+  EXPECT_EQ(add(8, 4).error().code, Code::bad_argument);
+  EXPECT_EQ(add(8, 6 + Outbox::skip_max + 1).error().code, Code::bad_argument);
+  EXPECT_EQ(add().value(), 6u) << "nothing was taken by what was refused";
+}
+
+TEST_F(OutboxTest, HoldsNoMoreThanItsWindow) {
+  outbox.open({100, 3}, 0);
+  EXPECT_TRUE(outbox.has_room(1000)) << "an empty window takes any event";
+  add(48).value();
+  EXPECT_TRUE(outbox.has_room(52));
+  EXPECT_FALSE(outbox.has_room(53));
+  add(8).value();
+  add(8).value();
+  EXPECT_FALSE(outbox.has_room(8)) << "three events are three events";
+  outbox.answered(*outbox.take(start, 0ms));
+  EXPECT_TRUE(outbox.has_room(100));
+  EXPECT_EQ(outbox.events(), 0u);
+}
+
+TEST_F(OutboxTest, KeepsABatchWithinItsLimits) {
+  outbox.open({1 << 30, 1 << 20}, 0);
+  for (std::size_t at = 0; at <= limits::batch_events_max; ++at) add(0).value();
+  EXPECT_EQ(outbox.take(start, 0ms)->done.size(), limits::batch_events_max);
+  EXPECT_EQ(outbox.take(start, 0ms)->done.size(), 1u);
+  add(Outbox::batch_bytes_target - 8).value();
+  add(limits::event_bytes_max + 8).value();
+  add(limits::batch_bytes_max - 8).value();
+  while (const auto batch = outbox.take(start, 0ms)) EXPECT_LE(batch->body.bytes.size(), limits::batch_bytes_max);
+}
+
+TEST_F(OutboxTest, NamesTheOldestSequenceWithoutAReceipt) {
+  EXPECT_EQ(outbox.oldest_sequence(), 0u);
+  add().value();
+  EXPECT_EQ(outbox.oldest_sequence(), 1u);
+  const auto first = outbox.take(start, 0ms);
+  add().value();
+  EXPECT_EQ(outbox.oldest_sequence(), 1u);
+  outbox.answered(*first);
+  EXPECT_EQ(outbox.oldest_sequence(), 2u);
+}
+
+}  // namespace
+}  // namespace bus

@@ -1,0 +1,149 @@
+#include "tests/sim/library.hpp"
+
+#include <algorithm>
+
+#include "tests/support/events.hpp"
+
+namespace bus::sim {
+
+using namespace std::chrono_literals;
+
+// One subscription's events, until they are used.
+class SimLibrary::Reading : public SubscriptionListener {
+ public:
+  void started(const Subscription::Started&) override {}
+  void delivered(std::vector<Event> events) override {
+    for (Event& event : events) waiting.push_back(std::move(event));
+  }
+  void caught_up(Position) override {}
+  void stale(std::size_t) override {}
+  void interrupted() override {
+    if (!waiting.empty() && !waiting.front().group().empty()) waiting.clear();
+  }
+  void ended(Result<void> why) override {
+    require(false, "a subscription of libbus ended: " + describe(why.error()));
+  }
+
+  ClientCore::SubscriptionId id = 0;
+  std::deque<Event> waiting;
+};
+
+SimLibrary::SimLibrary(Env& env, std::string name, std::uint64_t quota)
+    : env_(env),
+      name_(std::move(name)),
+      quota_(quota),
+      core_({name_, name_, false, 2s, 20ms, 500ms, env.random.below(1 << 30)},
+            {[this](const wire::WelcomeT& welcome) {
+               if (!welcomed_) outbox_.open({200'000, 64}, welcome.last_sequence);
+               welcomed_ = true;
+             },
+             [this](const Batch& batch) { outbox_.answered(batch); },
+             [](const Error& why) { require(false, "libbus gave up: " + describe(why)); }}),
+      plain_(std::make_shared<Reading>()),
+      member_(std::make_shared<Reading>()) {
+  wire::SubscribeT what;
+  what.filter = std::make_unique<wire::FilterT>();
+  what.filter->patterns = {">"};
+  what.from = wire::Start::start;
+  what.credit_events = static_cast<std::uint32_t>(env.random.between(1, 100));
+  what.credit_bytes = 100'000;
+  plain_->id = core_.subscribe(what, plain_);
+  what.group = name_;
+  member_->id = core_.subscribe(what, member_);
+}
+
+bool SimLibrary::done() const {
+  const bool all_answered = std::find(answered_.begin(), answered_.end(), false) == answered_.end();
+  return all_answered && last_position_ == env_.ledger.head() && plain_->waiting.empty() && member_->waiting.empty() && asked_ == replied_;
+}
+
+std::string SimLibrary::state() const {
+  return name_ + " has read up to " + std::to_string(last_position_) + " and waits for " +
+         std::to_string(std::count(answered_.begin(), answered_.end(), false)) + " receipts";
+}
+
+void SimLibrary::act() {
+  if (link_ && !link_->up && link_->to_client.empty()) {
+    link_.reset();
+    core_.lost({Code::disconnected, "the link is down"}, env_.now.steady);
+  }
+  if (link_ && !link_->to_client.empty()) take_message();
+  if (env_.random.percent(40)) publish();
+  if (env_.calm || env_.random.percent(60)) use_events();
+  turn();
+}
+
+void SimLibrary::take_message() {
+  const broker::Outgoing outgoing = std::move(link_->to_client.front());
+  link_->to_client.pop_front();
+  std::vector<Frame> frames = {outgoing.header};
+  if (!outgoing.body.bytes.empty()) frames.push_back(outgoing.body);
+  core_.receive(frames, env_.now);
+}
+
+void SimLibrary::publish() {
+  if (!welcomed_ || env_.calm || answered_.size() >= quota_) return;
+  wire::EventT event = test::event("lib.x", env_.random.percent(50) ? "k1" : "");
+  event.id = name_ + "-" + std::to_string(answered_.size() + 1);
+  event.payload = test::notification(std::string(env_.random.between(1, 300), 'l'));
+  const Buffer bytes = test::encode(event);
+  if (!outbox_.has_room(bytes.size())) return;
+  const auto sequence = answered_.size() + 1;
+  const auto added = outbox_.add(bytes, [this, sequence](const Result<Receipt>& receipt) { answered(sequence, receipt); }, std::nullopt,
+                                 env_.now.steady);
+  require(added.ok() && *added == sequence, "the outbox counts otherwise");
+  answered_.push_back(false);
+  env_.ledger.sent(name_, sequence, {event.topic, event.key, bytes, Code::ok});
+}
+
+void SimLibrary::answered(std::uint64_t sequence, const Result<Receipt>& receipt) {
+  require(receipt.ok(), "libbus was told of sequence " + std::to_string(sequence) + ": " + describe(receipt.error()));
+  require(!answered_.at(sequence - 1), "a second answer for one event");
+  answered_[sequence - 1] = true;
+  const LogEvent& stored = env_.ledger.at(number(receipt->position));
+  require(stored.publisher == name_ && stored.sequence == sequence, "a receipt names another event");
+}
+
+void SimLibrary::use_events() {
+  for (auto count = env_.random.between(1, 20); count > 0 && !plain_->waiting.empty(); --count) {
+    const Event event = std::move(plain_->waiting.front());
+    plain_->waiting.pop_front();
+    require(number(event.position()) == last_position_ + 1, "libbus delivered " + std::to_string(number(event.position())) + " after " +
+                                                                std::to_string(last_position_));
+    last_position_ = number(event.position());
+    core_.consumed(plain_->id, 1, event.bytes().size());
+  }
+  for (auto count = env_.random.between(1, 20); count > 0 && !member_->waiting.empty(); --count) {
+    const Event event = std::move(member_->waiting.front());
+    member_->waiting.pop_front();
+    const auto verdict = !env_.calm && env_.random.percent(10) ? wire::Verdict::nack : wire::Verdict::ack;
+    core_.settle(member_->id, event.epoch(), {number(event.position()), event.attempt(), 10, verdict});
+    core_.consumed(member_->id, 1, event.bytes().size());
+  }
+}
+
+// What Connection does in one turn.
+void SimLibrary::turn() {
+  while (auto batch = outbox_.take(env_.now.steady, 0ms)) core_.publish(std::move(*batch));
+  if (!env_.calm && env_.random.percent(2)) {
+    ++asked_;
+    wire::AskUnion ask;
+    ask.Set(wire::StatusRequestT());
+    core_.request(std::move(ask), [this](const Result<Client::Answer>&) { ++replied_; });
+  }
+  core_.tick(env_.now);
+  const auto action = core_.take_action();
+  if (action != ClientCore::Action::none && link_) {
+    env_.network.lose(*link_);
+    link_.reset();
+  }
+  if (action == ClientCore::Action::connect) link_ = env_.network.connect(name_, name_);
+  for (auto& message : core_.take_outgoing()) {
+    if (!link_ || !link_->up) continue;
+    std::vector<Buffer> frames = {Buffer(message.header.bytes.begin(), message.header.bytes.end())};
+    if (!message.body.bytes.empty()) frames.emplace_back(message.body.bytes.begin(), message.body.bytes.end());
+    link_->to_core.push_back(std::move(frames));
+  }
+}
+
+}  // namespace bus::sim

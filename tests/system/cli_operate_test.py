@@ -1,0 +1,150 @@
+"""Goal: what operators do with bus-cli keeps its contract, too: import, inspection, verification, measuring.
+Method: as in cli_test.py."""
+
+import json
+import os
+import unittest
+
+from broker_case import Case, end, lines, run
+
+MAP = """
+type = "suoke.health.HealthDataUpdate"
+topic = "health.data.updated"
+key = "{Id}"
+[time]
+column = "When"
+formats = ["M/D/YYYY H:mm"]
+timezone = "UTC"
+[[fields]]
+path = "record_id"
+template = "{Id}/{@time}"
+[[fields]]
+path = "user_id"
+column = "Id"
+convert = "text"
+[[fields]]
+path = "data_type"
+constant = "steps"
+[[fields]]
+path = "value.number"
+column = "Steps"
+convert = "number"
+"""
+
+
+class Importing(Case):
+    CSV = "Id,When,Steps\nu1,4/12/2016 0:00,373\nu2,4/12/2016 1:00,x\nu1,4/12/2016 2:00,151.5\nu2,13/12/2016 3:00,1\n"
+
+    def setUp(self):
+        super().setUp()
+        self.csv = self.path("steps.csv", self.CSV)
+        self.map = self.path("map.toml", MAP)
+
+    def import_csv(self, *words, expect):
+        result = self.run_cli("import", "csv", self.csv, "--map", self.map, *words, expect=expect)
+        return json.loads(result.stdout), result.stderr
+
+    def test_stores_good_rows_once_and_names_the_bad_ones(self):
+        summary, err = self.import_csv(expect=3)
+        self.assertEqual(summary, {"rows": 4, "published": 2, "duplicates": 0, "bad": 2})
+        self.assertRegex(err, r"line 3: .*'x'")
+        self.assertIn("line 5: ", err)
+        summary, _ = self.import_csv(expect=3)
+        self.assertEqual(summary, {"rows": 4, "published": 0, "duplicates": 2, "bad": 2})
+        events = lines(self.run_cli("replay", "-o", "ndjson"))
+        self.assertEqual([(event["sequence"], event["payload"]["value"]["number"]) for event in events], [(1, 373), (3, 151.5)])
+        self.assertEqual(events[0]["time"], "2016-04-12T00:00:00.000000000Z")
+
+    def test_a_row_given_up_before_is_told_as_bad(self):
+        self.import_csv(expect=3)
+        self.map = self.path("map.toml", MAP.replace('column = "Steps"\nconvert = "number"', "constant = 1"))
+        summary, err = self.import_csv(expect=3)
+        self.assertEqual((summary["duplicates"], summary["bad"]), (2, 2))
+        self.assertRegex(err, r"line 3: refused_before.*--publisher NAME")
+        summary, _ = self.import_csv("--publisher", "again", expect=3)
+        self.assertEqual((summary["published"], summary["bad"]), (3, 1))
+
+    def test_a_dry_run_stores_nothing(self):
+        summary, _ = self.import_csv("--dry-run", expect=3)
+        self.assertEqual(summary, {"rows": 4, "published": 0, "duplicates": 0, "bad": 2})
+        self.assertEqual(json.loads(self.run_cli("status", "-o", "json").stdout)["committed"], 0)
+
+    def test_what_is_not_there(self):
+        self.run_cli("import", "csv", "/no/such.csv", "--map", self.map, expect=4)
+        self.run_cli("import", "csv", self.csv, "--map", "/no/such.toml", expect=4)
+        self.map = self.path("map.toml", MAP.replace('"Steps"', '"Nothing"'))
+        self.run_cli("import", "csv", self.csv, "--map", self.map, expect=2)
+
+
+class Inspecting(Case):
+    def test_lists_topics_groups_and_schemas(self):
+        self.publish(2)
+        self.publish(1, first=3, topic="b.c")
+        topics = json.loads(self.run_cli("topic", "ls", "-o", "json").stdout)
+        self.assertEqual([(topic["topic"], topic["events"]) for topic in topics], [("alerts.new", 2), ("b.c", 1)])
+        self.run_cli("sub", "alerts.>", "--group", "g", "--until-end")
+        self.assertEqual(json.loads(self.run_cli("topic", "info", "alerts.new", "-o", "json").stdout)["groups"], ["g"])
+        self.assertEqual([group["group"] for group in lines(self.run_cli("group", "ls", "-o", "ndjson"))], ["g"])
+        types = [schema["type"] for schema in json.loads(self.run_cli("schema", "ls", "-o", "json").stdout)]
+        self.assertIn("suoke.health.HealthDataUpdate", types)
+        shown = json.loads(self.run_cli("schema", "show", "HealthDataUpdate", "-o", "json").stdout)
+        names = [field["name"] for field in shown["tables"]["suoke.health.HealthDataUpdate"]]
+        self.assertEqual(names[:3], ["record_id", "user_id", "data_type"])
+        self.assertIn("table suoke.health.Value {", self.run_cli("schema", "show", "HealthDataUpdate").stdout)
+
+    def test_plain_text_is_columns_between_tabs(self):
+        self.publish(1, "--key", "a\tb")
+        self.assertEqual(self.run_cli("replay").stdout.split("\t")[3], "a b")
+        self.assertEqual(self.run_cli("topic", "ls").stdout.split("\t")[:2], ["alerts.new", "1"])
+
+
+class Verifying(Case):
+    def verify(self, *words, expect):
+        return json.loads(self.run_cli("log", "verify", "-o", "json", *words, expect=expect).stdout)
+
+    def test_a_whole_log_has_no_faults(self):
+        self.publish(100)
+        expected = {"events": 100, "last": 100, "faults": []}
+        found = self.verify(expect=0)
+        self.assertEqual({name: found[name] for name in expected}, expected)
+        self.assertEqual(json.loads(self.run_cli("log", "stat", "-o", "json").stdout)["records"], found["records"])
+        self.run_cli("log", "verify", "--data", self.broker.data, expect=7)  # the broker has it open
+        self.broker.stop()
+        self.assertEqual(self.verify("--data", self.broker.data, expect=0), found)
+
+    def flip(self, mark):
+        """In all copies of the page that LMDB has left behind, because only one of them is in use."""
+        path = next(os.path.join(base, "data.mdb") for base, _, files in os.walk(self.broker.data) if "data.mdb" in files)
+        with open(path, "r+b") as file:
+            content = file.read()
+            self.assertIn(mark, content)
+            file.seek(0)
+            file.write(content.replace(mark, bytes([mark[0] ^ 1]) + mark[1:]))
+
+    def test_a_flipped_byte_is_found_and_named(self):
+        for number in (1, 2, 3):
+            self.publish(1, first=number)
+        self.broker.stop()
+        self.flip(b"title 2")
+        self.assertEqual([fault["position"] for fault in self.verify("--data", self.broker.data, expect=1)["faults"]], [2])
+        self.broker.start()
+        self.assertEqual([fault["position"] for fault in self.verify(expect=1)["faults"]], [2])
+        self.assertIn("position 2", self.run_cli("log", "verify", expect=1).stdout)
+        self.run_cli("event", "get", "2", expect=1)
+        self.assertEqual(json.loads(self.run_cli("event", "get", "3", "-o", "json").stdout)["payload"]["title"], "title 3")
+
+
+class Measuring(Case):
+    def test_benches_print_figures(self):
+        for name, words in [("pub", ["--rounds", "1", "--floor", "--data", self.directory]), ("sub", ["--rounds", "1"]),
+                            ("replay", ["--rounds", "1"]), ("e2e", ["--rate", "10000"])]:
+            with self.subTest(name=name):
+                figures = json.loads(self.run_cli("bench", name, "--count", "500", *words, "-o", "json").stdout)
+                self.assertEqual((figures["bench"], figures["events"]), (name, 500))
+                for figure in {"pub": ["ratio", "floor_events_per_second"], "e2e": ["delivery_us", "receipt_us"]}.get(name, ["events_per_second"]):
+                    self.assertTrue(figures[figure])
+        self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("bus-bench")], [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
