@@ -25,6 +25,16 @@ Buffer aligned_copy(Bytes bytes) { return Buffer(bytes.begin(), bytes.end()); }
 
 // ---- what a schema says of itself. FlatBuffers follows its numbers without a look at them, so they are looked at here.
 
+// Read as numbers: as a BaseType a value beyond the last one must not even be looked at.
+bool is_known(const reflection::Type& type) {
+  const auto& table = reinterpret_cast<const flatbuffers::Table&>(type);
+  const auto known = [&](auto field) {
+    const auto value = table.GetField<std::int8_t>(field, 0);
+    return value >= reflection::None && value <= reflection::Array;
+  };
+  return known(reflection::Type::VT_BASE_TYPE) && known(reflection::Type::VT_ELEMENT);
+}
+
 bool is_object(const reflection::Schema& schema, int index) {
   return index >= 0 && static_cast<flatbuffers::uoffset_t>(index) < schema.objects()->size();
 }
@@ -35,7 +45,7 @@ bool is_union(const reflection::Schema& schema, int index) {
   std::int64_t next = 0;
   for (const auto* value : *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(index))->values()) {
     const auto* type = value->union_type();
-    if (value->value() != next++ || type == nullptr) return false;
+    if (value->value() != next++ || type == nullptr || !is_known(*type)) return false;
     const bool is_none = type->base_type() == reflection::None || type->base_type() == reflection::String;
     if (!is_none && (type->base_type() != reflection::Obj || !is_object(schema, type->index()))) return false;
   }
@@ -50,6 +60,7 @@ bool is_sound_element(const reflection::Schema& schema, const reflection::Type& 
 }
 
 bool is_sound(const reflection::Schema& schema, const reflection::Type& type, bool in_struct) {
+  if (!is_known(type)) return false;
   switch (type.base_type()) {
     case reflection::Vector: return is_sound_element(schema, type);
     case reflection::Array: return in_struct && is_sound_element(schema, type);

@@ -159,8 +159,8 @@ std::string session(const std::string& group) {
   settle.subscription = 1;
   settle.settlements = {wire::Settlement(1, 1, 0, wire::Verdict::ack), wire::Settlement(2, 1, 100, wire::Verdict::nack)};
   settle.request = 5;
-  for (const std::uint64_t epoch : {1, 2, 3}) {
-    settle.epoch = epoch << (epoch == 3 ? 32 : 0) | 1;
+  for (const std::uint64_t generation : {0, 1, 2}) {
+    settle.epoch = std::uint64_t{1} << 16 | generation;  // as deliveries of the first life name it
     add(input, 2, {wire::encode(settle)});
   }
   return input;

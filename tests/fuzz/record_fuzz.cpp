@@ -14,7 +14,8 @@ std::vector<std::string> seeds() {
   for (const std::uint32_t events : {1, 3, 20}) {
     testing::BatchMaker maker(store::Identity(), head);
     for (std::uint32_t at = 0; at < events; ++at) {
-      maker.add({.text = std::to_string(at), .key = at % 3 == 0 ? "" : std::to_string(at % 4), .publisher = at / 4 % 2, .topic = at % 3});
+      const std::string key = at % 3 == 0 ? "" : std::to_string(at % 4);
+      maker.add({.text = std::to_string(at), .key = key, .publisher = at / 4 % 2, .topic = at % 3});
     }
     for (const auto& record : maker.take().records) all.emplace_back(bus::text_of(record->bytes()));
   }

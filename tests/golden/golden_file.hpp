@@ -46,7 +46,8 @@ inline void expect_golden(const std::string& name, const std::string& text) {
   const auto [at, other] = std::mismatch(kept.begin(), kept.end(), text.begin(), text.end());
   const auto line = 1 + std::count(kept.begin(), at, '\n');
   const auto begin = text.rfind('\n', static_cast<std::size_t>(other - text.begin())) + 1;
-  ADD_FAILURE() << golden_path(name) << " differs in line " << line << "; now: " << text.substr(begin, text.find('\n', begin) - begin);
+  const auto now = text.substr(begin, text.find('\n', begin) - begin);
+  ADD_FAILURE() << name << " differs in line " << line << "; now: " << now;
 }
 
 }  // namespace bus::testing

@@ -157,7 +157,8 @@ std::vector<KeptRow> kept_rows() {
 
 void make_log(const StoreDir& dir) {
   std::filesystem::create_directory(dir.path() / "log");
-  const auto env = store::lmdb::Environment::open(dir.path() / "log", dir.options().map_bytes, store::lmdb::Access::write).value();
+  const auto map_bytes = dir.options().map_bytes;
+  const auto env = store::lmdb::Environment::open(dir.path() / "log", map_bytes, store::lmdb::Access::write).value();
   auto txn = env.begin(store::lmdb::Access::write).value();
   for (std::size_t id = 0; id < store::table_ids; ++id) {
     (void)txn.open_table(store::name_of(static_cast<TableId>(id)), true).value();
