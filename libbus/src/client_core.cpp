@@ -72,6 +72,7 @@ void ClientCore::lost(const Error& why, SteadyTime now) {
   outgoing_.clear();
   for (Pending& pending : pending_) pending.sent = false;
   for (auto& [id, subscribed] : subscriptions_) {
+    subscribed.was_unanswered = subscribed.was_unanswered || (subscribed.is_asked && !subscribed.was_started);
     subscribed.is_asked = false;
     subscribed.settlements.clear();
     for (auto& [request, done] : std::exchange(subscribed.flushes, {})) done(Error{Code::disconnected, why.detail});
@@ -233,11 +234,7 @@ void ClientCore::failure(const wire::Failure& message, SteadyTime now) {
     if (!node.empty()) node.mapped().done(error);
     return;
   }
-  if (message.subscription() != 0) {
-    const Subscribed* subscribed = find(message.subscription());
-    if (subscribed != nullptr && !subscribed->was_started) forget(message.subscription(), error);
-    return;
-  }
+  if (message.subscription() != 0) return subscription_failure(error, message.subscription());
   if (message.sequence() != 0) return publish_failure(error, message.sequence(), now);
   lost(error, now);
 }

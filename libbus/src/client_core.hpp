@@ -109,6 +109,7 @@ class ClientCore {
     std::shared_ptr<SubscriptionListener> listener;
     bool was_started = false;
     bool is_asked = false;               // in this session
+    bool was_unanswered = false;         // an earlier session ended before its answer: the group may have been made
     std::shared_ptr<const std::string> group;
     std::uint64_t held_events = 0, held_bytes = 0;   // delivered and not consumed
     std::uint64_t owed_events = 0, owed_bytes = 0;   // consumed, credit not given back yet
@@ -134,6 +135,7 @@ class ClientCore {
   std::optional<Error> changed(const wire::WelcomeT& now) const;
   void failure(const wire::Failure& message, SteadyTime now);
   void publish_failure(const Error& error, std::uint64_t sequence, SteadyTime now);
+  void subscription_failure(const Error& error, SubscriptionId id);
   void results(const wire::PublishResult& message, SteadyTime now);
   void tell(const Batch& batch, const wire::PublishResult& message);
   void deliver(const wire::Deliver& message, const Frame& body, SteadyTime now);

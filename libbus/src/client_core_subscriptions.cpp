@@ -53,6 +53,17 @@ void ClientCore::started(const wire::Subscribed& message) {
   subscribed->listener->started({Position{message.next()}, Position{message.to()}, Position{message.committed()}, message.created()});
 }
 
+void ClientCore::subscription_failure(const Error& error, SubscriptionId id) {
+  Subscribed* subscribed = find(id);
+  if (subscribed == nullptr || subscribed->was_started) return;  // of a settlement or credit that came too late
+  // It was this subscription that made the group, and the answer was lost: join what it made.
+  if (error.code == Code::group_mismatch && subscribed->was_unanswered && subscribed->what.from != wire::Start::unspecified) {
+    subscribed->what.from = wire::Start::unspecified;
+    return send_subscribe(id, *subscribed);
+  }
+  forget(id, error);
+}
+
 void ClientCore::deliver(const wire::Deliver& message, const Frame& body, SteadyTime now) {
   Subscribed* subscribed = find(message.subscription());
   if (subscribed == nullptr) return;  // unsubscribed meanwhile

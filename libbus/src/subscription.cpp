@@ -80,12 +80,18 @@ Result<void> EventQueue::begin(wire::SubscribeT what) {
 }
 
 void EventQueue::stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopped_ = true;
-    queue_.clear();
-    changed_.notify_all();
-  }
+  halt();
+  leave();
+}
+
+void EventQueue::halt() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  queue_.clear();
+  changed_.notify_all();
+}
+
+void EventQueue::leave() {
   connection_->post([self = shared_from_this()](ClientCore& core) { core.unsubscribe(self->id_); });
 }
 
@@ -222,11 +228,14 @@ bool Subscription::State::on_own_thread() const {
   return std::any_of(threads_.begin(), threads_.end(), [](const std::thread& thread) { return thread.get_id() == std::this_thread::get_id(); });
 }
 
+// What the running callbacks still acknowledge arrives before the end does. A callback does not wait for itself.
 void Subscription::State::close() {
-  stop();
-  if (on_own_thread()) return;  // it would wait for itself
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return running_ == 0; });
+  halt();
+  if (!on_own_thread()) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return running_ == 0; });
+  }
+  leave();
 }
 
 Result<void> Subscription::State::wait() {

@@ -25,6 +25,9 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   Result<void> begin(wire::SubscribeT what);
   // Ends it at the broker, and forgets what waits here.
   void stop();
+  // Its two halves: nothing more is handed out; the broker is told.
+  void halt();
+  void leave();
 
   void started(const Subscription::Started& started) override;
   void delivered(std::vector<Event> events) override;

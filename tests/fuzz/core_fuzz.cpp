@@ -84,7 +84,7 @@ class Run {
     space.free_bytes = 1 * limits::GiB;
     core_.set_space(space);
   }
-  void step(const broker::Peer& peer, const std::vector<broker::Frame>& frames) {
+  void step(const broker::Peer& peer, const std::vector<Frame>& frames) {
     core_.receive(peer, frames, now_);
     now_.steady += 40ms;
     now_.wall += 40ms;
@@ -187,10 +187,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
   bus::fuzz::Run run;
   while (!input.done()) {
     const auto head = input.get<std::uint8_t>();
-    std::vector<bus::broker::Frame> frames;
+    std::vector<bus::Frame> frames;
     for (int frame = 0; frame < head >> 4; ++frame) {
       const auto text = input.get_string();
-      frames.push_back(bus::broker::Frame::of(bus::Buffer(text.begin(), text.end())));
+      frames.push_back(bus::Frame::of(bus::Buffer(text.begin(), text.end())));
     }
     if (!input.ok()) break;
     run.step("peer " + std::to_string(head & 3), frames);

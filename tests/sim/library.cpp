@@ -21,7 +21,7 @@ class SimLibrary::Reading : public SubscriptionListener {
     if (!waiting.empty() && !waiting.front().group().empty()) waiting.clear();
   }
   void ended(Result<void> why) override {
-    require(false, "a subscription of libbus ended: " + describe(why.error()));
+    require(false, "a subscription of libbus ended: " + (why.ok() ? "as if by itself" : describe(why.error())));
   }
 
   ClientCore::SubscriptionId id = 0;
@@ -97,7 +97,7 @@ void SimLibrary::publish() {
 }
 
 void SimLibrary::answered(std::uint64_t sequence, const Result<Receipt>& receipt) {
-  require(receipt.ok(), "libbus was told of sequence " + std::to_string(sequence) + ": " + describe(receipt.error()));
+  if (!receipt) require(false, "libbus was told of sequence " + std::to_string(sequence) + ": " + describe(receipt.error()));
   require(!answered_.at(sequence - 1), "a second answer for one event");
   answered_[sequence - 1] = true;
   const LogEvent& stored = env_.ledger.at(number(receipt->position));

@@ -59,7 +59,7 @@ std::optional<Network::Incoming> Network::receive() {
   if (waiting.empty()) return std::nullopt;
   Link& link = *random_.pick(waiting);
   Incoming incoming{link.peer, {}};
-  for (Buffer& frame : link.to_core.front()) incoming.frames.push_back(broker::Frame::of(std::move(frame)));
+  for (Buffer& frame : link.to_core.front()) incoming.frames.push_back(Frame::of(std::move(frame)));
   link.to_core.pop_front();
   return incoming;
 }
@@ -87,7 +87,7 @@ void Network::break_on_purpose(Link& link) {
   if (fault_ != Fault::changed_byte || queue.back().body.bytes.empty() || !random_.percent(20)) return;
   Buffer copy(queue.back().body.bytes.begin(), queue.back().body.bytes.end());
   copy[random_.between(4, copy.size() - 1)] ^= 1;
-  queue.back().body = broker::Frame::of(std::move(copy));
+  queue.back().body = Frame::of(std::move(copy));
 }
 
 bool Network::quiet() const {

@@ -47,7 +47,7 @@ class Network {
   // ---- the broker's side
   struct Incoming {
     broker::Peer peer;
-    std::vector<broker::Frame> frames;
+    std::vector<Frame> frames;
   };
   std::optional<Incoming> receive();
   enum class Sent { yes, would_block, no_such_peer };

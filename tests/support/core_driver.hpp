@@ -22,8 +22,8 @@ class CoreDriver {
   }
 
   void receive(const broker::Peer& peer, std::vector<Buffer> frames) {
-    std::vector<broker::Frame> owned;
-    for (auto& frame : frames) owned.push_back(broker::Frame::of(std::move(frame)));
+    std::vector<Frame> owned;
+    for (auto& frame : frames) owned.push_back(Frame::of(std::move(frame)));
     core_.receive(peer, owned, now);
   }
   template <typename Message>

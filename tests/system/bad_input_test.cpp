@@ -15,7 +15,7 @@ class BadInput : public ::testing::Test {
     publish(1, {encode(event())});
     EXPECT_EQ(receipts(), std::vector<Code>{Code::ok});
   }
-  ~BadInput() override {
+  void TearDown() override {
     EXPECT_EQ(status().committed, expected_);
     wire::LogVerifyT verify;
     const auto reply = ask(verify);
