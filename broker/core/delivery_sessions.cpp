@@ -294,7 +294,8 @@ Result<void> Delivery::remove_group(std::string_view name) {
 }
 
 Position Delivery::seek(Source& group, Position next, Now now) {
-  const Position before = group.following ? head() : group.group->state.floor();
+  const bool settled = group.group->state.open_count() == 0;
+  const Position before = settled ? scan_of(group) : group.group->state.floor();
   group.following = false;
   group.group->state.seek(next - 1);
   for (const MemberId member : group.group->state.member_ids()) subscriptions_.at(member).told = Position::none;
