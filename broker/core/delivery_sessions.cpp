@@ -1,5 +1,6 @@
 // The part of Delivery that sessions and operators talk to: subscriptions, groups, and where they begin.
 #include <algorithm>
+#include <limits>
 
 #include "base/check.hpp"
 #include "broker/core/delivery.hpp"
@@ -89,7 +90,8 @@ void Delivery::begin_plain(MemberId id, const wire::SubscribeT& message, Filter:
   }
   // The end of a range is inclusive; locate() names the first position at or after it.
   const bool by_time = message.to == wire::Start::time;
-  const auto value = by_time ? message.to_value + 1 : message.to_value;
+  const bool never = message.to_value == std::numeric_limits<std::int64_t>::max();
+  const auto value = by_time && !never ? message.to_value + 1 : message.to_value;
   locate(message.to, value, [this, id, message, spec, next, by_time](Result<Position> end) {
     if (find(id) == nullptr) return;
     if (!end) return refuse(id, end.error());
