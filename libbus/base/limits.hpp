@@ -19,6 +19,7 @@ inline constexpr std::size_t event_bytes_max = 1 * MiB;       // one Event, with
 inline constexpr std::size_t batch_bytes_max = 2 * MiB;       // body frame of one Publish
 inline constexpr std::size_t batch_events_max = 16 * KiB;     // sequences of one Publish
 inline constexpr std::size_t header_bytes_max = 1 * MiB;      // header frame, either way
+inline constexpr std::size_t refusal_details_bytes_max = 128 * KiB;  // of one PublishResult; the codes always are there
 inline constexpr std::size_t frame_bytes_max = batch_bytes_max + 4 * KiB;  // ZMQ_MAXMSGSIZE
 inline constexpr std::size_t topic_bytes_max = 255;
 inline constexpr std::size_t key_bytes_max = 255;
@@ -88,20 +89,22 @@ inline constexpr std::size_t map_bytes_min = 64 * MiB;
 inline constexpr std::size_t settle_reserve_bytes = 16 * MiB; // kept for settlements when the log is full
 inline constexpr std::size_t fill_slice_bytes = 1 * MiB;
 inline constexpr std::size_t fill_ahead_bytes = 64 * MiB;
-
 inline constexpr std::size_t fill_ahead_bytes_min = 8 * MiB;
+
 // A legal event always fits into an empty batch; otherwise publish could never succeed.
 static_assert(event_bytes_max + 8 <= batch_bytes_max);
 static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_bytes_max);
+// The answer to a batch fits into a header even if every event was refused: a receipt and a refusal each, and the details.
+static_assert(batch_events_max * (24 + 28) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
 // A full window fits into what may be staged, so that one publisher within its credit is never told Busy.
 static_assert(window_bytes < staged_bytes_max);
 static_assert(batch_bytes_max <= commit_bytes_max);
-// A read answer is not evicted before those who asked have seen it.
-static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
-static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
 // The file grows when half of what is filled ahead is used up, and three quarters of the rest may be bodies: the largest
 // batch fits even then; otherwise it would be told to come back later for ever.
 static_assert(fill_ahead_bytes_min / 2 * 3 / 4 >= batch_bytes_max);
+// A read answer is not evicted before those who asked have seen it.
+static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
+static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
 static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);
 static_assert(record_events_max < 0xffff);
