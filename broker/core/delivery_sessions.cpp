@@ -1,5 +1,6 @@
 // The part of Delivery that sessions and operators talk to: subscriptions, groups, and where they begin.
 #include <algorithm>
+#include <limits>
 
 #include "base/check.hpp"
 #include "broker/core/delivery.hpp"
@@ -89,7 +90,8 @@ void Delivery::begin_plain(MemberId id, const wire::SubscribeT& message, Filter:
   }
   // The end of a range is inclusive; locate() names the first position at or after it.
   const bool by_time = message.to == wire::Start::time;
-  const auto value = by_time ? message.to_value + 1 : message.to_value;
+  const bool never = message.to_value == std::numeric_limits<std::int64_t>::max();
+  const auto value = by_time && !never ? message.to_value + 1 : message.to_value;
   locate(message.to, value, [this, id, message, spec, next, by_time](Result<Position> end) {
     if (find(id) == nullptr) return;
     if (!end) return refuse(id, end.error());
@@ -295,7 +297,8 @@ Result<void> Delivery::remove_group(std::string_view name) {
 }
 
 Position Delivery::seek(Source& group, Position next, Now now) {
-  const Position before = group.following ? head() : group.group->state.floor();
+  const bool settled = group.group->state.open_count() == 0;
+  const Position before = settled ? scan_of(group) : group.group->state.floor();
   group.following = false;
   group.group->state.seek(next - 1);
   for (const MemberId member : group.group->state.member_ids()) subscriptions_.at(member).told = Position::none;

@@ -293,10 +293,11 @@ Buffer Intake::result_of(const Parked& batch) {
   flatbuffers::FlatBufferBuilder builder(128 + batch.receipts.size() * sizeof(wire::Receipt));
   const auto receipts = builder.CreateVectorOfStructs(batch.receipts);
   std::vector<flatbuffers::Offset<wire::Refusal>> refusals;
+  auto room = limits::refusal_details_bytes_max;
   for (const auto& [at, error] : batch.refused) {
-    // So that the message stays within its limit, whatever is wrong with a full batch.
-    const bool detailed = refusals.size() < limits::refusal_details_max;
-    const auto detail = detailed ? builder.CreateString(error.detail.substr(0, limits::refusal_detail_bytes_max)) : flatbuffers::Offset<flatbuffers::String>();
+    const bool fits = error.detail.size() + 8 <= room;
+    const auto detail = builder.CreateSharedString(fits ? error.detail : "");
+    if (fits) room -= error.detail.size() + 8;
     refusals.push_back(wire::CreateRefusal(builder, batch.first_sequence + at, error.code, detail));
   }
   const auto refused = builder.CreateVector(refusals);

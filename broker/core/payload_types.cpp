@@ -143,6 +143,36 @@ Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& f
   return schema;
 }
 
+bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table);
+
+// The tables that a field which is there leads to.
+bool has_required_inside(const reflection::Schema& schema, const Object& parent, const reflection::Field& field,
+                         const flatbuffers::Table& table) {
+  const auto base = field.type()->base_type();
+  if (base == reflection::Union) {
+    const auto kind = table.GetField<std::uint8_t>(static_cast<flatbuffers::voffset_t>(field.offset() - 2), 0);
+    if (kind == 0) return true;
+    const Object& object = flatbuffers::GetUnionType(schema, parent, field, table);
+    return object.is_struct() || has_required(schema, object, *flatbuffers::GetFieldT(table, field));
+  }
+  const bool vector = base == reflection::Vector && field.type()->element() == reflection::Obj;
+  if (base != reflection::Obj && !vector) return true;
+  const Object& object = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(field.type()->index()));
+  if (object.is_struct()) return true;
+  if (!vector) return has_required(schema, object, *flatbuffers::GetFieldT(table, field));
+  const auto* items = flatbuffers::GetFieldV<flatbuffers::Offset<flatbuffers::Table>>(table, field);
+  return std::all_of(items->begin(), items->end(), [&](const auto* item) { return has_required(schema, object, *item); });
+}
+
+// The reflection verifier of FlatBuffers 2.0.8 does not see that a required string, vector or union is missing, which
+// generated code then takes for granted. For tables that it has verified.
+bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table) {
+  return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
+    if (!table.CheckField(field->offset())) return !field->required();
+    return has_required_inside(schema, object, *field, table);
+  });
+}
+
 bool verify_compiled(bool (*verify)(flatbuffers::Verifier&), Bytes payload) {
   flatbuffers::Verifier verifier(payload.data(), payload.size(), tight());
   return verify(verifier);
@@ -179,8 +209,10 @@ Result<void> PayloadTypes::add(std::string bfbs, const std::string& file) {
     type.bfbs = bfbs;
     type.file = file;
     type.verify = [owned, object](Bytes payload) {
-      return flatbuffers::Verify(*reflection::GetSchema(owned->data()), *object, payload.data(), payload.size(),
-                                 limits::verifier_depth_max, limits::verifier_tables_max);
+      const auto& its_schema = *reflection::GetSchema(owned->data());
+      return flatbuffers::Verify(its_schema, *object, payload.data(), payload.size(), limits::verifier_depth_max,
+                                 limits::verifier_tables_max) &&
+             has_required(its_schema, *object, *flatbuffers::GetAnyRoot(payload.data()));
     };
     types_.emplace(object->name()->str(), std::move(type));
   }

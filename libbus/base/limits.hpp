@@ -19,6 +19,7 @@ inline constexpr std::size_t event_bytes_max = 1 * MiB;       // one Event, with
 inline constexpr std::size_t batch_bytes_max = 2 * MiB;       // body frame of one Publish
 inline constexpr std::size_t batch_events_max = 16 * KiB;     // sequences of one Publish
 inline constexpr std::size_t header_bytes_max = 1 * MiB;      // header frame, either way
+inline constexpr std::size_t refusal_details_bytes_max = 128 * KiB;  // of one PublishResult; the codes always are there
 inline constexpr std::size_t frame_bytes_max = batch_bytes_max + 4 * KiB;  // ZMQ_MAXMSGSIZE
 inline constexpr std::size_t topic_bytes_max = 255;
 inline constexpr std::size_t key_bytes_max = 255;
@@ -42,8 +43,6 @@ inline constexpr std::size_t window_events = 64 * KiB;
 inline constexpr std::size_t staged_bytes_max = 64 * MiB;     // in all: parked, staged and being committed
 inline constexpr std::size_t requests_per_session_max = 64;   // unanswered
 inline constexpr std::size_t settlements_max = 16 * KiB;      // of one Settle
-inline constexpr std::size_t refusal_details_max = 256;       // of one PublishResult; the others have their code only
-inline constexpr std::size_t refusal_detail_bytes_max = 384;
 inline constexpr std::size_t reply_bytes_target = 256 * KiB;  // longer lists are told in parts
 inline constexpr std::size_t member_names_max = 256;          // of one group, in a reply
 inline constexpr std::size_t faults_max = 256;                // of one slice of log verify
@@ -98,6 +97,8 @@ inline constexpr std::size_t grow_ahead_min = 8 * MiB;        // allocated beyon
 // A legal event always fits into an empty batch; otherwise publish could never succeed.
 static_assert(event_bytes_max + 8 <= batch_bytes_max);
 static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_bytes_max);
+// The answer to a batch fits into a header even if every event was refused: a receipt and a refusal each, and the details.
+static_assert(batch_events_max * (24 + 28) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
 // A full window fits into what may be staged, so that one publisher within its credit is never told Busy.
 static_assert(window_bytes < staged_bytes_max);
 static_assert(batch_bytes_max <= commit_bytes_max);
@@ -109,8 +110,6 @@ static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
 static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);
 static_assert(record_events_max < 0xffff);
-// A PublishResult that refuses a full batch: 24 bytes a receipt, 32 a refusal, and some details.
-static_assert(batch_events_max * (24 + 32) + refusal_details_max * (refusal_detail_bytes_max + 16) < header_bytes_max);
 // The open set of a group fits into one checkpoint step; 29 bytes each.
 static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);
 static_assert(in_flight_default <= open_max);

@@ -26,11 +26,7 @@ void SimClient::say_hello() {
   hello.publisher = publisher_;
   if (env_.random.percent(50)) hello.resume = last_session_;
   heard_at_ = env_.now.steady;
-  send_frames({wire::encode(wire::Body::Hello, [&](auto& builder) {
-    const auto client = builder.CreateString(name_);
-    const auto publisher = publisher_.empty() ? flatbuffers::Offset<flatbuffers::String>() : builder.CreateString(publisher_);
-    return wire::CreateHello(builder, wire::protocol_version, client, hello.resume, publisher).Union();
-  })});
+  send(hello);
 }
 
 void SimClient::send_frames(std::vector<Buffer> frames) {

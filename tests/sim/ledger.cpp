@@ -270,7 +270,8 @@ void Ledger::leave_deliver(const broker::Outgoing& message, const wire::DeliverT
   require(cursor.done(), "Deliver with more events than its header says");
 }
 
-void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch, const wire::Delivery& delivery) {
+void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch,
+                                  const wire::Delivery& delivery) {
   const auto position = delivery.position();
   const auto where = place(position);
   require(wants(group, position), where + "delivered to a group that does not want it");

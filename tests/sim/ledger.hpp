@@ -101,7 +101,8 @@ class Ledger {
   void leave_welcome(const wire::WelcomeT& message, const std::string& publisher) const;
   void leave_result(const wire::PublishResultT& message, const std::string& publisher);
   void leave_deliver(const broker::Outgoing& message, const wire::DeliverT& deliver);
-  void leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch, const wire::Delivery& delivery);
+  void leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch,
+                            const wire::Delivery& delivery);
   void leave_settled(const broker::Peer& peer, const wire::SettledT& message);
   void leave_caught_up(const broker::Peer& peer, const wire::CaughtUpT& message);
   void leave_reply(const broker::Peer& peer, const wire::ReplyT& reply, Bytes body);

@@ -3,8 +3,8 @@
 namespace bus::sim {
 
 std::string SimMember::state() const {
-  return name_ + " of " + group_ + (begun_ ? " is a member" : " is none") + ", credit " + std::to_string(credit_) + ", holds " +
-         std::to_string(held_.size());
+  return name_ + " of " + group_ + (begun_ ? " is a member" : " is none") + ", credit " + std::to_string(credit_) +
+         ", holds " + std::to_string(held_.size());
 }
 
 void SimMember::begin(const wire::Welcome&) { subscribe(); }
@@ -20,21 +20,18 @@ void SimMember::subscribe() {
   subscription_ = next_id_++;
   credit_ = env_.random.percent(30) ? limits::credit_events_max : env_.random.between(0, 20);
   ask_start_ = !env_.calm && env_.random.percent(10);
-  send_frames({wire::encode(wire::Body::Subscribe, [&](auto& builder) {
-    const auto group = builder.CreateString(group_);
-    const auto patterns = builder.CreateVectorOfStrings({pattern_});
-    const auto filter = wire::CreateFilter(builder, patterns);
-    const auto settings = wire::CreateGroupSettings(builder, 500, 8);
-    wire::SubscribeBuilder table(builder);
-    table.add_subscription(subscription_);
-    table.add_group(group);
-    table.add_filter(filter);
-    if (ask_start_) table.add_from(wire::Start::start);
-    table.add_credit_events(static_cast<std::uint32_t>(credit_));
-    table.add_credit_bytes(limits::credit_bytes_max);
-    table.add_settings(settings);
-    return table.Finish().Union();
-  })});
+  wire::SubscribeT message;
+  message.subscription = subscription_;
+  message.group = group_;
+  message.filter = std::make_unique<wire::FilterT>();
+  message.filter->patterns = {pattern_};
+  if (ask_start_) message.from = wire::Start::start;
+  message.credit_events = static_cast<std::uint32_t>(credit_);
+  message.credit_bytes = limits::credit_bytes_max;
+  message.settings = std::make_unique<wire::GroupSettingsT>();
+  message.settings->ack_wait_ms = 500;
+  message.settings->in_flight_max = 8;
+  send(message);
 }
 
 void SimMember::take(const wire::Message& message, Bytes body) {
@@ -47,8 +44,8 @@ void SimMember::take(const wire::Message& message, Bytes body) {
   }
   const auto* deliver = message.body_as_Deliver();
   if (deliver == nullptr) return;
-  require(deliver->subscription() == subscription_ && begun_, name_ + " got a delivery for subscription " + std::to_string(deliver->subscription()) +
-                                                                        ", its own is " + std::to_string(subscription_));
+  const bool mine = deliver->subscription() == subscription_ && begun_;
+  require(mine, name_ + " got a delivery for subscription " + std::to_string(deliver->subscription()));
   wire::EventCursor cursor(body);
   for (const auto* delivery : *deliver->deliveries()) {
     const auto event = cursor.next();
@@ -61,7 +58,8 @@ void SimMember::take(const wire::Message& message, Bytes body) {
 
 void SimMember::take_failure(const wire::Failure& failure) {
   const Code code = failure.code();
-  const bool expected = (code == Code::group_mismatch && ask_start_) || code == Code::group_removed || code == Code::unknown_subscription;
+  const bool expected = (code == Code::group_mismatch && ask_start_) || code == Code::group_removed ||
+                        code == Code::unknown_subscription;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure.detail()->str());
   if (failure.subscription() == subscription_ && code != Code::unknown_subscription) end();
 }

@@ -36,7 +36,9 @@ wire::AskUnion SimOperator::seek() {
     case 0: seek.to = wire::Start::start; break;
     case 1: seek.to = wire::Start::end; break;
     case 2: seek.to = wire::Start::last; seek.to_value = static_cast<std::int64_t>(env_.random.below(30)); break;
-    default: seek.to = wire::Start::position; seek.to_value = static_cast<std::int64_t>(env_.random.below(env_.ledger.head() + 3));
+    default:
+      seek.to = wire::Start::position;
+      seek.to_value = static_cast<std::int64_t>(env_.random.below(env_.ledger.head() + 3));
   }
   return ask_of(std::move(seek));
 }
@@ -87,7 +89,8 @@ void SimOperator::take(const wire::Message& message, Bytes) {
   const auto* failure = message.body_as_Failure();
   if (failure == nullptr || failure->request() == 0) return;
   const Code code = failure->code();
-  const bool expected = code == Code::unknown_group || code == Code::not_found || code == Code::beyond_end || code == Code::bad_filter;
+  const bool expected = code == Code::unknown_group || code == Code::not_found || code == Code::beyond_end ||
+                        code == Code::bad_filter;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure->detail()->str());
   require(waiting_.erase(failure->request()) == 1, name_ + " got a Failure for no question");
 }

@@ -1,0 +1,128 @@
+// Goal: a filter lets through what matches all that it names, and refuses to be made of nonsense.
+// Method: one record of a few events, and filters of every kind against it.
+#include <gtest/gtest.h>
+
+#include "broker/core/filter.hpp"
+#include "tests/support/events.hpp"
+
+namespace bus::broker {
+namespace {
+
+constexpr std::uint64_t secret = 99;
+
+class FilterTest : public ::testing::Test {
+ protected:
+  FilterTest() {
+    add("health.data", test::notification_type, "user-1", 100);
+    add("health.alert", "other.Type", "user-2", 200);
+    add("saga.started", test::notification_type, "", 300);
+    record = builder.seal({{}, Position{1}, wall_time(1), 0, 1});
+  }
+  void add(const std::string& topic, const std::string& type, const std::string& key, std::int64_t time) {
+    auto event = test::event(topic, key);
+    event.time = time;
+    store::Entry entry;
+    entry.topic = state.topics.add(topic);
+    entry.type = state.types.find(type).value_or(0);
+    if (entry.type == 0) entry.type = state.types.add(type);
+    entry.publisher = 1;
+    entry.sequence = ++sequence;
+    if (!key.empty()) entry.key = store::KeyLink{hash128(bytes_of(key), secret), 1, Position::none};
+    builder.append(entry, test::encode(event));
+  }
+  // The places of the events that match, as digits.
+  std::string matching(Filter::Spec spec) {
+    Filter filter(std::move(spec), secret);
+    std::string out;
+    for (std::uint32_t at = 0; at < record->count(); ++at) {
+      const bool matches = filter.matches(*record, at, state);
+      EXPECT_EQ(matches, filter.matches(*record, at, state)) << "remembered otherwise";
+      if (matches) out += static_cast<char>('0' + at);
+    }
+    return out;
+  }
+  State state;
+  std::uint64_t sequence = 0;
+  store::RecordBuilder builder;
+  store::RecordPtr record;
+};
+
+TEST_F(FilterTest, LetsEverythingThroughWhenItNamesNothing) { EXPECT_EQ(matching({}), "012"); }
+
+TEST_F(FilterTest, MatchesTopicsByAnyPattern) {
+  EXPECT_EQ(matching({{"health.*"}, {}, {}}), "01");
+  EXPECT_EQ(matching({{"health.data", "saga.>"}, {}, {}}), "02");
+  EXPECT_EQ(matching({{"nothing"}, {}, {}}), "");
+}
+
+TEST_F(FilterTest, MatchesTypesAndKeys) {
+  EXPECT_EQ(matching({{}, {"other.Type"}, {}}), "1");
+  EXPECT_EQ(matching({{}, {}, {"user-1", "user-2"}}), "01");
+  EXPECT_EQ(matching({{}, {}, {"user-3"}}), "");
+}
+
+TEST_F(FilterTest, NeedsAllOfWhatItNames) { EXPECT_EQ(matching({{"health.*"}, {"other.Type"}, {"user-1"}}), ""); }
+
+TEST_F(FilterTest, IncludesBothEndsOfARangeOfEventTimes) {
+  EXPECT_EQ(matching({{}, {}, {}, 200, 0}), "12");
+  EXPECT_EQ(matching({{}, {}, {}, 201, 0}), "2");
+  EXPECT_EQ(matching({{}, {}, {}, 0, 200}), "01");
+  EXPECT_EQ(matching({{}, {}, {}, 100, 199}), "0");
+}
+
+// ---- making one
+
+Result<Filter::Spec> check(const wire::FilterT& filter) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::Filter::Pack(builder, &filter));
+  return Filter::check(flatbuffers::GetRoot<wire::Filter>(builder.GetBufferPointer()));
+}
+
+Code code_of(const wire::FilterT& filter) {
+  const auto spec = check(filter);
+  return spec ? Code::ok : spec.error().code;
+}
+
+TEST(FilterCheck, TakesNoFilterForOneThatNamesNothing) { EXPECT_TRUE(Filter::check(nullptr)->empty()); }
+
+TEST(FilterCheck, SortsAndDropsWhatIsSaidTwice) {
+  wire::FilterT filter;
+  filter.patterns = {"b", "a", "b"};
+  EXPECT_EQ(check(filter)->patterns, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(FilterCheck, LimitsEveryList) {
+  for (const auto list : {&wire::FilterT::patterns, &wire::FilterT::types, &wire::FilterT::keys}) {
+    wire::FilterT filter;
+    (filter.*list).assign(limits::filter_entries_max, "a");
+    EXPECT_EQ(code_of(filter), Code::ok);
+    (filter.*list).push_back("a");
+    EXPECT_EQ(code_of(filter), Code::bad_filter);
+  }
+}
+
+TEST(FilterCheck, LimitsEveryText) {
+  for (const auto list : {&wire::FilterT::types, &wire::FilterT::keys}) {
+    wire::FilterT filter;
+    filter.*list = {std::string(255, 'a')};
+    EXPECT_EQ(code_of(filter), Code::ok);
+    filter.*list = {std::string(256, 'a')};
+    EXPECT_EQ(code_of(filter), Code::bad_filter);
+    filter.*list = {""};
+    EXPECT_EQ(code_of(filter), Code::bad_filter);
+  }
+}
+
+TEST(FilterCheck, RefusesBadPatternsAndRanges) {
+  wire::FilterT filter;
+  filter.patterns = {"a", "a..b"};
+  EXPECT_EQ(code_of(filter), Code::bad_pattern);
+  filter = {};
+  filter.time_from = filter.time_to = 5;
+  EXPECT_EQ(code_of(filter), Code::ok);
+  filter.time_to = 4;
+  EXPECT_EQ(code_of(filter), Code::bad_filter);
+}
+
+}  // namespace
+}  // namespace bus::broker

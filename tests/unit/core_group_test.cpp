@@ -1,0 +1,224 @@
+// Goal: an event nobody acknowledges is delivered again, to one member at a time; only the current attempt settles; and
+// what was journaled is what a crash brings back.
+// Method: drive a ConsumerGroup by hand with a fake clock. The model test does the same at random.
+#include <gtest/gtest.h>
+
+#include "broker/core/consumer_group.hpp"
+
+namespace bus::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+const MemberId a{1, 1}, b{2, 1};
+
+class GroupTest : public ::testing::Test {
+ protected:
+  GroupTest() { group.join(a, 10, 1000); }
+  std::uint32_t open(std::uint64_t position, MemberId member = a) {
+    return group.open(Position{position}, member, 10, now.steady);
+  }
+  void pass(Duration time) {
+    now.steady += time;
+    now.wall += time;
+    group.tick(now.steady);
+    group.verify();
+  }
+  std::optional<MemberId> next() const { return group.next_member([](MemberId) { return true; }); }
+  ConsumerGroup after_crash() {
+    auto other = ConsumerGroup::restore(group.group_limits(), row, now).value();
+    for (const auto& journal : journals) EXPECT_TRUE(other.apply_journal(journal, now));
+    other.recovered();
+    other.verify();
+    return other;
+  }
+  void journal() { journals.push_back(group.take_journal()); }
+
+  Now now{wall_time(1'000'000), SteadyTime{}};
+  ConsumerGroup group{GroupLimits{2s, 3}, Position::none};
+  std::string row = group.snapshot();
+  std::vector<std::string> journals;
+};
+
+TEST_F(GroupTest, SettlesWhatIsAcked) {
+  EXPECT_EQ(open(1), 1u);
+  EXPECT_EQ(group.floor(), Position::none);
+  EXPECT_EQ(group.ack(a, Position{1}, 1), Code::ok);
+  EXPECT_EQ(group.floor(), Position{1});
+  EXPECT_EQ(group.ack(a, Position{1}, 1), Code::not_delivered);
+}
+
+TEST_F(GroupTest, HoldsTheFloorBelowTheOldestOpenEvent) {
+  open(1), open(5);
+  group.ack(a, Position{5}, 1);
+  EXPECT_EQ(group.floor(), Position::none);
+  group.ack(a, Position{1}, 1);
+  EXPECT_EQ(group.floor(), Position{5});
+  group.advance(Position{9});
+  EXPECT_EQ(group.floor(), Position{9});
+}
+
+TEST_F(GroupTest, TakesNoAckOfAnotherAttemptOrHolder) {
+  open(1);
+  group.join(b, 10, 1000);
+  EXPECT_EQ(group.ack(b, Position{1}, 1), Code::stale_ack);
+  EXPECT_EQ(group.ack(a, Position{1}, 2), Code::stale_ack);
+  EXPECT_EQ(group.nack(b, Position{1}, 1, 0s, now), Code::stale_ack);
+  EXPECT_EQ(group.extend(b, Position{1}, 1, now.steady), Code::stale_ack);
+  EXPECT_EQ(group.ack(a, Position{1}, 1), Code::ok);
+}
+
+TEST_F(GroupTest, DeliversAgainWhenTheAckWaitIsOver) {
+  open(1);
+  pass(2s - 1ns);
+  EXPECT_EQ(group.next_redelivery(), std::nullopt);
+  pass(1ns);
+  EXPECT_EQ(group.next_redelivery(), Position{1});
+  EXPECT_EQ(group.ack(a, Position{1}, 1), Code::stale_ack);
+  EXPECT_EQ(open(1), 2u);
+  EXPECT_EQ(group.redeliveries(), 1u);
+}
+
+TEST_F(GroupTest, WaitsLongerForThoseWhoExtend) {
+  open(1);
+  pass(1s);
+  EXPECT_EQ(group.extend(a, Position{1}, 1, now.steady), Code::ok);
+  pass(1500ms);
+  EXPECT_EQ(group.next_redelivery(), std::nullopt);
+  pass(500ms);
+  EXPECT_EQ(group.next_redelivery(), Position{1});
+}
+
+TEST_F(GroupTest, DeliversAgainAtOnceOrAfterTheDelayOfANack) {
+  open(1), open(2);
+  group.nack(a, Position{1}, 1, 0s, now);
+  group.nack(a, Position{2}, 1, 5s, now);
+  EXPECT_EQ(group.next_redelivery(), Position{1});
+  open(1);
+  pass(1999ms);
+  EXPECT_EQ(group.next_redelivery(), std::nullopt);
+  pass(3001ms);
+  EXPECT_EQ(group.open_count(), 2u);
+  open(1);
+  EXPECT_EQ(group.next_redelivery(), Position{2});
+}
+
+TEST_F(GroupTest, TakesBackWhatALeavingMemberHolds) {
+  open(1);
+  group.leave(a);
+  EXPECT_EQ(group.next_redelivery(), Position{1});
+  EXPECT_EQ(group.in_flight(), 0u);
+  group.join(b, 1, 1000);
+  EXPECT_EQ(open(1, b), 2u);
+}
+
+TEST_F(GroupTest, TakesTurnsAmongThoseWithCredit) {
+  group.join(b, 1, 1000);
+  EXPECT_EQ(next(), a);
+  open(1, a);
+  EXPECT_EQ(next(), b);
+  open(2, b);
+  EXPECT_EQ(next(), a) << "the other has no credit left";
+  open(3, a);
+  EXPECT_EQ(next(), std::nullopt) << "as much is in flight as may be";
+  group.ack(a, Position{1}, 1);
+  EXPECT_EQ(next(), a);
+  group.add_credit(b, 1, 0);
+  EXPECT_EQ(next(), b);
+}
+
+TEST_F(GroupTest, NeedsCreditInBytesToo) {
+  group.leave(a);
+  group.join(b, 5, 0);
+  EXPECT_EQ(next(), std::nullopt);
+  group.add_credit(b, 0, 1);
+  EXPECT_EQ(next(), b);
+}
+
+TEST_F(GroupTest, KeepsNoMoreOpenThanItMay) {
+  ConsumerGroup wide({1h, limits::open_max}, Position::none);
+  wide.join(a, limits::credit_events_max, limits::credit_bytes_max);
+  for (std::uint64_t at = 1; at <= limits::open_max; ++at) {
+    ASSERT_TRUE(wide.may_open());
+    wide.open(Position{at}, a, 1, now.steady);
+  }
+  EXPECT_FALSE(wide.may_open());
+  wide.ack(a, Position{7}, 1);
+  EXPECT_TRUE(wide.may_open());
+}
+
+TEST_F(GroupTest, ForgetsEverythingOnASeek) {
+  open(1), open(2);
+  const auto before = group.generation();
+  group.seek(Position::none);
+  group.verify();
+  EXPECT_EQ(group.open_count(), 0u);
+  EXPECT_NE(group.generation(), before);
+  EXPECT_EQ(group.ack(a, Position{1}, 1), Code::not_delivered);
+  EXPECT_EQ(open(1), 1u);
+}
+
+TEST_F(GroupTest, BringsBackWhatWasJournaled) {
+  open(1), open(2), open(3);
+  group.ack(a, Position{2}, 1);
+  group.nack(a, Position{3}, 1, 10s, now);
+  journal();
+  auto other = after_crash();
+  EXPECT_EQ(other.scan(), Position{3});
+  EXPECT_EQ(other.open_count(), 2u);
+  EXPECT_EQ(other.next_redelivery(), Position{1}) << "in flight when the broker stopped";
+  other.join(b, 10, 1000);
+  EXPECT_EQ(other.open(Position{1}, b, 1, now.steady), 2u);
+  EXPECT_EQ(other.next_redelivery(), std::nullopt);
+  EXPECT_EQ(other.ack(b, Position{1}, 2), Code::ok);
+  other.tick(now.steady + 10s);
+  EXPECT_EQ(other.next_redelivery(), Position{3});
+}
+
+TEST_F(GroupTest, LosesOnlyWhatWasNot) {
+  open(1);
+  journal();
+  group.ack(a, Position{1}, 1);
+  open(2);
+  const auto other = after_crash();
+  EXPECT_EQ(other.scan(), Position{1});
+  EXPECT_EQ(other.next_redelivery(), Position{1});
+  journal();
+  const auto later = after_crash();
+  EXPECT_EQ(later.scan(), Position{2});
+  EXPECT_EQ(later.floor(), Position{1});
+}
+
+TEST_F(GroupTest, ForgetsInTheJournalToo) {
+  open(1);
+  journal();
+  group.seek(Position{5});
+  journal();
+  const auto other = after_crash();
+  EXPECT_EQ(other.open_count(), 0u);
+  EXPECT_EQ(other.floor(), Position{5});
+  EXPECT_EQ(other.generation(), group.generation());
+}
+
+TEST_F(GroupTest, RefusesAJournalThatMakesNoSense) {
+  journal();
+  const std::string good = journals.back();
+  for (std::size_t size = 0; size < good.size(); ++size) {
+    EXPECT_FALSE(group.apply_journal(good.substr(0, size), now)) << size;
+  }
+  EXPECT_FALSE(ConsumerGroup::restore({}, "x", now).has_value());
+}
+
+TEST_F(GroupTest, TellsUrgentChangesFromOthers) {
+  EXPECT_FALSE(group.changed_since_journal());
+  open(1);
+  EXPECT_TRUE(group.changed_since_journal());
+  EXPECT_FALSE(group.settled_since_journal());
+  group.ack(a, Position{1}, 1);
+  EXPECT_TRUE(group.settled_since_journal());
+  journal();
+  EXPECT_FALSE(group.changed_since_journal());
+}
+
+}  // namespace
+}  // namespace bus::broker

@@ -1,0 +1,264 @@
+// Goal: of each publisher's sequence every number is stored once, in order, or refused for good; a batch is taken whole or
+// not at all; and nobody sends more than fits.
+// Method: a broker without threads; its commits and reads happen when the test says so.
+#include <gtest/gtest.h>
+
+#include "tests/support/harness.hpp"
+
+namespace bus::broker {
+namespace {
+
+using test::encode;
+using test::event;
+using test::Harness;
+
+class IntakeTest : public ::testing::Test {
+ protected:
+  IntakeTest() { bus.hello("p", "alpha"); }
+  wire::PublishResultT result(const Peer& peer = "p") {
+    auto results = bus.take<wire::PublishResultT>(peer);
+    return results.empty() ? wire::PublishResultT() : std::move(results.back());
+  }
+  wire::WelcomeT welcome(const Peer& peer, const std::string& publisher) {
+    wire::HelloT hello;
+    hello.protocol = wire::protocol_version;
+    hello.publisher = publisher;
+    bus.send(peer, hello);
+    bus.run();
+    return std::move(bus.take<wire::WelcomeT>(peer).at(0));
+  }
+  const Buffer good = encode(event("a.b"));
+  Buffer bad = encode(event("a..b"));
+  Harness bus;
+};
+
+TEST_F(IntakeTest, GivesReceiptsOnlyOnceCommitted) {
+  bus.publish("p", 1, {good, good});
+  ASSERT_TRUE(bus.take());
+  EXPECT_TRUE(bus.received("p").empty());
+  bus.commit();
+  const auto receipts = result();
+  ASSERT_EQ(receipts.receipts.size(), 2u);
+  EXPECT_EQ(receipts.receipts[1].position(), 2u);
+  EXPECT_FALSE(receipts.receipts[1].duplicate());
+}
+
+TEST_F(IntakeTest, RefusesOneEventAndTakesTheOthers) {
+  bus.publish("p", 1, {good, bad, good});
+  bus.run();
+  const auto receipts = result();
+  ASSERT_EQ(receipts.receipts.size(), 3u);
+  EXPECT_EQ(receipts.receipts[1].position(), 0u);
+  EXPECT_EQ(receipts.receipts[2].position(), 2u);
+  ASSERT_EQ(receipts.refusals.size(), 1u);
+  EXPECT_EQ(receipts.refusals[0]->sequence, 2u);
+  EXPECT_EQ(receipts.refusals[0]->code, Code::bad_topic);
+}
+
+TEST_F(IntakeTest, AnswersAResendWithTheFirstReceipt) {
+  bus.publish("p", 1, {encode(event("a", "key")), good});
+  bus.run();
+  result();
+  bus.publish("p", 1, {encode(event("a", "key")), good, good});
+  bus.run();
+  const auto receipts = result();
+  ASSERT_EQ(receipts.receipts.size(), 3u);
+  EXPECT_EQ(receipts.receipts[0].position(), 1u);
+  EXPECT_EQ(receipts.receipts[0].version(), 1u);
+  EXPECT_TRUE(receipts.receipts[0].duplicate());
+  EXPECT_FALSE(receipts.receipts[2].duplicate());
+  EXPECT_EQ(receipts.receipts[2].position(), 3u);
+}
+
+TEST_F(IntakeTest, AnswersAResendOfWhatIsStillBeingCommitted) {
+  bus.publish("p", 1, {good});
+  bus.take();
+  bus.publish("p", 1, {good});
+  bus.run();
+  const auto results = bus.take<wire::PublishResultT>("p");
+  ASSERT_EQ(results.size(), 2u);
+  EXPECT_TRUE(results[1].receipts.at(0).duplicate());
+  EXPECT_EQ(results[1].receipts.at(0).position(), 1u);
+}
+
+TEST_F(IntakeTest, StoresOnceAcrossRestarts) {
+  bus.publish("p", 1, {good, bad});
+  bus.run();
+  for (const bool clean : {false, true}) {
+    clean ? bus.restart() : bus.crash();
+    EXPECT_EQ(welcome("q", "alpha").last_sequence, 2u);
+    bus.hello("q", "alpha");
+    bus.publish("q", 1, {good, good});
+    bus.run();
+    const auto receipts = result("q");
+    EXPECT_EQ(receipts.receipts.at(0).position(), 1u);
+    EXPECT_EQ(receipts.receipts.at(1).position(), 0u);
+    EXPECT_EQ(receipts.refusals.at(0)->code, Code::refused_before);
+    EXPECT_EQ(number(bus.core->head()), 1u);
+  }
+}
+
+TEST_F(IntakeTest, KnowsNothingOfWhatWasNotCommitted) {
+  bus.publish("p", 1, {good});
+  bus.take();
+  bus.crash();
+  EXPECT_EQ(welcome("q", "alpha").last_sequence, 0u);
+}
+
+TEST_F(IntakeTest, SaysTheLastSequenceOnlyWhenItIsDurable) {
+  bus.publish("p", 1, {good});
+  bus.take();
+  wire::HelloT hello;
+  hello.protocol = wire::protocol_version;
+  hello.publisher = "alpha";
+  bus.send("q", hello);
+  EXPECT_TRUE(bus.take<wire::WelcomeT>("q").empty());
+  bus.commit();
+  EXPECT_EQ(bus.take<wire::WelcomeT>("q").at(0).last_sequence, 1u);
+}
+
+TEST_F(IntakeTest, RefusesAGapAndUsesUpNothing) {
+  bus.publish("p", 2, {good});
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::sequence_gap});
+  bus.publish("p", 1, {good});
+  bus.run();
+  EXPECT_EQ(result().receipts.at(0).position(), 1u);
+}
+
+TEST_F(IntakeTest, FencesWhoeverPublishedBefore) {
+  bus.hello("q", "alpha");
+  bus.publish("p", 1, {good});
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::publisher_fenced});
+  bus.publish("q", 1, {good});
+  bus.run();
+  EXPECT_EQ(result("q").receipts.at(0).position(), 1u);
+}
+
+TEST_F(IntakeTest, NeedsTheFenceOfItsOwnWelcome) {
+  wire::PublishT publish;
+  publish.first_sequence = publish.count = 1;
+  publish.fence = bus.fence("p") + 1;
+  bus.send("p", publish, Buffer(good));
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::publisher_fenced});
+}
+
+TEST_F(IntakeTest, RefusesABodyThatDoesNotFitItsHeader) {
+  wire::PublishT publish;
+  publish.first_sequence = 1;
+  publish.fence = bus.fence("p");
+  for (const std::uint32_t count : {1, 3}) {
+    publish.count = count;
+    bus.send("p", publish, test::join({good, good}));
+    EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::malformed});
+  }
+  publish.count = 1;
+  bus.send("p", publish, Buffer(good.begin(), good.end() - 8));
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::malformed});
+  bus.publish("p", 1, {good});
+  bus.run();
+  EXPECT_EQ(result().receipts.at(0).position(), 1u) << "nothing was used up";
+}
+
+TEST_F(IntakeTest, TakesABatchOfTheMostEventsAndNotOneMore) {
+  std::vector<Buffer> events(limits::batch_events_max, test::skipped());
+  bus.publish("p", 1, events);
+  bus.run();
+  EXPECT_EQ(result().receipts.size(), limits::batch_events_max);
+  events.push_back(test::skipped());
+  bus.publish("p", 1, events);
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::batch_too_large});
+}
+
+TEST_F(IntakeTest, AnswersEvenIfEveryEventOfTheLargestBatchIsRefusedInItsOwnWords) {
+  std::vector<Buffer> events;
+  for (std::size_t at = 0; at < limits::batch_events_max; ++at) {
+    // The smallest that can be, and still each has a detail of its own.
+    flatbuffers::FlatBufferBuilder builder;
+    const std::vector<std::uint8_t> payload;
+    const auto topic = "." + std::to_string(at);
+    builder.FinishSizePrefixed(wire::CreateEventDirect(builder, topic.c_str(), "t", nullptr, "i", nullptr, nullptr, 0,
+                                                       wire::Priority::medium, wire::Encoding::plain, nullptr, nullptr,
+                                                       nullptr, nullptr, nullptr, &payload));
+    events.emplace_back(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+    events.back().resize(round_up(events.back().size(), 8), 0);
+  }
+  ASSERT_LE(test::join(events).size(), limits::batch_bytes_max);
+  bus.publish("p", 1, events);
+  bus.run();
+  const auto receipts = result();
+  ASSERT_EQ(receipts.refusals.size(), limits::batch_events_max);
+  EXPECT_EQ(receipts.refusals.back()->code, Code::bad_topic);
+  EXPECT_NE(receipts.refusals.front()->detail, "");
+}
+
+TEST_F(IntakeTest, LimitsTheEventsOfAWindow) {
+  const std::vector<Buffer> events(limits::batch_events_max, test::skipped());
+  bus.publish("p", 1, {good});
+  bus.take();  // nothing is answered while this commit lasts
+  std::uint64_t next = 2;
+  for (; next + events.size() <= limits::window_events; next += events.size()) bus.publish("p", next, events);
+  EXPECT_TRUE(bus.failures("p").empty());
+  bus.publish("p", next, events);
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::busy});
+  bus.run();
+  bus.take<wire::PublishResultT>("p");
+  bus.publish("p", next, events);
+  EXPECT_TRUE(bus.failures("p").empty()) << "the window is open again";
+}
+
+TEST_F(IntakeTest, TakesNothingWhileDraining) {
+  bus.core->drain();
+  bus.publish("p", 1, {good});
+  EXPECT_EQ(bus.failures("p"), std::vector<Code>{Code::shutting_down});
+}
+
+TEST_F(IntakeTest, WaitsForColdKeysInThePublishersOrder) {
+  bus.publish("p", 1, {encode(event("a", "cold"))});
+  bus.run();
+  bus.restart();  // keys are in the table now, and nowhere else
+  bus.hello("p", "alpha");
+  bus.hello("q", "beta");
+  bus.publish("p", 2, {encode(event("a", "cold"))});
+  bus.publish("p", 3, {good});
+  bus.publish("q", 1, {good});
+  bus.commit();
+  EXPECT_TRUE(bus.received("p").empty()) << "the second waits behind the first";
+  EXPECT_EQ(result("q").receipts.at(0).position(), 2u);
+  bus.run();
+  const auto results = bus.take<wire::PublishResultT>("p");
+  ASSERT_EQ(results.size(), 2u);
+  EXPECT_EQ(results[0].receipts.at(0).position(), 3u);
+  EXPECT_EQ(results[0].receipts.at(0).version(), 2u);
+  EXPECT_EQ(results[1].receipts.at(0).position(), 4u);
+}
+
+TEST_F(IntakeTest, DropsWhatAnEndedSessionHasParked) {
+  bus.publish("p", 1, {encode(event("a", "cold"))});
+  bus.run();
+  bus.restart();
+  bus.hello("p", "alpha");
+  bus.publish("p", 2, {encode(event("a", "cold"))});
+  bus.core->gone("p");
+  bus.run();
+  EXPECT_EQ(number(bus.core->head()), 1u);
+  EXPECT_EQ(welcome("q", "alpha").last_sequence, 1u);
+}
+
+TEST_F(IntakeTest, CountsVersionsAcrossPublishersAndRestarts) {
+  bus.hello("q", "beta");
+  bus.publish("p", 1, {encode(event("a", "key"))});
+  bus.publish("q", 1, {encode(event("b", "key"))});
+  bus.run();
+  EXPECT_EQ(result("q").receipts.at(0).version(), 2u);
+  for (const bool clean : {false, true}) {
+    const auto next = number(bus.core->head()) + 1;
+    clean ? bus.restart() : bus.crash();
+    bus.hello("q", "beta");
+    bus.publish("q", next - 1, {encode(event("b", "key"))});
+    bus.run();
+    EXPECT_EQ(result("q").receipts.at(0).version(), next);
+  }
+}
+
+}  // namespace
+}  // namespace bus::broker

@@ -1,0 +1,204 @@
+// Goal: operators are told the truth, each request is answered once, and nothing is said before it is durable.
+// Method: a broker without threads; its commits and reads happen when the test says so.
+#include <gtest/gtest.h>
+
+#include "tests/support/harness.hpp"
+
+namespace bus::broker {
+namespace {
+
+using test::encode;
+using test::event;
+using test::Harness;
+using test::subscribe;
+
+class RequestsTest : public ::testing::Test {
+ protected:
+  RequestsTest() {
+    bus.hello("p", "alpha");
+    bus.hello("op");
+    bus.publish("p", 1, {encode(event("a.b", "key")), encode(event("a.c")), encode(event("a.b"))});
+    bus.run();
+  }
+  template <typename T>
+  wire::ReplyT reply(T question) {
+    bus.ask("op", std::move(question));
+    bus.run();
+    auto replies = bus.take<wire::ReplyT>("op");
+    return replies.empty() ? wire::ReplyT() : std::move(replies.at(0));
+  }
+  template <typename T>
+  Code code(T question) {
+    bus.ask("op", std::move(question));
+    bus.run();
+    const auto codes = bus.failures("op");
+    return codes.empty() ? Code::ok : codes.at(0);
+  }
+  wire::GroupInfoT group(const std::string& name) {
+    wire::GroupsRequestT ask;
+    ask.name = name;
+    return *reply(std::move(ask)).answer.AsGroupsReply()->groups.at(0);
+  }
+  Harness bus;
+};
+
+TEST_F(RequestsTest, TellTheStatus) {
+  const auto answer = reply(wire::StatusRequestT());
+  const auto& status = *answer.answer.AsStatusReply();
+  EXPECT_EQ(status.version, "test");
+  EXPECT_EQ(status.committed, 3u);
+  EXPECT_EQ(status.events, 3u);
+  EXPECT_EQ(status.topics, 2u);
+  EXPECT_EQ(status.publishers, 1u);
+  EXPECT_EQ(status.sessions, 2u);
+  EXPECT_FALSE(status.log_full);
+}
+
+TEST_F(RequestsTest, TellTopicsByName) {
+  const auto answer = reply(wire::TopicsRequestT());
+  const auto& topics = answer.answer.AsTopicsReply()->topics;
+  ASSERT_EQ(topics.size(), 2u);
+  EXPECT_EQ(topics[0]->name, "a.b");
+  EXPECT_EQ(topics[0]->events, 2u);
+  EXPECT_EQ(topics[0]->first, 1u);
+  EXPECT_EQ(topics[0]->last, 3u);
+  wire::TopicsRequestT unknown;
+  unknown.name = "a.z";
+  EXPECT_EQ(code(std::move(unknown)), Code::not_found);
+}
+
+TEST_F(RequestsTest, CountTopicsOnceAcrossRestarts) {
+  for (const bool clean : {false, true}) {
+    clean ? bus.restart() : bus.crash();
+    bus.hello("op");
+    const auto answer = reply(wire::TopicsRequestT());
+    EXPECT_EQ(answer.answer.AsTopicsReply()->topics.at(0)->events, 2u);
+  }
+}
+
+TEST_F(RequestsTest, TellOneEvent) {
+  wire::EventGetT get;
+  get.position = 1;
+  bus.ask("op", std::move(get));
+  bus.run();
+  const auto& received = bus.received("op");
+  ASSERT_EQ(received.size(), 1u);
+  const auto* answer = received[0].message->body.AsReply()->answer.AsEventReply();
+  EXPECT_EQ(answer->delivery->version(), 1u);
+  EXPECT_EQ(answer->publisher, "alpha");
+  EXPECT_EQ(received[0].body, encode(event("a.b", "key")));
+}
+
+TEST_F(RequestsTest, FindEventsInTheLogOnly) {
+  for (const std::uint64_t position : {0, 4}) {
+    wire::EventGetT get;
+    get.position = position;
+    EXPECT_EQ(code(std::move(get)), Code::not_found);
+  }
+  bus.crash();
+  bus.hello("op");
+  wire::EventGetT get;
+  get.position = 3;
+  EXPECT_EQ(code(std::move(get)), Code::ok) << "read from disk";
+}
+
+TEST_F(RequestsTest, TellGroups) {
+  bus.hello("s");
+  bus.send("s", subscribe(1, "g"));
+  bus.run();
+  auto info = group("g");
+  EXPECT_EQ(info.lag, 3u);
+  EXPECT_EQ(info.open, 3u);
+  EXPECT_EQ(info.in_flight, 3u);
+  EXPECT_EQ(info.member_names, std::vector<std::string>{"s"});
+  EXPECT_GT(info.oldest_at, 0);
+  EXPECT_EQ(reply(wire::GroupsRequestT()).answer.AsGroupsReply()->groups.size(), 1u);
+}
+
+TEST_F(RequestsTest, AnswerASeekOnceItIsDurable) {
+  bus.hello("s");
+  bus.send("s", subscribe(1, "g"));
+  bus.run();
+  wire::GroupSeekT seek;
+  seek.name = "g";
+  seek.to = wire::Start::end;
+  bus.ask("op", std::move(seek));
+  ASSERT_TRUE(bus.take());
+  EXPECT_TRUE(bus.take<wire::ReplyT>("op").empty());
+  bus.commit();
+  EXPECT_EQ(bus.take<wire::ReplyT>("op").size(), 1u);
+  bus.crash();
+  bus.hello("op");
+  EXPECT_EQ(group("g").lag, 0u);
+}
+
+TEST_F(RequestsTest, SeekByTime) {
+  bus.hello("s");
+  bus.send("s", subscribe(1, "g"));
+  bus.run();
+  wire::GroupSeekT seek;
+  seek.name = "g";
+  seek.to = wire::Start::time;
+  seek.to_value = nanoseconds(bus.now.wall) + 1;
+  EXPECT_EQ(reply(std::move(seek)).answer.AsSeekReply()->floor, 3u);
+}
+
+TEST_F(RequestsTest, RefuseWhatCannotBe) {
+  wire::GroupSeekT seek;
+  seek.name = "nobody";
+  EXPECT_EQ(code(std::move(seek)), Code::unknown_group);
+  wire::GroupRemoveT remove;
+  remove.name = "nobody";
+  EXPECT_EQ(code(std::move(remove)), Code::unknown_group);
+  wire::GroupsRequestT groups;
+  groups.name = "nobody";
+  EXPECT_EQ(code(std::move(groups)), Code::unknown_group);
+}
+
+TEST_F(RequestsTest, TellSchemas) {
+  wire::SchemasRequestT ask;
+  ask.name = test::notification_type;
+  ask.with_schema = true;
+  const auto answer = reply(std::move(ask));
+  const auto& schemas = answer.answer.AsSchemasReply()->schemas;
+  ASSERT_EQ(schemas.size(), 1u);
+  EXPECT_TRUE(schemas[0]->builtin);
+  EXPECT_FALSE(schemas[0]->bfbs.empty());
+  wire::SchemasRequestT unknown;
+  unknown.name = "suoke.Unknown";
+  EXPECT_EQ(code(std::move(unknown)), Code::not_found);
+}
+
+TEST_F(RequestsTest, TellFiguresOfTheLogAndVerifyIt) {
+  const auto figures = reply(wire::LogStatRequestT());
+  EXPECT_EQ(figures.answer.AsLogStatReply()->last, 3u);
+  const auto verified = reply(wire::LogVerifyT());
+  EXPECT_EQ(verified.answer.AsVerifyReply()->events, 3u);
+  EXPECT_EQ(verified.answer.AsVerifyReply()->next, 0u);
+  EXPECT_TRUE(verified.answer.AsVerifyReply()->faults.empty());
+}
+
+TEST(RequestsOfAnEmptyLog, FindNoFault) {
+  Harness bus;
+  bus.hello("op");
+  bus.ask("op", wire::LogVerifyT());
+  bus.run();
+  const auto replies = bus.take<wire::ReplyT>("op");
+  EXPECT_TRUE(replies.at(0).answer.AsVerifyReply()->faults.empty());
+}
+
+TEST_F(RequestsTest, AreLimitedWhileUnanswered) {
+  for (std::uint64_t number = 1; number <= limits::requests_per_session_max; ++number) {
+    bus.ask("op", wire::LogStatRequestT(), number);
+  }
+  EXPECT_TRUE(bus.failures("op").empty());
+  bus.ask("op", wire::LogStatRequestT(), 65);
+  EXPECT_EQ(bus.failures("op"), std::vector<Code>{Code::busy});
+  bus.run();
+  EXPECT_EQ(bus.take<wire::ReplyT>("op").size(), limits::requests_per_session_max);
+  bus.ask("op", wire::LogStatRequestT(), 66);
+  EXPECT_TRUE(bus.failures("op").empty());
+}
+
+}  // namespace
+}  // namespace bus::broker

@@ -1,0 +1,264 @@
+// Goal: what comes from the network is taken only if every rule of the envelope and of the framing holds, at each limit
+// and not one beyond; and no bytes whatever make the decoder read outside of them.
+// Method: values at the limits, every truncation of good input, and many small corruptions of it.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/support/events.hpp"
+#include "wire/event_codec.hpp"
+#include "wire/message.hpp"
+
+namespace bus::wire {
+namespace {
+
+Code code_of(const Result<void>& result) { return result.error().code; }
+Code code_of(const Result<const Event*>& result) { return result ? Code::ok : result.error().code; }
+Code code_of(const EventT& event) {
+  const Buffer bytes = test::encode(event);
+  return code_of(check_event(bytes));
+}
+
+// ---- topics and patterns
+
+TEST(Topic, AcceptsDottedNames) {
+  for (const char* topic : {"a", "a.b", "health.data.updated", "A-1_b.C", "健康.数据", "0"}) {
+    EXPECT_EQ(code_of(check_topic(topic)), Code::ok) << topic;
+  }
+}
+
+TEST(Topic, RefusesEmptyTokensWildcardsAndOtherBytes) {
+  for (const char* topic : {"", ".", "a.", ".a", "a..b", "a.*", ">", "a b", "a\tb", "a/b", "a\x7f", "a\x01"}) {
+    EXPECT_EQ(code_of(check_topic(topic)), Code::bad_topic) << topic;
+  }
+}
+
+TEST(Topic, HasAtMost255Bytes) {
+  EXPECT_EQ(code_of(check_topic(std::string(255, 'a'))), Code::ok);
+  EXPECT_EQ(code_of(check_topic(std::string(256, 'a'))), Code::bad_topic);
+}
+
+TEST(Pattern, MayHaveStarsAndAnArrowAtTheEnd) {
+  for (const char* pattern : {"a", "*", ">", "a.*", "*.b", "a.>", "*.*.>", "a.*.c"}) {
+    EXPECT_EQ(code_of(check_pattern(pattern)), Code::ok) << pattern;
+  }
+  for (const char* pattern : {"", "a.", ">.a", "a.>.b", "a*", "a>", "**", "a..b", "a.* "}) {
+    EXPECT_EQ(code_of(check_pattern(pattern)), Code::bad_pattern) << pattern;
+  }
+}
+
+TEST(Pattern, HasAtMost255Bytes) {
+  EXPECT_EQ(code_of(check_pattern(std::string(255, 'a'))), Code::ok);
+  EXPECT_EQ(code_of(check_pattern(std::string(256, 'a'))), Code::bad_pattern);
+}
+
+TEST(Pattern, MatchesTokenByToken) {
+  struct Case {
+    const char *pattern, *topic;
+    bool matches;
+  };
+  for (const Case& one : {Case{"a", "a", true}, {"a", "b", false}, {"a", "a.b", false}, {"a.b", "a", false},
+                          {"*", "a", true}, {"*", "a.b", false}, {"a.*", "a.b", true}, {"a.*", "a", false},
+                          {"a.*", "a.b.c", false}, {"*.b", "a.b", true}, {">", "a", true}, {">", "a.b.c", true},
+                          {"a.>", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {"a.>", "b.a", false},
+                          {"a.*.>", "a.b", false}, {"a.*.>", "a.b.c", true}, {"a", "aa", false}, {"aa", "a", false}}) {
+    EXPECT_EQ(pattern_matches(one.pattern, one.topic), one.matches) << one.pattern << " and " << one.topic;
+  }
+}
+
+TEST(Name, IsPrintableWithoutSpaces) {
+  EXPECT_TRUE(valid_name("health-data", 128));
+  EXPECT_TRUE(valid_name(std::string(128, 'n'), 128));
+  EXPECT_FALSE(valid_name(std::string(129, 'n'), 128));
+  for (const char* name : {"", "a b", "a\n", "\x7f"}) EXPECT_FALSE(valid_name(name, 128)) << name;
+}
+
+// ---- the events of a body
+
+TEST(EventCursor, FindsEachEventAndTheSkippedOnes) {
+  const Buffer one = test::encode(test::event("a")), two = test::encode(test::event("b.c", "key"));
+  const Buffer body = test::join({one, test::skipped(), two});
+  EventCursor cursor(body);
+  EXPECT_EQ(cursor.next()->size(), one.size());
+  EXPECT_EQ(cursor.next()->size(), 8u);
+  EXPECT_FALSE(cursor.done());
+  EXPECT_EQ(cursor.next()->size(), two.size());
+  EXPECT_TRUE(cursor.done());
+}
+
+TEST(EventCursor, RefusesEveryTruncation) {
+  const Buffer one = test::encode(test::event("a")), two = test::encode(test::event("b"));
+  const Buffer body = test::join({one, two});
+  for (std::size_t size = 1; size < body.size(); ++size) {
+    EventCursor cursor(Bytes(body).first(size));
+    const bool has_first = size >= one.size();
+    if (has_first) ASSERT_TRUE(cursor.next().ok());
+    if (size == one.size()) continue;
+    const auto cut = cursor.next();
+    ASSERT_FALSE(cut.ok()) << size;
+    EXPECT_EQ(cut.error().code, Code::malformed);
+  }
+}
+
+TEST(EventCursor, RefusesASizeBeyondTheBody) {
+  Buffer body(16, 0xff);
+  EXPECT_EQ(EventCursor(body).next().error().code, Code::malformed);
+}
+
+// ---- the envelope
+
+TEST(Envelope, IsTakenWhenAllRulesHold) { EXPECT_EQ(code_of(test::event("a.b", "key")), Code::ok); }
+
+TEST(Envelope, LimitsEveryText) {
+  const auto with = [](std::string EventT::*field, std::size_t bytes) {
+    EventT event = test::event();
+    event.*field = std::string(bytes, 'x');
+    return code_of(event);
+  };
+  EXPECT_EQ(with(&EventT::key, 255), Code::ok);
+  EXPECT_EQ(with(&EventT::key, 256), Code::bad_key);
+  EXPECT_EQ(with(&EventT::id, 64), Code::ok);
+  EXPECT_EQ(with(&EventT::id, 65), Code::bad_event);
+  EXPECT_EQ(with(&EventT::id, 0), Code::bad_event);
+  EXPECT_EQ(with(&EventT::topic, 0), Code::bad_topic);
+  for (const auto field : {&EventT::source, &EventT::subject, &EventT::correlation_id, &EventT::causation_id,
+                           &EventT::traceparent, &EventT::dataschema}) {
+    EXPECT_EQ(with(field, 255), Code::ok);
+    EXPECT_EQ(with(field, 256), Code::bad_event);
+  }
+}
+
+TEST(Envelope, RefusesAnEmptyKey) {
+  flatbuffers::FlatBufferBuilder builder;
+  const std::vector<std::uint8_t> payload = test::notification();
+  builder.FinishSizePrefixed(CreateEventDirect(builder, "a", test::notification_type, "", "id", nullptr, nullptr, 0,
+                                               Priority::medium, Encoding::plain, nullptr, nullptr, nullptr, nullptr,
+                                               nullptr, &payload));
+  const Buffer bytes(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+  EXPECT_EQ(code_of(check_event(bytes)), Code::bad_key);
+}
+
+TEST(Envelope, LimitsAttributes) {
+  EventT event = test::event();
+  const auto add = [&](std::size_t name_bytes) {
+    event.attributes.push_back(std::make_unique<AttributeT>());
+    event.attributes.back()->name = std::string(name_bytes, 'n');
+  };
+  for (std::size_t count = 0; count < limits::attributes_max; ++count) add(255);
+  EXPECT_EQ(code_of(event), Code::ok);
+  add(1);
+  EXPECT_EQ(code_of(event), Code::bad_event);
+  event.attributes.clear();
+  add(256);
+  EXPECT_EQ(code_of(event), Code::bad_event);
+}
+
+TEST(Envelope, RefusesWhatThisBrokerDoesNotKnow) {
+  const auto with = [](auto change) {
+    EventT event = test::event();
+    change(event);
+    return code_of(event);
+  };
+  EXPECT_EQ(with([](EventT& event) { event.priority = Priority{3}; }), Code::bad_event);
+  EXPECT_EQ(with([](EventT& event) { event.encoding = Encoding{1}; }), Code::bad_event);
+  EXPECT_EQ(with([](EventT& event) { event.deliver_at = 1; }), Code::bad_event);
+  EXPECT_EQ(with([](EventT& event) { event.expires_at = 1; }), Code::bad_event);
+}
+
+TEST(Envelope, HasAtMostOneMebibyte) {
+  EventT event = test::event();
+  event.payload.resize(limits::event_bytes_max - 300, 0);
+  Buffer bytes = test::encode(event);
+  // Trailing zeros belong to the event if its size says so: the exact limit.
+  const auto resize = [&](std::size_t size) {
+    const auto prefix = static_cast<std::uint32_t>(size);
+    bytes.resize(round_up(size + 4, 8), 0);
+    std::memcpy(bytes.data(), &prefix, sizeof prefix);
+  };
+  ASSERT_LT(bytes.size(), limits::event_bytes_max);
+  resize(limits::event_bytes_max);
+  EXPECT_EQ(code_of(check_event(bytes)), Code::ok);
+  resize(limits::event_bytes_max + 1);
+  EXPECT_EQ(code_of(check_event(bytes)), Code::event_too_large);
+}
+
+TEST(Envelope, SurvivesCorruption) {
+  std::mt19937_64 random(7);
+  const Buffer good = test::encode(test::event("a.b.c", "key"));
+  for (int round = 0; round < 20'000; ++round) {
+    Buffer bytes = good;
+    for (auto flips = 1 + random() % 4; flips > 0; --flips) {
+      bytes[4 + random() % (bytes.size() - 4)] ^= static_cast<std::uint8_t>(1 + random() % 255);
+    }
+    const auto event = check_event(bytes);
+    if (event) EXPECT_FALSE((*event)->topic()->string_view().empty());
+  }
+}
+
+// ---- messages
+
+TEST(Message, ReadsWhatItWrites) {
+  PingT ping;
+  ping.nonce = 7;
+  const Buffer frame = encode(ping);
+  const auto message = parse(frame);
+  ASSERT_TRUE(message.ok());
+  EXPECT_EQ((*message)->body_as_Ping()->nonce(), 7u);
+}
+
+TEST(Message, SaysWhatAFailureIsAbout) {
+  const Buffer frame = encode_failure({Code::busy, "later"}, 1, 2, 3);
+  const auto* failure = parse(frame).value()->body_as_Failure();
+  EXPECT_EQ(failure->code(), Code::busy);
+  EXPECT_EQ(failure->detail()->str(), "later");
+  EXPECT_EQ(failure->request(), 1u);
+  EXPECT_EQ(failure->subscription(), 2u);
+  EXPECT_EQ(failure->sequence(), 3u);
+}
+
+TEST(Message, RefusesEveryTruncation) {
+  WelcomeT welcome;
+  welcome.broker = "1.2.3";
+  welcome.log_id.assign(16, 1);
+  const Buffer frame = encode(welcome);
+  constexpr std::size_t padding = 7;  // at most, at the end: nothing is missed without it
+  for (std::size_t size = 0; size < frame.size() - padding; ++size) {
+    const Buffer cut(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(size));
+    const auto message = parse(cut);
+    ASSERT_FALSE(message.ok()) << size;
+    EXPECT_EQ(message.error().code, Code::malformed);
+  }
+}
+
+TEST(Message, SurvivesCorruption) {
+  std::mt19937_64 random(7);
+  SettleT settle;
+  settle.settlements.resize(5);
+  const Buffer good = encode(settle);
+  for (int round = 0; round < 20'000; ++round) {
+    Buffer frame = good;
+    frame[random() % frame.size()] ^= static_cast<std::uint8_t>(1 + random() % 255);
+    if (const auto message = parse(frame)) EXPECT_NE((*message)->body(), nullptr);
+  }
+}
+
+TEST(Message, RefusesGarbageAndMessagesWithoutBody) {
+  EXPECT_FALSE(parse(Buffer(100, 0xee)).ok());
+  EXPECT_FALSE(parse(Buffer()).ok());
+  flatbuffers::FlatBufferBuilder builder;
+  FinishMessageBuffer(builder, CreateMessage(builder));
+  EXPECT_FALSE(parse(Bytes(builder.GetBufferPointer(), builder.GetSize())).ok());
+}
+
+TEST(Message, HeaderHasAtMostOneMebibyte) {
+  const Buffer frame = encode(Body::Failure, [](auto& builder) {
+    return CreateFailureDirect(builder, Code::busy, std::string(limits::header_bytes_max, 'x').c_str()).Union();
+  });
+  ASSERT_GT(frame.size(), limits::header_bytes_max);
+  const auto message = parse(frame);
+  ASSERT_FALSE(message.ok());
+  EXPECT_EQ(message.error().code, Code::malformed);
+}
+
+}  // namespace
+}  // namespace bus::wire
