@@ -1,0 +1,11 @@
+// What nearly every source of the core includes, compiled once.
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "wire/message.hpp"
