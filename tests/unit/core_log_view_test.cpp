@@ -54,13 +54,13 @@ TEST_F(LogViewTest, AsksOnceForWhatIsNotInMemory) {
 
 TEST_F(LogViewTest, AsksForNoMoreThanItMay) {
   log.start(Position{1000});
-  for (std::uint64_t at = 1; at <= 2 * limits::reads_in_flight_max; ++at) log.at(Position{at});
+  for (std::uint64_t at = 1; at <= 2 * limits::reads_in_flight_max; ++at) EXPECT_TRUE(LogView::pending(log.at(Position{at})));
   EXPECT_EQ(reads.take().size(), limits::reads_in_flight_max);
 }
 
 TEST_F(LogViewTest, SaysWhatIsDamaged) {
   log.start(Position{10});
-  log.at(Position{2});
+  EXPECT_TRUE(LogView::pending(log.at(Position{2})));
   answer(Error{Code::damaged, "position 2"});
   EXPECT_EQ(woken, 1);
   const auto found = log.at(Position{2});
@@ -82,7 +82,7 @@ TEST_F(LogViewTest, KeepsWhatItWasAnsweredWithinItsBytes) {
   log.start(Position{100});
   const auto large = limits::MiB - 1000;
   for (std::uint64_t at = 1; at <= limits::cold_bytes_max / limits::MiB + 2; ++at) {
-    log.at(Position{at});
+    EXPECT_TRUE(LogView::pending(log.at(Position{at})));
     answer(ReadAnswer(std::vector<store::RecordPtr>{record(at, 1, large)}));
     EXPECT_FALSE(LogView::pending(log.at(Position{at}))) << "evicted before it was seen";
   }
