@@ -53,7 +53,6 @@ std::optional<Position> ConsumerGroup::next_redelivery() const {
 std::uint32_t ConsumerGroup::open(Position position, MemberId member, std::size_t bytes, SteadyTime now) {
   if (position > scan_) {
     scan_ = position;
-    order_.push_back(position);
     BUS_CHECK(open_.try_emplace(number(position)).second);
   } else {
     BUS_CHECK(ready_.erase(position) == 1);
@@ -81,8 +80,7 @@ void ConsumerGroup::advance(Position position) {
 }
 
 Position ConsumerGroup::floor() const {
-  while (!order_.empty() && !open_.contains(number(order_.front()))) order_.pop_front();
-  return order_.empty() ? scan_ : order_.front() - 1;
+  return open_.empty() ? scan_ : Position{open_.begin()->first} - 1;
 }
 
 // ---- settlement
@@ -141,6 +139,13 @@ void ConsumerGroup::make_ready(Position position, Open& open) {
 void ConsumerGroup::start_timer(Position position, Open& open, SteadyTime due) {
   open.due = due;
   timers_.push({due, position, open.attempt});
+  // Settled events leave their timers behind: now and then they go, so that there are about as many as events.
+  if (timers_.size() <= 2 * limits::open_max) return;
+  std::vector<Timer> current;
+  for (const auto& [at, waiting] : open_) {
+    if (waiting.place != Place::ready) current.push_back({waiting.due, Position{at}, waiting.attempt});
+  }
+  timers_ = decltype(timers_)(std::greater<>(), std::move(current));
 }
 
 std::optional<SteadyTime> ConsumerGroup::tick(SteadyTime now) {
@@ -165,7 +170,6 @@ std::optional<SteadyTime> ConsumerGroup::tick(SteadyTime now) {
 
 void ConsumerGroup::seek(Position scan) {
   open_.clear();
-  order_.clear();
   ready_.clear();
   timers_ = {};
   touched_.clear();
@@ -251,10 +255,8 @@ std::optional<ConsumerGroup> ConsumerGroup::restore(GroupLimits limits, std::str
 }
 
 void ConsumerGroup::recovered() {
-  for (auto& [position, open] : open_) order_.push_back(Position{position});
-  std::sort(order_.begin(), order_.end());
-  for (const Position position : order_) {
-    Open& open = open_.at(number(position));
+  for (auto& [at, open] : open_) {
+    const Position position{at};
     if (open.place == Place::delayed) {
       start_timer(position, open, open.due);
       continue;

@@ -17,14 +17,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
 #include <queue>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -150,8 +148,7 @@ class ConsumerGroup {
   GroupLimits limits_;
   Position scan_;
   std::uint16_t generation_ = 0;
-  std::unordered_map<std::uint64_t, Open> open_;           // by position
-  mutable std::deque<Position> order_;                     // opened, ascending; settled ones leave at the front
+  std::map<std::uint64_t, Open> open_;                     // by position
   std::set<Position> ready_;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;  // some are out of date
   std::map<MemberId, Member> members_;

@@ -270,6 +270,7 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
   replay.replay_from = std::min_element(saved_.begin(), saved_.end(), by_position)->position + 1;
   replay.replay_batch = std::min_element(saved_.begin(), saved_.end(), by_batch)->batch + 1;
   auto batch = staging_.take(now.wall, replay);
+  bytes_since_step_ += batch.journal.size();
   std::sort(checkpoint_keys_.begin(), checkpoint_keys_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   batch.keys = std::exchange(checkpoint_keys_, {});
   return batch;

@@ -28,6 +28,7 @@ void Delivery::advance(Source& source, Position position) {
 }
 
 void Delivery::add_source(Source& source) {
+  source.serial = ++last_serial_;
   sources_.insert(&source);
   if (source.to != Position::none) bounded_.insert(&source);
   watched_.assign(watched_.size(), false);

@@ -36,6 +36,7 @@ struct Group {
 
 struct Source {
   explicit Source(Filter what) : filter(std::move(what)) {}
+  std::uint64_t serial = 0;              // in the order they came
   Filter filter;
   bool following = false;                // has seen all that is committed, and waits for a topic it watches
   bool queued = false;                   // waits for its turn in pump()
@@ -46,6 +47,12 @@ struct Source {
   Position to = Position::none;          // the last position; none: no end
   std::uint64_t credit_events = 0, credit_bytes = 0;
 };
+
+// In the order they came: addresses would make two runs of the same input differ.
+struct BySerial {
+  bool operator()(const Source* a, const Source* b) const { return a->serial < b->serial; }
+};
+using Sources = std::set<Source*, BySerial>;
 
 class Delivery {
  public:
@@ -103,6 +110,7 @@ class Delivery {
 
  private:
   struct Subscription {
+    std::uint64_t serial = 0;            // the number may be taken again while an answer is on its way
     Source* source = nullptr;            // null: its start is still being looked up
     std::unique_ptr<Source> plain;
     Position told = Position::none;      // in the last CaughtUp
@@ -127,6 +135,7 @@ class Delivery {
   Position scan_of(const Source& source) const;
   std::uint64_t epoch_of(const Source& source) const;
   Subscription* find(MemberId id);
+  bool is_current(MemberId id, std::uint64_t serial) const;
   Result<Subscription*> owned(Session& session, std::uint32_t subscription);
 
   Result<void> check(Session& session, const wire::Subscribe& message) const;
@@ -168,13 +177,14 @@ class Delivery {
   std::map<std::string, std::unique_ptr<Source>, std::less<>> groups_;
   std::map<std::uint32_t, Source*> by_number_;
   std::map<MemberId, Subscription> subscriptions_;
-  std::set<Source*> sources_;
+  std::uint64_t last_serial_ = 0;
+  Sources sources_;
   std::vector<std::vector<Source*>> watchers_;   // by topic number, made when asked for
   std::vector<bool> watched_;
-  std::set<Source*> bounded_;                    // plain ones with an end: looked at after every commit
+  Sources bounded_;                    // plain ones with an end: looked at after every commit
   std::deque<Source*> ready_;
-  std::set<Source*> blocked_;                    // wait for a read, or for room in a socket
-  std::set<Source*> touched_;                    // groups with changes to journal
+  Sources blocked_;                    // wait for a read, or for room in a socket
+  Sources touched_;                    // groups with changes to journal
   std::optional<SteadyTime> commit_due_;
   bool failures_ = false;                        // ack waits that ran out or members that left: to be committed, too
   SteadyTime next_due_ = SteadyTime::max();

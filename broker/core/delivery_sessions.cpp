@@ -20,6 +20,11 @@ Delivery::Subscription* Delivery::find(MemberId id) {
   return it == subscriptions_.end() ? nullptr : &it->second;
 }
 
+bool Delivery::is_current(MemberId id, std::uint64_t serial) const {
+  const auto it = subscriptions_.find(id);
+  return it != subscriptions_.end() && it->second.serial == serial;
+}
+
 Source* Delivery::find_group(std::string_view name) {
   const auto it = groups_.find(name);
   return it == groups_.end() ? nullptr : it->second.get();
@@ -64,12 +69,12 @@ Result<void> Delivery::subscribe(Session& session, const wire::Subscribe& messag
   } else if (grouped && groups_.size() >= limits::groups_max) {
     return Error{Code::too_many_groups, "the broker may have " + std::to_string(limits::groups_max) + " groups"};
   }
-  subscriptions_[id];
+  const auto serial = subscriptions_[id].serial = ++last_serial_;
   ++session.subscriptions;
   if (group != nullptr) return join(id, *group, copy, false), Result<void>();
   const auto from = copy.from != wire::Start::unspecified ? copy.from : grouped ? wire::Start::start : wire::Start::end;
-  locate(from, copy.from_value, [this, id, copy, spec = std::move(*spec), grouped, now](Result<Position> next) {
-    if (find(id) == nullptr) return;
+  locate(from, copy.from_value, [this, id, serial, copy, spec = std::move(*spec), grouped, now](Result<Position> next) {
+    if (!is_current(id, serial)) return;
     if (!next) return refuse(id, next.error());
     if (grouped) return begin_group(id, copy, spec, *next, now);
     begin_plain(id, copy, spec, *next);
@@ -92,8 +97,8 @@ void Delivery::begin_plain(MemberId id, const wire::SubscribeT& message, Filter:
   const bool by_time = message.to == wire::Start::time;
   const bool never = message.to_value == std::numeric_limits<std::int64_t>::max();
   const auto value = by_time && !never ? message.to_value + 1 : message.to_value;
-  locate(message.to, value, [this, id, message, spec, next, by_time](Result<Position> end) {
-    if (find(id) == nullptr) return;
+  locate(message.to, value, [this, id, serial = find(id)->serial, message, spec, next, by_time](Result<Position> end) {
+    if (!is_current(id, serial)) return;
     if (!end) return refuse(id, end.error());
     const bool last_included = message.to == wire::Start::start || message.to == wire::Start::last;
     add_plain(id, message, spec, next, last_included ? *end : *end - 1);
@@ -175,10 +180,10 @@ void Delivery::begin_group(MemberId id, const wire::SubscribeT& message, Filter:
 // The member takes part once the group itself is durable.
 void Delivery::join(MemberId id, Source& source, const wire::SubscribeT& message, bool created) {
   const auto name = source.group->name;
-  staging_.hold(source.group->saved_batch, [this, id, name, message, created] {
+  staging_.hold(source.group->saved_batch, [this, id, serial = find(id)->serial, name, message, created] {
+    if (!is_current(id, serial)) return;
     Subscription* subscription = find(id);
     Source* group = find_group(name);
-    if (subscription == nullptr) return;
     if (group == nullptr) return refuse(id, {Code::group_removed, "group '" + name + "' was removed"});
     subscription->source = group;
     group->group->state.join(id, clamp_events(message.credit_events), clamp_bytes(message.credit_bytes));

@@ -106,7 +106,9 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) 
 
 Result<void> Intake::publish(Session& session, const wire::Publish& message, Frame body) {
   if (session.publisher.empty()) return Error{Code::no_publisher, "the Hello of this session named no publisher"};
-  Publisher& publisher = publishers_[session.publisher];
+  const auto found = publishers_.find(session.publisher);
+  if (found == publishers_.end()) return Error{Code::publisher_fenced, "a newer session published as '" + session.publisher + "'"};
+  Publisher& publisher = found->second;
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
   auto batch = unpack(message, std::move(body));
   if (!batch) return batch.error();

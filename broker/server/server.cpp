@@ -147,11 +147,12 @@ void Server::receive(Now now) {
 
 void Server::collect(Now now) {
   for (auto& result : reader_->collect()) core_->read_done(std::move(result), now);
+  // The outcome first: what a commit has used of the space is gone from the figures by then.
+  const auto outcome = committer_->collect();
   core_->set_space(store_->space());
-  if (const auto outcome = committer_->collect()) {
-    if (!outcome->ok()) die(outcome->error());
-    core_->committed(now);
-  }
+  if (!outcome) return;
+  if (!outcome->ok()) die(outcome->error());
+  core_->committed(now);
 }
 
 void Server::hand_over(Now now) {

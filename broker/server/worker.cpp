@@ -7,6 +7,18 @@ namespace bus::broker {
 namespace {
 
 constexpr auto full_disk_pause = std::chrono::seconds(1);
+constexpr int full_disk_attempts = 30;
+constexpr auto idle_pause = std::chrono::milliseconds(20);
+
+// A commit that finds no space has written nothing, so it may be tried again; any other failure is final.
+Result<void> commit(store::Store& store, const store::CommitBatch& batch) {
+  auto outcome = store.commit(batch);
+  for (int attempt = 1; !outcome && outcome.error().code == Code::log_full && attempt < full_disk_attempts; ++attempt) {
+    std::this_thread::sleep_for(full_disk_pause);
+    outcome = store.commit(batch);
+  }
+  return outcome;
+}
 
 }  // namespace
 
@@ -38,9 +50,14 @@ std::optional<Result<void>> Committer::collect() {
 }
 
 void Committer::run() {
-  bool space_to_fill = true;
+  bool space_to_fill = true, is_idle = true;
   std::unique_lock lock(mutex_);
   while (!stop_ || batch_) {
+    // Filling is for quiet times: between two commits it would only be in the way.
+    if (!batch_ && !is_idle) {
+      is_idle = changed_.wait_for(lock, idle_pause) == std::cv_status::timeout;
+      continue;
+    }
     if (!batch_ && !space_to_fill) {
       // On a full disk somebody may make room without telling us.
       if (store_.space().full) {
@@ -56,9 +73,10 @@ void Committer::run() {
     const bool committing = batch.has_value();
     Result<void> outcome;
     if (committing) {
-      outcome = store_.commit(*batch);
+      outcome = commit(store_, *batch);
       batch.reset();
       space_to_fill = true;
+      is_idle = false;
     } else {
       const auto filled = store_.fill_ahead();
       space_to_fill = filled.ok() && *filled;

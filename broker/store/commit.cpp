@@ -122,7 +122,7 @@ Result<void> DiskStore::ensure_space(const lmdb::Transaction& txn) {
   if (!pages) return pages.error();
   const std::uint64_t bytes = *pages * lmdb::page_bytes;
   if (!file_space_.covers(bytes)) {
-    if (auto grown = file_space_.grow(); !grown) return grown;
+    if (auto grown = file_space_.grow(bytes); !grown) return grown;
   }
   if (file_space_.covers(bytes)) return {};
   const Space space = file_space_.figures();

@@ -51,8 +51,8 @@ void FileSpace::set_used(std::uint64_t used_bytes) {
   allocated_ = std::max(allocated_, used_);
 }
 
-Result<void> FileSpace::grow() {
-  const std::uint64_t wanted = std::min(bounds_.map_bytes, used_ + bounds_.reserve_bytes + grow_ahead());
+Result<void> FileSpace::grow(std::uint64_t needed) {
+  const std::uint64_t wanted = std::min(bounds_.map_bytes, used_ + std::max(needed, bounds_.reserve_bytes + grow_ahead()));
   while (allocated_ < wanted) {
     const std::uint64_t end = std::min(wanted, allocated_ + fill_slice_bytes);
     const auto allocated = allocate(allocated_, end);

@@ -39,8 +39,9 @@ class FileSpace {
   bool covers(std::uint64_t bytes) const { return free() >= bytes; }
   // True once less is free than a burst may need before the next chance to grow.
   bool is_short() const { return free() < bounds_.reserve_bytes + grow_ahead() / 2; }
-  // Allocates up to fill_ahead_bytes, at least grow_ahead_min, beyond the reserve. Where that is impossible figures().full turns true.
-  Result<void> grow();
+  // Allocates up to fill_ahead_bytes, at least grow_ahead_min, beyond the reserve, or `needed` if that is more. Where that
+  // is impossible figures().full turns true.
+  Result<void> grow(std::uint64_t needed = 0);
   // Writes and syncs one slice of zeros. False: fill_ahead_bytes are zeroed, or there is no space for more.
   Result<bool> fill();
 
