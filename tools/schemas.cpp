@@ -35,9 +35,11 @@ Result<std::string> Schemas::full_name(const std::string& type) try {
 }
 
 Result<PayloadJson> Schemas::of(const std::string& type) {
-  auto it = known_.find(type);
-  if (it == known_.end()) it = known_.emplace(type, fetch(type)).first;
-  return it->second;
+  if (const auto it = known_.find(type); it != known_.end()) return it->second;
+  auto fetched = fetch(type);
+  // A broker that did not answer may do so the next time.
+  if (fetched || fetched.error().code == Code::unknown_type) known_.emplace(type, fetched);
+  return fetched;
 }
 
 Result<PayloadJson> Schemas::fetch(const std::string& type) try {
@@ -59,6 +61,8 @@ std::string Schemas::text_of(const Event& event) {
   if (schema) {
     if (auto text = schema->decode(event.payload())) return std::move(*text);
     warn("the payload at position " + std::to_string(number(event.position())) + " does not fit the schema of " + type);
+  } else if (schema.error().code != Code::unknown_type) {
+    throw Failed(schema.error());  // before the event is acknowledged
   } else if (first) {
     warn("payloads of " + type + " are shown as null: " + describe(schema.error()));
   }

@@ -90,7 +90,7 @@ void Client::publish(NewEvent event, ReceiptCallback done) {
 
 Result<void> Client::try_publish(NewEvent event, ReceiptCallback done) {
   if (impl_->is_closed) return was_closed();
-  return impl_->connection->publish(event, std::nullopt, std::move(done), Connection::WhenFull::refuse);
+  return impl_->connection->publish(event, std::nullopt, done, Connection::WhenFull::refuse);
 }
 
 void Client::publish_at(std::uint64_t sequence, NewEvent event, ReceiptCallback done) {
@@ -121,7 +121,9 @@ Replay Client::replay(ReplayOptions options) {
   const std::lock_guard lock(impl_->mutex);
   std::erase_if(impl_->replays, [](const auto& one) { return one.expired(); });
   impl_->replays.push_back(state);
-  return Replay(std::move(state));
+  // The broker goes on sending to a replay that was left half way: when the last copy goes, it ends.
+  auto owner = std::shared_ptr<void>(nullptr, [state](void*) { state->stop(); });
+  return Replay(std::shared_ptr<Replay::State>(std::move(owner), state.get()));
 }
 
 Result<Client::Answer> Client::request(wire::AskUnion ask) {

@@ -11,6 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr Duration greeting_patience = 5s;  // until a connection that says nothing is given up for a fresh one
 constexpr Duration publish_backoff_min = 5ms, publish_backoff_max = 500ms;
 
 Error error_of(const wire::Failure& failure) {
@@ -41,7 +42,7 @@ ClientCore::Action ClientCore::take_action() { return std::exchange(action_, Act
 
 void ClientCore::start(SteadyTime now) {
   state_ = State::greeting;
-  due_ = now + options_.connect_timeout;
+  due_ = now + greeting_patience;
   heard_ = said_ = now;
   action_ = Action::connect;
   wire::HelloT hello;

@@ -32,6 +32,8 @@ class SubscriptionListener {
  public:
   virtual ~SubscriptionListener() = default;
   virtual void started(const Subscription::Started& started) = 0;
+  // It goes on after a new connection.
+  virtual void resumed() = 0;
   virtual void delivered(std::vector<Event> events) = 0;
   virtual void caught_up(Position position) = 0;
   virtual void stale(std::size_t acks) = 0;
@@ -49,7 +51,7 @@ class ClientCore {
     std::string name;                    // for people
     std::string publisher;
     bool transient = false;
-    Duration connect_timeout{}, backoff_min{}, backoff_max{};
+    Duration backoff_min{}, backoff_max{};
     std::uint64_t seed = 0;              // of the jitter
   };
   // What the owner is told besides.
@@ -109,6 +111,7 @@ class ClientCore {
     std::shared_ptr<SubscriptionListener> listener;
     bool was_started = false;
     bool is_asked = false;               // in this session
+    bool is_answered = false;            // in this session
     bool was_unanswered = false;         // an earlier session ended before its answer: the group may have been made
     std::shared_ptr<const std::string> group;
     std::uint64_t held_events = 0, held_bytes = 0;   // delivered and not consumed

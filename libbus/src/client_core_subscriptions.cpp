@@ -27,6 +27,7 @@ ClientCore::SubscriptionId ClientCore::subscribe(wire::SubscribeT what, std::sha
 // Credit for what is waiting here already is not given again.
 void ClientCore::send_subscribe(SubscriptionId, Subscribed& subscribed) {
   subscribed.is_asked = true;
+  subscribed.is_answered = false;
   wire::SubscribeT message = subscribed.what;
   message.credit_events -= static_cast<std::uint32_t>(std::min<std::uint64_t>(subscribed.held_events, message.credit_events));
   message.credit_bytes -= static_cast<std::uint32_t>(std::min<std::uint64_t>(subscribed.held_bytes, message.credit_bytes));
@@ -49,13 +50,14 @@ void ClientCore::started(const wire::Subscribed& message) {
       what.to_value = static_cast<std::int64_t>(message.to());
     }
   }
-  if (std::exchange(subscribed->was_started, true)) return;
+  subscribed->is_answered = true;
+  if (std::exchange(subscribed->was_started, true)) return subscribed->listener->resumed();
   subscribed->listener->started({Position{message.next()}, Position{message.to()}, Position{message.committed()}, message.created()});
 }
 
 void ClientCore::subscription_failure(const Error& error, SubscriptionId id) {
   Subscribed* subscribed = find(id);
-  if (subscribed == nullptr || subscribed->was_started) return;  // of a settlement or credit that came too late
+  if (subscribed == nullptr || subscribed->is_answered) return;  // of a settlement or credit that came too late
   // It was this subscription that made the group, and the answer was lost: join what it made.
   if (error.code == Code::group_mismatch && subscribed->was_unanswered && subscribed->what.from != wire::Start::unspecified) {
     subscribed->what.from = wire::Start::unspecified;

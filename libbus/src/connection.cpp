@@ -28,8 +28,8 @@ std::string transient_name() {
 
 ClientCore::Options core_options(const ClientOptions& options) {
   const bool transient = options.publisher.empty();
-  return {options.name, transient ? transient_name() : options.publisher, transient, options.connect_timeout, options.backoff_min,
-          options.backoff_max, random_value()};
+  return {options.name, transient ? transient_name() : options.publisher, transient, options.backoff_min, options.backoff_max,
+          random_value()};
 }
 
 SteadyTime deadline_of(Duration duration) {
@@ -103,13 +103,13 @@ Result<void> Connection::wait_for_room(std::unique_lock<std::mutex>& lock, std::
   return {};
 }
 
-Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback done, WhenFull when_full) {
+Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full) {
   const Now now = read_clocks();
   const auto encoded = encode_event(event, now.wall);
   if (!encoded) return encoded.error();
   std::unique_lock lock(mutex_);
   if (auto room = wait_for_room(lock, encoded->size(), when_full); !room) return room;
-  if (auto added = outbox_.add(*encoded, std::move(done), sequence, now.steady); !added) return added.error();
+  if (auto added = outbox_.add(*encoded, done, sequence, now.steady); !added) return added.error();
   if (outbox_.is_ready()) wake();
   return {};
 }
@@ -189,12 +189,11 @@ SteadyTime Connection::turn() {
   receive(now);
   take_commands(now);
   take_batches(now);
-  SteadyTime next = core_.tick(now);
+  const SteadyTime next = core_.tick(now);
   act(now);
   send_all();
   const std::lock_guard lock(mutex_);
   trouble_ = core_.trouble();
-  if (const auto due = outbox_.due(options_.linger)) next = std::min(next, *due);
   return is_backlogged_ ? now.steady : next;
 }
 
@@ -259,13 +258,14 @@ void Connection::send_all() {
 }
 
 bool Connection::has_work() const {
-  return stop_ || !commands_.empty() || !settlings_.empty() || (outbox_.is_ready() && options_.linger == Duration(0));
+  return stop_ || !commands_.empty() || !settlings_.empty();
 }
 
 void Connection::sleep(SteadyTime until) {
   {
     const std::lock_guard lock(mutex_);
     if (has_work()) return;
+    if (const auto due = outbox_.due(options_.linger)) until = std::min(until, *due);
     asleep_ = true;
   }
   const auto left = std::clamp<Duration>(until - std::chrono::steady_clock::now(), Duration(0), std::chrono::hours(1));

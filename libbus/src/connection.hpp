@@ -32,8 +32,8 @@ class Connection {
 
   // ---- publishing
   enum class WhenFull { wait, refuse };
-  // Error: nothing was taken, `done` is not called.
-  Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback done, WhenFull when_full);
+  // Error: nothing was taken, and `done` is as it was; otherwise it is moved from.
+  Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full);
   Unknown flush(Duration deadline);
 
   // ---- everything else. False: the connection is over, and the command will not run.

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <array>
 #include <random>
 
 #include "base/limits.hpp"
@@ -24,15 +25,16 @@ std::uint64_t random_bits() {
 }
 
 // A UUID of version 7 (RFC 9562): milliseconds first, so that ids sort as they were made.
-std::string make_id(WallTime now) {
+std::array<char, 36> make_id(WallTime now) {
   const auto milliseconds = static_cast<std::uint64_t>(nanoseconds(now) / 1'000'000);
   const std::uint64_t high = milliseconds << 16 | 0x7000 | (random_bits() & 0x0fff);
   const std::uint64_t low = (random_bits() >> 2) | std::uint64_t{1} << 63;
-  std::string id;
+  std::array<char, 36> id;
+  auto* at = id.data();
   for (int digit = 0; digit < 32; ++digit) {
-    if (digit == 8 || digit == 12 || digit == 16 || digit == 20) id += '-';
+    if (digit == 8 || digit == 12 || digit == 16 || digit == 20) *at++ = '-';
     const auto half = digit < 16 ? high : low;
-    id += "0123456789abcdef"[half >> (60 - 4 * (digit % 16)) & 15];
+    *at++ = "0123456789abcdef"[half >> (60 - 4 * (digit % 16)) & 15];
   }
   return id;
 }
@@ -60,7 +62,8 @@ void build(FlatBufferBuilder& builder, const NewEvent& event, WallTime now) {
   const auto correlation_id = text_or_none(builder, event.correlation_id);
   const auto subject = text_or_none(builder, event.subject);
   const auto source = text_or_none(builder, event.source);
-  const auto id = builder.CreateString(event.id.empty() ? make_id(now) : event.id);
+  const auto made = event.id.empty() ? make_id(now) : std::array<char, 36>();
+  const auto id = event.id.empty() ? builder.CreateString(made.data(), made.size()) : builder.CreateString(event.id);
   const auto key = text_or_none(builder, event.key);
   const auto type = builder.CreateString(event.type);
   const auto topic = builder.CreateString(event.topic);

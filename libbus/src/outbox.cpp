@@ -22,7 +22,7 @@ bool Outbox::has_room(std::size_t bytes) const {
   return events_ == 0 || (bytes_ + bytes <= window_.bytes && events_ < window_.events);
 }
 
-Result<std::uint64_t> Outbox::add(Bytes event, ReceiptCallback done, std::optional<std::uint64_t> given, SteadyTime now) {
+Result<std::uint64_t> Outbox::add(Bytes event, ReceiptCallback& done, std::optional<std::uint64_t> given, SteadyTime now) {
   const auto sequence = given.value_or(next_fresh_);
   if (given) {
     if (*given == 0 || *given <= last_given_) {
@@ -47,6 +47,8 @@ void Outbox::append(std::uint64_t sequence, Bytes event, ReceiptCallback done, S
   if (open_.done.empty()) {
     open_.first_sequence = sequence;
     open_.since = now;
+    open_.body.reserve(last_bytes_ + last_bytes_ / 8);
+    open_.done.reserve(last_events_ + last_events_ / 8);
   }
   open_.body.insert(open_.body.end(), event.begin(), event.end());
   open_.done.push_back(std::move(done));
@@ -57,6 +59,8 @@ void Outbox::append(std::uint64_t sequence, Bytes event, ReceiptCallback done, S
 }
 
 void Outbox::seal() {
+  last_bytes_ = open_.body.size();
+  last_events_ = open_.done.size();
   full_.push_back({open_.first_sequence, Frame::of(std::move(open_.body)), std::move(open_.done)});
   open_ = {};
 }
@@ -66,6 +70,7 @@ bool Outbox::is_ready() const {
 }
 
 std::optional<SteadyTime> Outbox::due(Duration linger) const {
+  if (!full_.empty()) return SteadyTime{};
   if (open_.done.empty() || on_the_way_.size() >= batches_ahead) return std::nullopt;
   return open_.since + linger;
 }

@@ -42,12 +42,12 @@ class Outbox {
   // True if an event of that size fits into the window. An empty window takes any event.
   bool has_room(std::size_t bytes) const;
   // Appends an encoded event, under the next sequence or one of the caller's, and returns the sequence. Call only
-  // with room for it. Error bad_argument: the sequence does not rise, or leaves out too many.
-  Result<std::uint64_t> add(Bytes event, ReceiptCallback done, std::optional<std::uint64_t> sequence, SteadyTime now);
+  // with room for it; `done` is moved from. Error bad_argument: the sequence does not rise, or leaves out too many.
+  Result<std::uint64_t> add(Bytes event, ReceiptCallback& done, std::optional<std::uint64_t> sequence, SteadyTime now);
 
   // The next batch to send, if one is due: full, or open while few are on the way and `linger` has passed.
   std::optional<Batch> take(SteadyTime now, Duration linger);
-  // When take() would give one because time has passed; nothing if time alone changes nothing.
+  // When take() gives one, if nothing but time passes; nothing if time alone changes nothing.
   std::optional<SteadyTime> due(Duration linger) const;
   // True if a call of take() would give one now, linger aside: the thread should be woken.
   bool is_ready() const;
@@ -72,6 +72,7 @@ class Outbox {
   std::uint64_t next_fresh_ = 1;         // the lowest sequence that was never used
   std::uint64_t last_given_ = 0;         // by a caller
   Open open_;
+  std::size_t last_bytes_ = 0, last_events_ = 0;  // of the batch before: this one will be about as large
   std::deque<Batch> full_;
   std::set<std::uint64_t> on_the_way_;   // first sequences of the batches taken
   std::size_t bytes_ = 0, events_ = 0;

@@ -102,6 +102,12 @@ void EventQueue::started(const Subscription::Started& started) {
   changed_.notify_all();
 }
 
+void EventQueue::resumed() {
+  const std::lock_guard lock(mutex_);
+  connected_ = true;
+  changed_.notify_all();
+}
+
 void EventQueue::delivered(std::vector<Event> events) {
   const std::lock_guard lock(mutex_);
   connected_ = true;
@@ -268,8 +274,9 @@ std::uint64_t Subscription::stale() const { return state_->stale_acks(); }
 
 Result<std::optional<Event>> Replay::State::read() {
   if (!std::exchange(begun_, true)) {
-    if (auto began = begin(what_); !began) return began.error();
+    if (auto began = begin(what_); !began) failed_ = began.error();
   }
+  if (failed_) return *failed_;
   std::unique_lock lock(mutex_);
   for (;;) {
     if (auto event = pop()) {
@@ -278,7 +285,8 @@ Result<std::optional<Event>> Replay::State::read() {
       return event;
     }
     if (ended_ && !ended_->ok()) return ended_->error();
-    if (ended_ || stopped_) return std::optional<Event>();
+    if (ended_) return std::optional<Event>();
+    if (stopped_) return Error{Code::closed, "the client was closed before the end of the replay"};
     // It goes on by itself once the broker is back, but a reader shall not wait for ever.
     const auto timeout = connection_->request_timeout();
     if (connected_ || timeout == Duration(0)) {

@@ -30,6 +30,7 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   void leave();
 
   void started(const Subscription::Started& started) override;
+  void resumed() override;
   void delivered(std::vector<Event> events) override;
   void caught_up(Position position) override;
   void stale(std::size_t acks) override { stale_ += acks; }
@@ -90,6 +91,7 @@ struct Replay::State final : public EventQueue {
  private:
   wire::SubscribeT what_;
   bool begun_ = false;
+  std::optional<Error> failed_;          // it never began
 };
 
 // The message for these options.

@@ -17,7 +17,8 @@ class OutboxTest : public ::testing::Test {
   OutboxTest() { outbox.open({1 << 20, 100'000}, 0); }
   Result<std::uint64_t> add(std::size_t bytes = 8, std::optional<std::uint64_t> sequence = std::nullopt, SteadyTime now = start) {
     const Buffer event(bytes, 1);
-    return outbox.add(event, [](const Result<Receipt>&) {}, sequence, now);
+    ReceiptCallback done = [](const Result<Receipt>&) {};
+    return outbox.add(event, done, sequence, now);
   }
   Outbox outbox;
 };

@@ -15,6 +15,7 @@ class SimLibrary::Reading : public SubscriptionListener {
   void delivered(std::vector<Event> events) override {
     for (Event& event : events) waiting.push_back(std::move(event));
   }
+  void resumed() override {}
   void caught_up(Position) override {}
   void stale(std::size_t) override {}
   void interrupted() override {
@@ -32,7 +33,7 @@ SimLibrary::SimLibrary(Env& env, std::string name, std::uint64_t quota)
     : env_(env),
       name_(std::move(name)),
       quota_(quota),
-      core_({name_, name_, false, 2s, 20ms, 500ms, env.random.below(1 << 30)},
+      core_({name_, name_, false, 20ms, 500ms, env.random.below(1 << 30)},
             {[this](const wire::WelcomeT& welcome) {
                if (!welcomed_) outbox_.open({200'000, 64}, welcome.last_sequence);
                welcomed_ = true;
@@ -89,8 +90,8 @@ void SimLibrary::publish() {
   const Buffer bytes = test::encode(event);
   if (!outbox_.has_room(bytes.size())) return;
   const auto sequence = answered_.size() + 1;
-  const auto added = outbox_.add(bytes, [this, sequence](const Result<Receipt>& receipt) { answered(sequence, receipt); }, std::nullopt,
-                                 env_.now.steady);
+  ReceiptCallback done = [this, sequence](const Result<Receipt>& receipt) { answered(sequence, receipt); };
+  const auto added = outbox_.add(bytes, done, std::nullopt, env_.now.steady);
   require(added.ok() && *added == sequence, "the outbox counts otherwise");
   answered_.push_back(false);
   env_.ledger.sent(name_, sequence, {event.topic, event.key, bytes, Code::ok});
