@@ -50,12 +50,14 @@ std::shared_ptr<zmq::message_t> shared(zmq::message_t&& message) {
   return std::make_shared<zmq::message_t>(std::move(message));
 }
 
+// Called by libzmq, on its own thread; tests/tsan.supp names it.
+void release_owner(void*, void* owner) { delete static_cast<std::shared_ptr<const void>*>(owner); }
+
 zmq::message_t message_of(const Frame& frame) {
   // Small ones are copied into the message itself; large ones stay where they are until libzmq has sent them.
   if (frame.bytes.size() < 1024) return zmq::message_t(frame.bytes.data(), frame.bytes.size());
   auto* owner = new std::shared_ptr<const void>(frame.owner);
-  return zmq::message_t(const_cast<std::uint8_t*>(frame.bytes.data()), frame.bytes.size(),
-                        [](void*, void* hint) { delete static_cast<std::shared_ptr<const void>*>(hint); }, owner);
+  return zmq::message_t(const_cast<std::uint8_t*>(frame.bytes.data()), frame.bytes.size(), release_owner, owner);
 }
 
 }  // namespace

@@ -336,6 +336,34 @@ TEST_F(DeliveryTest, TellsMembersThatTheirGroupIsGone) {
   EXPECT_TRUE(bus.core->delivery().groups().empty());
 }
 
+// The answer to the first Subscribe is still on its way (a commit, a read) when its number is free again.
+TEST_F(DeliveryTest, ANumberThatIsTakenAgainBelongsToTheNewSubscription) {
+  const auto replace = [&](const wire::SubscribeT& first, const wire::SubscribeT& second) {
+    bus.send("s", first);
+    wire::UnsubscribeT unsubscribe;
+    unsubscribe.subscription = first.subscription;
+    bus.send("s", unsubscribe);
+    bus.send("s", second);
+    bus.run();
+    bus.core->verify();
+  };
+  publish(2);
+  replace(subscribe(1, "g"), subscribe(1, "g"));
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1, 2}));
+
+  auto timed = subscribe(2);
+  timed.from = wire::Start::time;
+  timed.from_value = 1;
+  replace(timed, timed);
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1, 2}));
+
+  auto plain = subscribe(3);
+  plain.from = wire::Start::start;
+  replace(subscribe(3, "h"), plain);
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1, 2}));
+  EXPECT_EQ(bus.core->delivery().groups().at("h")->group->state.members(), 0u);
+}
+
 TEST_F(DeliveryTest, NeverScansAgainWhatDoesNotMatch) {
   auto message = subscribe(1, "g");
   message.filter = std::make_unique<wire::FilterT>();

@@ -79,6 +79,20 @@ TEST_F(GroupTest, DeliversAgainWhenTheAckWaitIsOver) {
   EXPECT_EQ(group.redeliveries(), 1u);
 }
 
+// Timers of the past go now and then; the one that counts stays.
+TEST_F(GroupTest, KeepsTheLastTimerOfManyExtensions) {
+  const auto attempt = open(1);
+  for (std::size_t at = 0; at < 3 * limits::open_max; ++at) {
+    ASSERT_EQ(group.extend(a, Position{1}, attempt, now.steady), Code::ok);
+    now.steady += 1us;
+  }
+  pass(1900ms);
+  EXPECT_EQ(group.in_flight(), 1u);
+  pass(200ms);
+  EXPECT_EQ(group.in_flight(), 0u);
+  EXPECT_EQ(group.next_redelivery(), Position{1});
+}
+
 TEST_F(GroupTest, WaitsLongerForThoseWhoExtend) {
   open(1);
   pass(1s);
