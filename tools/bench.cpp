@@ -1,8 +1,6 @@
 #include "tools/bench.hpp"
 
 #include <algorithm>
-#include <memory>
-#include <mutex>
 
 #include "bus/suoke_realtime_generated.h"
 #include "tools/cli.hpp"
@@ -14,46 +12,6 @@ namespace bus::tools {
 namespace {
 
 constexpr std::uint64_t keys = 1000;
-
-// Answers gathers receipts, which come on the client's thread. Shared with the callbacks: where waiting for them ends
-// with an error, some come later.
-class Answers {
- public:
-  void take(const Result<Receipt>& receipt, Duration took) {
-    const std::lock_guard lock(mutex_);
-    ++answered_;
-    latencies_.push_back(took.count());
-    if (!receipt && !refusal_) refusal_ = receipt.error();
-  }
-  std::uint64_t answered() {
-    const std::lock_guard lock(mutex_);
-    return answered_;
-  }
-  Latencies latencies() {
-    const std::lock_guard lock(mutex_);
-    if (refusal_) throw Failed(*refusal_);
-    return std::move(latencies_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::uint64_t answered_ = 0;
-  Latencies latencies_;
-  std::optional<Error> refusal_;
-};
-
-ReceiptCallback tell(const std::shared_ptr<Answers>& answers, SteadyTime due) {
-  return [answers, due](const Result<Receipt>& receipt) { answers->take(receipt, steady_now() - due); };
-}
-
-// As long as receipts keep coming.
-Latencies settle(Client& client, Answers& answers, Duration patience) {
-  for (;;) {
-    const auto before = answers.answered();
-    if (client.flush(patience).events == 0) return answers.latencies();
-    if (answers.answered() == before) fail(Code::timed_out, "the broker sends no receipts any more");
-  }
-}
 
 }  // namespace
 
@@ -96,36 +54,52 @@ void BenchPublisher::fill(std::size_t text_bytes) {
 }
 
 // Keys and ids of equal length, so that all events have equal size.
-NewEvent BenchPublisher::next() {
-  auto event = event_;
-  event.key = "k" + std::to_string(1000 + made_++ % keys);
-  return event;
+const NewEvent& BenchPublisher::next() {
+  event_.key = "k" + std::to_string(1000 + made_++ % keys);
+  return event_;
+}
+
+void BenchPublisher::take(const Result<Receipt>& receipt) {
+  if (!receipt && !refusal_) refusal_ = receipt.error();
+  ++answered_;
+}
+
+// As long as receipts keep coming. Afterwards none comes any more.
+void BenchPublisher::settle() {
+  for (auto before = answered_.load(); client_.flush(options_.patience).events > 0; before = answered_) {
+    if (answered_ != before) continue;
+    client_.close(Duration(0));
+    fail(Code::timed_out, "the broker sends no receipts any more");
+  }
+  if (refusal_) throw Failed(*refusal_);
 }
 
 double BenchPublisher::publish_all() {
-  const auto answers = std::make_shared<Answers>();
   Progress progress("published", options_.count);
   const auto begun = steady_now();
   for (std::uint64_t at = 0; at < options_.count && interrupted() == 0; ++at) {
-    client_.publish(next(), tell(answers, begun));
+    client_.publish(next(), [this](const Result<Receipt>& receipt) { take(receipt); });
     if (at % 256 == 0) progress.update(at, at);
   }
-  settle(client_, *answers, options_.patience);
+  settle();
   return std::chrono::duration<double>(steady_now() - begun).count();
 }
 
 Latencies BenchPublisher::publish_paced() {
-  const auto answers = std::make_shared<Answers>();
+  Latencies latencies;
   const auto begun = steady_now();
   const auto wall_begun = wall_now();
   for (std::uint64_t at = 0; at < options_.count && interrupted() == 0; ++at) {
     const Duration after(static_cast<std::int64_t>(static_cast<double>(at) / options_.rate * 1e9));
     pause_until(begun + after);
-    auto event = next();
-    event.time = wall_begun + after;
-    client_.publish(std::move(event), tell(answers, begun + after));
+    event_.time = wall_begun + after;
+    client_.publish(next(), [this, &latencies, due = begun + after](const Result<Receipt>& receipt) {
+      take(receipt);
+      latencies.push_back((steady_now() - due).count());
+    });
   }
-  return settle(client_, *answers, options_.patience);
+  settle();
+  return latencies;
 }
 
 }  // namespace bus::tools

@@ -1,8 +1,10 @@
 // What `bus-cli bench` measures, one number at a time. Every bench stores events of topic `bench` in the broker's log.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +29,8 @@ using Latencies = std::vector<std::int64_t>;
 Json percentiles(Latencies& latencies);
 double median(std::vector<double> values);
 
-// BenchPublisher publishes equal events of a given size and waits for all of their receipts.
+// BenchPublisher publishes equal events of a given size and waits for all of their receipts, which come on the client's
+// thread.
 class BenchPublisher {
  public:
   // Publishes one event to learn what the envelope takes. Throws Failed.
@@ -41,14 +44,18 @@ class BenchPublisher {
   std::size_t event_bytes() const { return event_bytes_; }
 
  private:
-  NewEvent next();
+  const NewEvent& next();
   void fill(std::size_t text_bytes);
+  void take(const Result<Receipt>& receipt);
+  void settle();
 
   const BenchOptions& options_;
   Client& client_;
   NewEvent event_;
   std::uint64_t made_ = 0;
   std::size_t event_bytes_ = 0;
+  std::atomic<std::uint64_t> answered_{0};
+  std::optional<Error> refusal_;       // the first; read when all are answered
 };
 
 // What one round of publishing wrote, so that the floor can write the same.

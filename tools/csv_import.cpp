@@ -31,6 +31,12 @@ void CsvImport::reject(const std::string& why) {
   warn(why);
 }
 
+void CsvImport::give_up(const Error& why) {
+  const std::lock_guard lock(mutex_);
+  if (!over_.exchange(true)) trouble_ = why;
+  bell_.ring();
+}
+
 void CsvImport::read_header(CsvReader& reader) {
   if (!map_.layout().columns.empty()) return map_.bind(map_.layout().columns).value();
   const auto header = reader.read().value();
@@ -63,7 +69,10 @@ void CsvImport::take(std::uint64_t line, const Result<Receipt>& receipt) {
     return;
   }
   const auto code = receipt.error().code;
-  if (code == Code::closed || code == Code::timed_out || code == Code::disconnected) return;
+  if (!is_refusal(code) || code == Code::busy) {
+    ++unknown_;
+    return give_up(receipt.error());
+  }
   const auto* hint = code == Code::refused_before
                          ? "; an earlier import gave this row up, and --publisher NAME would import the file anew" : "";
   reject(line_text(line) + describe(receipt.error()) + hint);
@@ -75,7 +84,7 @@ bool CsvImport::wait_for_room() {
   const auto is_full = [this] { return open_bytes_ >= open_bytes_max || open_rows_ >= open_rows_max; };
   waiting_ = true;
   auto answers = answers_.load();
-  for (auto deadline = steady_now() + options_.patience; is_full() && interrupted() == 0;) {
+  for (auto deadline = steady_now() + options_.patience; is_full() && !over();) {
     bell_.wait(deadline - steady_now());
     if (answers_ == answers && steady_now() >= deadline) break;
     if (answers_ != answers) deadline = steady_now() + options_.patience;
@@ -85,11 +94,11 @@ bool CsvImport::wait_for_room() {
   return !is_full();
 }
 
-void CsvImport::publish(std::uint64_t line, std::uint64_t number, NewEvent event) {
+void CsvImport::publish(std::uint64_t line, std::uint64_t number, const NewEvent& event) {
   const auto bytes = event.payload.size();
   open_bytes_ += bytes;
   ++open_rows_;
-  client_.publish_at(number, std::move(event), [this, line, bytes](const Result<Receipt>& receipt) {
+  client_.publish_at(number, event, [this, line, bytes](const Result<Receipt>& receipt) {
     take(line, receipt);
     open_bytes_ -= bytes;
     --open_rows_;
@@ -105,7 +114,7 @@ void CsvImport::keep_pace(std::uint64_t rows) {
 
 void CsvImport::take_rows(CsvReader& reader, std::istream& in) {
   Progress progress("imported", size_of(options_.file));
-  for (; interrupted() == 0; ++rows_) {
+  for (; !over(); ++rows_) {
     keep_pace(rows_);
     const auto row = reader.read();
     if (row && !*row) return;
@@ -113,7 +122,7 @@ void CsvImport::take_rows(CsvReader& reader, std::istream& in) {
     auto event = row ? event_of(**row, number) : Result<NewEvent>(row.error());
     if (event) {
       if (!options_.dry_run && !wait_for_room()) return;
-      if (!options_.dry_run) publish((*row)->line, number, std::move(*event));
+      if (!options_.dry_run) publish((*row)->line, number, *event);
     } else {
       progress.clear();
       // The reader names the line itself.
@@ -128,7 +137,7 @@ std::uint64_t CsvImport::settle() {
   for (;;) {
     const auto before = answers_.load();
     const auto unknown = client_.flush(interrupted() != 0 ? Duration(std::chrono::seconds(1)) : options_.patience);
-    if (unknown.events == 0 || interrupted() != 0 || answers_ == before) return unknown.events;
+    if (unknown.events == 0 || over() || answers_ == before) return unknown.events;
   }
 }
 
@@ -141,10 +150,13 @@ CsvImport::Summary CsvImport::run() {
   take_rows(reader, in);
   Summary summary;
   if (!options_.dry_run) summary.unknown = settle();
+  summary.unknown += unknown_;
   summary.rows = rows_;
   summary.published = published_;
   summary.duplicates = duplicates_;
   summary.bad = bad_;
+  const std::lock_guard lock(mutex_);
+  summary.trouble = trouble_;
   return summary;
 }
 

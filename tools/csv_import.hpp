@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <string>
 
 #include "bus/client.hpp"
@@ -27,24 +28,27 @@ class CsvImport {
  public:
   struct Summary {
     std::uint64_t rows = 0, published = 0, duplicates = 0, bad = 0;
-    std::uint64_t unknown = 0;         // got no answer
+    std::uint64_t unknown = 0;         // got no answer, or one that leaves open whether they are stored
+    Error trouble;                     // why it ended before the end of the file; ok: it did not
   };
 
   // `client` publishes under the name of the file and lives longer.
   CsvImport(ImportOptions options, CsvMap map, PayloadJson schema, Client& client)
       : options_(std::move(options)), map_(std::move(map)), schema_(std::move(schema)), client_(client) {}
 
-  // Reads the file once. Returns early if interrupted. Throws Failed if the file or its header cannot be read.
+  // Reads the file once. Returns early if interrupted, or once the broker takes no more. Throws Failed if the file or its header cannot be read.
   Summary run();
 
  private:
   void read_header(CsvReader& reader);
   void take_rows(CsvReader& reader, std::istream& in);
   Result<NewEvent> event_of(const CsvRow& row, std::uint64_t number) const;
-  void publish(std::uint64_t line, std::uint64_t number, NewEvent event);
+  void publish(std::uint64_t line, std::uint64_t number, const NewEvent& event);
   bool wait_for_room();
   void take(std::uint64_t line, const Result<Receipt>& receipt);
   void reject(const std::string& why);
+  void give_up(const Error& why);
+  bool over() const { return over_ || interrupted() != 0; }
   void keep_pace(std::uint64_t rows);
   std::uint64_t settle();
 
@@ -55,10 +59,13 @@ class CsvImport {
   SteadyTime begun_;
   std::uint64_t rows_ = 0;
   // Receipts come on the client's thread.
-  std::atomic<std::uint64_t> published_{0}, duplicates_{0}, bad_{0}, answers_{0};
+  std::atomic<std::uint64_t> published_{0}, duplicates_{0}, bad_{0}, unknown_{0}, answers_{0};
   std::atomic<std::size_t> open_bytes_{0}, open_rows_{0};
   Bell bell_;                          // at each of them, while somebody waits for room
   std::atomic<bool> waiting_{false};
+  std::atomic<bool> over_{false};      // rows after one that was not taken would give its sequence up
+  std::mutex mutex_;
+  Error trouble_;                      // of the first one
 };
 
 }  // namespace bus::tools

@@ -105,7 +105,7 @@ void Receipts::print(Sent sent) {
     return;
   }
   const auto code = receipt.error().code;
-  if (code == Code::timed_out || code == Code::closed || code == Code::disconnected) summary_.unknown = true;
+  if (!is_refusal(code) || code == Code::busy) summary_.unknown = true;
   refuse(sent.where, receipt.error());
 }
 

@@ -29,18 +29,18 @@ Duration ack_wait_of(Client& client, const std::string& group) {
 
 Subscriber::Subscriber(SubscriberOptions options, Client& client, Schemas& schemas)
     : options_(std::move(options)), client_(client), schemas_(schemas), items_(options_.format), ack_wait_(30s),
-      subscription_(begun_.get_future().share()), last_(steady_now()) {}
+      last_(steady_now()) {}
 
 // ---- on the subscription's thread
 
-void Subscriber::take(const Event& event) {
+void Subscriber::take(Subscription& subscription, const Event& event) {
   if (stopped_) return;
   {
     const std::lock_guard lock(mutex_);
     working_ = true;
   }
   try {
-    deliver(event);
+    deliver(subscription, event);
   } catch (...) {
     return stop(std::current_exception());
   }
@@ -51,9 +51,8 @@ void Subscriber::take(const Event& event) {
   if (stopped_ || options_.idle_exit) bell_.ring();
 }
 
-void Subscriber::deliver(const Event& event) {
-  auto subscription = subscription_.get();
-  if (!options_.command.empty()) return execute(event, subscription);
+void Subscriber::deliver(Subscription& subscription, const Event& event) {
+  if (!options_.command.empty()) return execute(subscription, event);
   print(event);
   if (grouped()) subscription.ack(event);
 }
@@ -65,7 +64,7 @@ void Subscriber::print(const Event& event) {
   flush();
 }
 
-void Subscriber::execute(const Event& event, Subscription& subscription) {
+void Subscriber::execute(Subscription& subscription, const Event& event) {
   const auto extend = [&] {
     if (grouped()) subscription.extend(event);
   };
@@ -116,7 +115,11 @@ void Subscriber::wait_for_end(Subscription& subscription) {
 }
 
 void Subscriber::finish(Subscription& subscription) {
-  const auto flushed = grouped() ? subscription.flush(options_.patience) : Result<void>();
+  auto flushed = grouped() ? subscription.flush(options_.patience) : Result<void>();
+  if (!flushed && flushed.error().code == Code::disconnected) {
+    warn(describe(flushed.error()));
+    flushed = subscription.flush(options_.patience);
+  }
   if (subscription.stale() > 0) {
     warn(std::to_string(subscription.stale()) + " acknowledgements came too late; these events are delivered again");
   }
@@ -125,8 +128,7 @@ void Subscriber::finish(Subscription& subscription) {
 
 bool Subscriber::run() {
   const GracefulEnd graceful;
-  auto subscription = client_.subscribe(options_.subscription, [this](const Event& event) { take(event); }).value();
-  begun_.set_value(subscription);
+  auto subscription = client_.subscribe(options_.subscription, [this](Subscription& handle, const Event& event) { take(handle, event); }).value();
   std::thread waiter([this, subscription]() mutable {
     const auto ended = subscription.wait();
     if (!stopped_) stop(ended ? nullptr : std::make_exception_ptr(Failed(ended.error())));

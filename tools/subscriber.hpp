@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <exception>
-#include <future>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -38,10 +37,10 @@ class Subscriber {
 
  private:
   bool grouped() const { return !options_.subscription.group.empty(); }
-  void take(const Event& event);
-  void deliver(const Event& event);
+  void take(Subscription& subscription, const Event& event);
+  void deliver(Subscription& subscription, const Event& event);
   void print(const Event& event);
-  void execute(const Event& event, Subscription& subscription);
+  void execute(Subscription& subscription, const Event& event);
   void stop(std::exception_ptr why);
   bool is_over(Subscription& subscription);
   Duration time_left();
@@ -53,8 +52,6 @@ class Subscriber {
   Schemas& schemas_;
   Items items_;
   std::atomic<Duration> ack_wait_;      // of the group; while a command runs, more time is asked for
-  std::promise<Subscription> begun_;
-  std::shared_future<Subscription> subscription_;
   Bell bell_;
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;                   // of what follows

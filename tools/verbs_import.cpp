@@ -32,9 +32,10 @@ Exit import(const Globals& globals, const ImportVerb& options) {
   const Json json = {{"rows", summary.rows}, {"published", summary.published}, {"duplicates", summary.duplicates}, {"bad", summary.bad}};
   write(dump(json) + "\n");
   flush();
+  if (summary.trouble.code != Code::ok) warn("stopped after " + std::to_string(summary.rows) + " rows: " + describe(summary.trouble));
   if (summary.unknown > 0) {
     warn(std::to_string(summary.unknown) + " rows got no receipt; run the import again, what is stored is not stored twice");
-    return Exit::unavailable;
+    return summary.trouble.code != Code::ok ? exit_for(summary.trouble.code) : Exit::unavailable;
   }
   return summary.bad > 0 ? Exit::partial : Exit::ok;
 }

@@ -67,7 +67,7 @@ class Publishing {
     Receipts::Sent sent{where, event->topic, event->key, {}, event->payload.size()};
     receipts.wait_for_room();
     if (receipts.over()) return;
-    sent.receipt = client_.publish(std::move(*event));
+    sent.receipt = client_.publish(*event);
     receipts.add(std::move(sent));
   }
 
@@ -149,7 +149,7 @@ void publish_all(const PubOptions& options, Publishing& publishing, Receipts& re
 }
 
 Exit exit_of(const Receipts::Summary& summary) {
-  if (summary.unknown) return Exit::unavailable;
+  if (summary.unknown) return summary.worst == Code::publisher_fenced || summary.worst == Code::log_changed ? Exit::conflict : Exit::unavailable;
   if (summary.refused == 0) return Exit::ok;
   return summary.stored > 0 ? Exit::partial : exit_for(summary.worst);
 }

@@ -64,7 +64,10 @@ void Core::refuse(const Peer& peer, const Error& error, const wire::Message* mes
     if (const auto* ask = message->body_as_Request()) request = ask->request();
     if (const auto* publish = message->body_as_Publish()) sequence = publish->first_sequence();
     if (const auto* subscribe = message->body_as_Subscribe()) subscription = subscribe->subscription();
-    if (const auto* settle = message->body_as_Settle()) subscription = settle->subscription();
+    if (const auto* settle = message->body_as_Settle()) {
+      subscription = settle->subscription();
+      request = settle->request();
+    }
     if (const auto* credit = message->body_as_Credit()) subscription = credit->subscription();
     if (const auto* unsubscribe = message->body_as_Unsubscribe()) subscription = unsubscribe->subscription();
   }

@@ -208,7 +208,7 @@ Frame bodies_of(const std::vector<std::pair<store::RecordPtr, std::uint32_t>>& e
   copy.reserve(bytes);
   for (const auto& [from, at] : events) {
     const Bytes body = from->body(at);
-    copy.insert(copy.end(), body.begin(), body.end());
+    append(copy, body);
   }
   return Frame::of(std::move(copy));
 }
@@ -224,7 +224,7 @@ void Delivery::send(Source& source, Parcel parcel) {
   const auto message = wire::CreateDeliver(builder, parcel.to.subscription, epoch_of(source), deliveries, publishers);
   wire::FinishMessageBuffer(builder, wire::CreateMessage(builder, wire::Body::Deliver, message.Union()));
   sessions_.send(parcel.to.session,
-                 Frame::of(Buffer(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize())),
+                 Frame::of(copy_of({builder.GetBufferPointer(), builder.GetSize()})),
                  bodies_of(parcel.events, parcel.bytes));
 }
 

@@ -66,6 +66,8 @@ Result<void> Delivery::subscribe(Session& session, const wire::Subscribe& messag
   Source* group = grouped ? find_group(copy.group) : nullptr;
   if (group != nullptr) {
     if (auto joins = may_join(*group, copy, *spec); !joins) return joins;
+  } else if (grouped && message.existing()) {
+    return Error{Code::unknown_group, "there is no group '" + copy.group + "'"};
   } else if (grouped && groups_.size() >= limits::groups_max) {
     return Error{Code::too_many_groups, "the broker may have " + std::to_string(limits::groups_max) + " groups"};
   }

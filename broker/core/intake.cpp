@@ -305,7 +305,7 @@ Buffer Intake::result_of(const Parked& batch) {
   const auto refused = builder.CreateVector(refusals);
   const auto result = wire::CreatePublishResult(builder, batch.first_sequence, receipts, refused);
   wire::FinishMessageBuffer(builder, wire::CreateMessage(builder, wire::Body::PublishResult, result.Union()));
-  return Buffer(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+  return copy_of({builder.GetBufferPointer(), builder.GetSize()});
 }
 
 void Intake::committed() {

@@ -16,9 +16,12 @@ namespace bus::broker {
 template <typename Data>
 class Names {
  public:
+  // Most events are of the same topic and type as the one before.
   std::optional<std::uint32_t> find(std::string_view name) const {
+    if (found_ != 0 && rows_[found_ - 1].name == name) return found_;
     const auto it = numbers_.find(name);
-    return it == numbers_.end() ? std::nullopt : std::optional(it->second);
+    if (it == numbers_.end()) return std::nullopt;
+    return found_ = it->second;
   }
   // The next number; the name must be new.
   std::uint32_t add(std::string_view name) {
@@ -49,6 +52,7 @@ class Names {
   }
   std::deque<Row> rows_;                                         // never moves a row: the views below stay good
   std::unordered_map<std::string_view, std::uint32_t> numbers_;
+  mutable std::uint32_t found_ = 0;                              // what find() gave last
 };
 
 }  // namespace bus::broker

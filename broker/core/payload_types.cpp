@@ -21,8 +21,6 @@ flatbuffers::Verifier::Options tight() {
   return options;
 }
 
-Buffer aligned_copy(Bytes bytes) { return Buffer(bytes.begin(), bytes.end()); }
-
 // ---- what a schema says of itself. FlatBuffers follows its numbers without a look at them, so they are looked at here.
 
 // Read as numbers: as a BaseType a value beyond the last one must not even be looked at.
@@ -193,7 +191,7 @@ PayloadTypes::PayloadTypes() {
 
 Result<void> PayloadTypes::add(std::string bfbs, const std::string& file) {
   // The schema's own copy, shared with the closures: the verifier walks it for every event.
-  const auto owned = std::make_shared<const Buffer>(aligned_copy(bytes_of(bfbs)));
+  const auto owned = std::make_shared<const Buffer>(copy_of(bytes_of(bfbs)));
   const auto schema = parse(*owned, file);
   if (!schema) return schema.error();
   if (auto good = check_schema(**schema, file); !good) return good;
@@ -231,7 +229,7 @@ Result<void> PayloadTypes::verify(std::string_view name, Bytes payload) const {
   }
   Buffer copy;
   if (reinterpret_cast<std::uintptr_t>(payload.data()) % 8 != 0) {
-    copy = aligned_copy(payload);
+    copy = copy_of(payload);
     payload = copy;
   }
   if (payload.size() >= 8 && type->verify(payload)) return {};

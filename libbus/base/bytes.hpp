@@ -49,6 +49,18 @@ struct BufferAllocator {
 };
 using Buffer = std::vector<std::uint8_t, BufferAllocator<std::uint8_t>>;
 
+// Vectors with an allocator of their own copy byte by byte: these two copy in one go.
+inline void append(Buffer& buffer, Bytes bytes) {
+  const auto before = buffer.size();
+  buffer.resize(before + bytes.size());
+  if (!bytes.empty()) std::memcpy(buffer.data() + before, bytes.data(), bytes.size());
+}
+inline Buffer copy_of(Bytes bytes) {
+  Buffer copy;
+  append(copy, bytes);
+  return copy;
+}
+
 constexpr std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
 // All machines we run on are little endian, as the format is.

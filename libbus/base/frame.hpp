@@ -20,7 +20,7 @@ struct Frame {
   // The same bytes aligned to 8, as FlatBuffers are read; copied only where they are not.
   Frame aligned() const {
     if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 8 == 0) return *this;
-    return of(Buffer(bytes.begin(), bytes.end()));
+    return of(copy_of(bytes));
   }
 };
 

@@ -75,25 +75,25 @@ Error was_closed() { return {Code::closed, "the client was closed"}; }
 
 }  // namespace
 
-std::future<Result<Receipt>> Client::publish(NewEvent event) {
+std::future<Result<Receipt>> Client::publish(const NewEvent& event) {
   auto promise = std::make_shared<std::promise<Result<Receipt>>>();
   auto future = promise->get_future();
-  publish(std::move(event), [promise](Result<Receipt> receipt) { promise->set_value(std::move(receipt)); });
+  publish(event, [promise](Result<Receipt> receipt) { promise->set_value(std::move(receipt)); });
   return future;
 }
 
-void Client::publish(NewEvent event, ReceiptCallback done) {
+void Client::publish(const NewEvent& event, ReceiptCallback done) {
   if (impl_->is_closed) return done(was_closed());
   auto taken = impl_->connection->publish(event, std::nullopt, done, Connection::WhenFull::wait);
   if (!taken) done(taken.error());
 }
 
-Result<void> Client::try_publish(NewEvent event, ReceiptCallback done) {
+Result<void> Client::try_publish(const NewEvent& event, ReceiptCallback done) {
   if (impl_->is_closed) return was_closed();
   return impl_->connection->publish(event, std::nullopt, done, Connection::WhenFull::refuse);
 }
 
-void Client::publish_at(std::uint64_t sequence, NewEvent event, ReceiptCallback done) {
+void Client::publish_at(std::uint64_t sequence, const NewEvent& event, ReceiptCallback done) {
   if (impl_->is_closed) return done(was_closed());
   auto taken = impl_->connection->publish(event, sequence, done, Connection::WhenFull::wait);
   if (!taken) done(taken.error());
@@ -104,6 +104,10 @@ Unknown Client::flush(Duration deadline) { return impl_->connection->flush(deadl
 // ---- reading
 
 Result<Subscription> Client::subscribe(SubscribeOptions options, std::function<void(const Event&)> callback) {
+  return subscribe(std::move(options), [callback = std::move(callback)](Subscription&, const Event& event) { callback(event); });
+}
+
+Result<Subscription> Client::subscribe(SubscribeOptions options, std::function<void(Subscription&, const Event&)> callback) {
   if (impl_->is_closed) return was_closed();
   auto state = std::make_shared<Subscription::State>(impl_->connection, options, std::move(callback));
   {
@@ -145,8 +149,9 @@ Result<Client::Answer> Client::request(wire::AskUnion ask) {
 // ---- the end
 
 Unknown Client::close(Duration deadline) {
-  if (impl_->is_closed.exchange(true)) return {};
+  if (impl_->is_closed.exchange(true)) return impl_->connection->close(), Unknown{};
   const auto until = std::chrono::steady_clock::now() + deadline;
+  impl_->connection->stop_publishing();
   std::vector<std::shared_ptr<Subscription::State>> subscriptions;
   {
     const std::lock_guard lock(impl_->mutex);
@@ -157,7 +162,7 @@ Unknown Client::close(Duration deadline) {
       if (auto state = one.lock()) state->stop();
     }
   }
-  for (const auto& state : subscriptions) state->close();
+  for (const auto& state : subscriptions) state->close(until);
   const auto unknown = impl_->connection->flush(std::max<Duration>(until - std::chrono::steady_clock::now(), Duration(0)));
   impl_->connection->close();
   return unknown;

@@ -75,8 +75,7 @@ void ClientCore::lost(const Error& why, SteadyTime now) {
   for (auto& [id, subscribed] : subscriptions_) {
     subscribed.was_unanswered = subscribed.was_unanswered || (subscribed.is_asked && !subscribed.was_started);
     subscribed.is_asked = false;
-    subscribed.settlements.clear();
-    for (auto& [request, done] : std::exchange(subscribed.flushes, {})) done(Error{Code::disconnected, why.detail});
+    doubt(subscribed, why);
     if (subscribed.group) subscribed.held_events = subscribed.held_bytes = 0;
     subscribed.owed_events = subscribed.owed_bytes = 0;
     subscribed.listener->interrupted();
@@ -118,7 +117,7 @@ void ClientCore::end_all(const Error& why) {
   }
   for (auto& [request, asked] : std::exchange(requests_, {})) asked.done(why);
   for (auto& [id, subscribed] : std::exchange(subscriptions_, {})) {
-    for (auto& [request, done] : subscribed.flushes) done(why);
+    for (auto& [request, flush] : subscribed.flushes) flush.done(why);
     subscribed.listener->ended(why);
   }
 }
@@ -230,12 +229,12 @@ void ClientCore::failure(const wire::Failure& message, SteadyTime now) {
   const Error error = error_of(message);
   if (state_ == State::greeting) return is_final(error.code) ? fail(error) : lost(error, now);
   if (error.code == Code::unknown_session) return lost(error, now);
+  if (message.subscription() != 0) return subscription_failure(error, message.subscription(), message.request());
   if (message.request() != 0) {
     auto node = requests_.extract(message.request());
     if (!node.empty()) node.mapped().done(error);
     return;
   }
-  if (message.subscription() != 0) return subscription_failure(error, message.subscription());
   if (message.sequence() != 0) return publish_failure(error, message.sequence(), now);
   lost(error, now);
 }

@@ -93,7 +93,8 @@ class ClientCore {
   // Events that were delivered are done with: their credit goes back.
   void consumed(SubscriptionId id, std::uint64_t events, std::uint64_t bytes);
   void settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement);
-  // Calls back once all settlements so far are durable.
+  // Calls back once all settlements so far are durable; `disconnected` if some may have been lost with a connection,
+  // said once.
   void flush(SubscriptionId id, DoneCallback done);
 
   // ---- requests. Those without a connection wait for one; those on the way when it breaks are `disconnected`.
@@ -118,7 +119,13 @@ class ClientCore {
     std::uint64_t owed_events = 0, owed_bytes = 0;   // consumed, credit not given back yet
     std::uint64_t epoch = 0;             // of the settlements below
     std::vector<wire::Settlement> settlements;
-    std::map<std::uint64_t, DoneCallback> flushes;
+    struct Flush {
+      DoneCallback done;
+      std::uint64_t settled = 0;         // so many were given before it
+    };
+    std::map<std::uint64_t, Flush> flushes;
+    std::uint64_t settled = 0, confirmed = 0;  // settlements given, and known to be durable
+    bool in_doubt = false;               // some may have been lost with a connection, and no flush has said so
   };
   struct Asked {
     wire::AskUnion ask;
@@ -138,7 +145,7 @@ class ClientCore {
   std::optional<Error> changed(const wire::WelcomeT& now) const;
   void failure(const wire::Failure& message, SteadyTime now);
   void publish_failure(const Error& error, std::uint64_t sequence, SteadyTime now);
-  void subscription_failure(const Error& error, SubscriptionId id);
+  void subscription_failure(const Error& error, SubscriptionId id, std::uint64_t request);
   void results(const wire::PublishResult& message, SteadyTime now);
   void tell(const Batch& batch, const wire::PublishResult& message);
   void deliver(const wire::Deliver& message, const Frame& body, SteadyTime now);
@@ -154,6 +161,7 @@ class ClientCore {
   void send_settlements(SubscriptionId id, Subscribed& subscribed, std::uint64_t request = 0);
   void send_credit(SubscriptionId id, Subscribed& subscribed);
   void heartbeat(SteadyTime now);
+  static void doubt(Subscribed& subscribed, const Error& why);
   void forget(SubscriptionId id, const Result<void>& why);
   Subscribed* find(SubscriptionId id);
 

@@ -42,6 +42,7 @@ void ClientCore::started(const wire::Subscribed& message) {
   if (subscribed->group) {
     what.from = wire::Start::unspecified;
     what.from_value = 0;
+    what.existing = true;
   } else {
     what.from = wire::Start::position;
     what.from_value = static_cast<std::int64_t>(message.next());
@@ -55,9 +56,14 @@ void ClientCore::started(const wire::Subscribed& message) {
   subscribed->listener->started({Position{message.next()}, Position{message.to()}, Position{message.committed()}, message.created()});
 }
 
-void ClientCore::subscription_failure(const Error& error, SubscriptionId id) {
+void ClientCore::subscription_failure(const Error& error, SubscriptionId id, std::uint64_t request) {
   Subscribed* subscribed = find(id);
-  if (subscribed == nullptr || subscribed->is_answered) return;  // of a settlement or credit that came too late
+  if (subscribed == nullptr) return;
+  if (auto flush = subscribed->flushes.extract(request); !flush.empty()) return flush.mapped().done(error);
+  if (subscribed->is_answered) return;  // of a settlement or credit that came too late
+  if (error.code == Code::unknown_group && subscribed->was_started) {
+    return forget(id, Error{Code::group_removed, "group '" + subscribed->what.group + "' was removed while there was no connection"});
+  }
   // It was this subscription that made the group, and the answer was lost: join what it made.
   if (error.code == Code::group_mismatch && subscribed->was_unanswered && subscribed->what.from != wire::Start::unspecified) {
     subscribed->what.from = wire::Start::unspecified;
@@ -129,7 +135,12 @@ void ClientCore::send_credit(SubscriptionId id, Subscribed& subscribed) {
 
 void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement) {
   Subscribed* subscribed = find(id);
-  if (subscribed == nullptr || !subscribed->is_asked) return;  // the event is with somebody else by now
+  if (subscribed == nullptr) return;
+  ++subscribed->settled;
+  if (!subscribed->is_asked) {
+    subscribed->in_doubt = true;
+    return;  // the event is with somebody else by now
+  }
   if (!subscribed->settlements.empty() && subscribed->epoch != epoch) send_settlements(id, *subscribed);
   subscribed->epoch = epoch;
   subscribed->settlements.push_back(settlement);
@@ -149,9 +160,22 @@ void ClientCore::flush(SubscriptionId id, DoneCallback done) {
   Subscribed* subscribed = find(id);
   if (subscribed == nullptr) return done(is_over() ? over_ : Error{Code::closed, "the subscription has ended"});
   if (!subscribed->group) return done({});
+  if (std::exchange(subscribed->in_doubt, false)) {
+    subscribed->confirmed = subscribed->settled;
+    return done(Error{Code::disconnected, "the connection broke after acknowledgements were given; where they were lost the events come again"});
+  }
   if (!subscribed->is_asked) return done(Error{Code::disconnected, "there is no connection to the broker"});
-  subscribed->flushes.emplace(++last_request_, std::move(done));
+  subscribed->flushes.emplace(++last_request_, Subscribed::Flush{std::move(done), subscribed->settled});
   send_settlements(id, *subscribed, last_request_);
+}
+
+// The connection is lost, and with it what the broker did not confirm: whoever waits for that is told.
+void ClientCore::doubt(Subscribed& subscribed, const Error& why) {
+  subscribed.settlements.clear();
+  const auto flushes = std::exchange(subscribed.flushes, {});
+  for (const auto& [request, flush] : flushes) flush.done(Error{Code::disconnected, why.detail});
+  if (flushes.empty() && subscribed.settled > subscribed.confirmed) subscribed.in_doubt = true;
+  subscribed.confirmed = subscribed.settled;
 }
 
 void ClientCore::settled(const wire::Settled& message) {
@@ -159,7 +183,9 @@ void ClientCore::settled(const wire::Settled& message) {
   if (subscribed == nullptr) return;
   if (message.refused() != nullptr && message.refused()->size() > 0) subscribed->listener->stale(message.refused()->size());
   auto node = subscribed->flushes.extract(message.request());
-  if (!node.empty()) node.mapped()({});
+  if (node.empty()) return;
+  subscribed->confirmed = node.mapped().settled;
+  node.mapped().done({});
 }
 
 // ---- the end
@@ -184,7 +210,9 @@ void ClientCore::ended(const wire::SubscriptionEnd& message) {
 void ClientCore::forget(SubscriptionId id, const Result<void>& why) {
   auto node = subscriptions_.extract(id);
   if (node.empty()) return;
-  for (auto& [request, done] : node.mapped().flushes) done(why ? Error{Code::closed, "the subscription has ended"} : why.error());
+  for (auto& [request, flush] : node.mapped().flushes) {
+    flush.done(why ? Error{Code::closed, "the subscription has ended"} : why.error());
+  }
   node.mapped().listener->ended(why);
 }
 

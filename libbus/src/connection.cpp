@@ -3,6 +3,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "base/limits.hpp"
 #include "event_encoder.hpp"
@@ -12,7 +13,6 @@ namespace bus {
 namespace {
 
 constexpr std::size_t messages_per_turn = 256;
-constexpr auto forever = std::chrono::hours(24 * 365);
 
 std::uint64_t random_value() {
   std::uint64_t value = 0;
@@ -32,6 +32,16 @@ ClientCore::Options core_options(const ClientOptions& options) {
           random_value()};
 }
 
+// Signals are the service's: none shall interrupt the thread, or run their code on it.
+std::thread start_without_signals(std::function<void()> run) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread thread(std::move(run));
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread;
+}
+
 SteadyTime deadline_of(Duration duration) {
   return std::chrono::steady_clock::now() + std::min<Duration>(duration > Duration(0) ? duration : forever, forever);
 }
@@ -43,7 +53,7 @@ Now read_clocks() {
 }
 
 Connection::Connection(const ClientOptions& options) : options_(options), core_(core_options(options), events()) {
-  thread_ = std::thread([this] { run(); });
+  thread_ = start_without_signals([this] { run(); });
 }
 
 Connection::~Connection() { close(); }
@@ -92,14 +102,14 @@ void Connection::wake() {
 }
 
 Result<void> Connection::wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, WhenFull when_full) {
-  const auto ready = [&] { return over_ || stop_ || outbox_.has_room(bytes); };
+  const auto ready = [&] { return over_ || retired_ || outbox_.has_room(bytes); };
   // A callback that waited here would wait for itself.
   if (!ready() && (when_full == WhenFull::refuse || on_thread())) return Error{Code::busy, "the window is full"};
   if (!changed_.wait_until(lock, deadline_of(options_.publish_timeout), ready)) {
     return Error{Code::busy, "the window stayed full; " + describe(trouble_)};
   }
   if (over_) return *over_;
-  if (stop_) return Error{Code::closed, "the client was closed"};
+  if (retired_) return Error{Code::closed, "the client was closed"};
   return {};
 }
 
@@ -117,9 +127,17 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
 Unknown Connection::flush(Duration deadline) {
   std::unique_lock lock(mutex_);
   const auto until = std::chrono::steady_clock::now() + std::min<Duration>(deadline, forever);
-  const bool done = changed_.wait_until(lock, until, [this] { return outbox_.events() == 0 || stop_; });
-  if (done && outbox_.events() == 0) return {};
+  const auto last = outbox_.newest_sequence();
+  const auto answered = [&] { return outbox_.events() == 0 || outbox_.oldest_sequence() > last; };
+  changed_.wait_until(lock, until, [&] { return answered() || stop_; });
+  if (answered()) return {};
   return {outbox_.events(), outbox_.oldest_sequence(), trouble_};
+}
+
+void Connection::stop_publishing() {
+  const std::lock_guard lock(mutex_);
+  retired_ = true;
+  changed_.notify_all();
 }
 
 bool Connection::post(Command command) {
@@ -140,7 +158,7 @@ void Connection::settle(const Settling& settling) {
 void Connection::close() {
   {
     const std::lock_guard lock(mutex_);
-    stop_ = true;
+    retired_ = stop_ = true;
     wake_up_.ring();
     changed_.notify_all();
   }

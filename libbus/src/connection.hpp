@@ -20,6 +20,9 @@
 
 namespace bus {
 
+// Far enough away for any deadline, and near enough to be added to a time.
+inline constexpr Duration forever = std::chrono::hours(24 * 365);
+
 class Connection {
  public:
   explicit Connection(const ClientOptions& options);
@@ -34,7 +37,10 @@ class Connection {
   enum class WhenFull { wait, refuse };
   // Error: nothing was taken, and `done` is as it was; otherwise it is moved from.
   Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full);
+  // Until all that was published before has its answer.
   Unknown flush(Duration deadline);
+  // From now on publish() answers `closed`, also to those who wait for room in it.
+  void stop_publishing();
 
   // ---- everything else. False: the connection is over, and the command will not run.
   using Command = std::function<void(ClientCore&)>;
@@ -47,7 +53,8 @@ class Connection {
   };
   void settle(const Settling& settling);
 
-  // Ends the thread: Bye is said, and everything open is told `closed`. Idempotent.
+  // Ends the thread: Bye is said, and everything open is told `closed`. Idempotent. Called on the thread itself it does
+  // not wait for its end; the next call, or the destructor, does.
   void close();
   // How long a caller's request may take; 0: for ever.
   Duration request_timeout() const { return options_.request_timeout; }
@@ -87,7 +94,7 @@ class Connection {
   std::optional<ServerInfo> server_;
   std::optional<Error> over_;            // why nothing works any more
   Error trouble_;                        // what stands in the way, as of the last turn
-  bool asleep_ = false, stop_ = false;
+  bool asleep_ = false, retired_ = false, stop_ = false;
 
   std::thread thread_;                   // last: it uses all of the above
 };

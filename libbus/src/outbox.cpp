@@ -50,7 +50,7 @@ void Outbox::append(std::uint64_t sequence, Bytes event, ReceiptCallback done, S
     open_.body.reserve(last_bytes_ + last_bytes_ / 8);
     open_.done.reserve(last_events_ + last_events_ / 8);
   }
-  open_.body.insert(open_.body.end(), event.begin(), event.end());
+  bus::append(open_.body, event);
   open_.done.push_back(std::move(done));
   next_fresh_ = std::max(next_fresh_, sequence + 1);
   bytes_ += event.size();

@@ -57,6 +57,7 @@ class Outbox {
 
   std::size_t events() const { return events_; }     // without receipt
   std::uint64_t oldest_sequence() const;               // of those; 0 if there are none
+  std::uint64_t newest_sequence() const { return next_fresh_ - 1; }  // the highest that was ever used
 
  private:
   void append(std::uint64_t sequence, Bytes event, ReceiptCallback done, SteadyTime now);

@@ -8,4 +8,20 @@ std::string describe(const Error& error) {
   return error.detail.empty() ? text : text + ": " + error.detail;
 }
 
+bool is_refusal(Code code) {
+  switch (code) {
+    case Code::bad_event:
+    case Code::bad_topic:
+    case Code::bad_key:
+    case Code::unknown_type:
+    case Code::bad_payload:
+    case Code::event_too_large:
+    case Code::too_many_topics:
+    case Code::refused_before:
+    case Code::busy:
+    case Code::bad_argument: return true;
+    default: return false;
+  }
+}
+
 }  // namespace bus

@@ -165,18 +165,22 @@ void EventQueue::give_credit(std::uint64_t events, std::uint64_t bytes) {
 
 // ---- Subscription
 
-Subscription::State::State(std::shared_ptr<Connection> connection, const SubscribeOptions& options,
-                           std::function<void(const Event&)> callback)
+namespace {
+
+// Whose callback runs on this thread.
+thread_local const Subscription::State* calling = nullptr;
+
+}  // namespace
+
+Subscription::State::State(std::shared_ptr<Connection> connection, const SubscribeOptions& options, Callback callback)
     : EventQueue(std::move(connection)),
       acks_(!options.group.empty() && options.ack == AckMode::automatic),
       concurrency_(std::max(1u, options.concurrency)),
       callback_(std::move(callback)) {}
 
+// Each thread owns the state: here all have ended, but for the one that may be letting go of it.
 Subscription::State::~State() {
-  for (std::thread& thread : threads_) {
-    if (on_own_thread()) thread.detach();
-    if (thread.joinable()) thread.join();
-  }
+  for (std::thread& thread : threads_) thread.get_id() == std::this_thread::get_id() ? thread.detach() : thread.join();
 }
 
 void Subscription::State::start_threads() {
@@ -186,6 +190,7 @@ void Subscription::State::start_threads() {
 }
 
 void Subscription::State::work() {
+  Subscription handle(std::static_pointer_cast<State>(shared_from_this()));
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopped_ || ended_ || !queue_.empty(); });
@@ -193,23 +198,27 @@ void Subscription::State::work() {
     if (!event) return;
     ++running_;
     lock.unlock();
-    call(*event);
+    call(handle, *event);
     done_with(*event);
     lock.lock();
-    --running_;
-    if (running_ == 0) changed_.notify_all();
+    if (--running_ > 0) continue;
+    changed_.notify_all();
+    if (std::exchange(leaves_, false)) leave();
   }
 }
 
-void Subscription::State::call(const Event& event) {
+void Subscription::State::call(Subscription& handle, const Event& event) {
+  bool returned = true;
+  calling = this;
   try {
-    callback_(event);
+    callback_(handle, event);
   } catch (...) {
     // The service has said by throwing that it is not done; who wants the reason logged does so in the callback.
-    if (acks_) settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
-    return;
+    returned = false;
   }
-  if (acks_) settle(event, wire::Verdict::ack, 0ms);
+  calling = nullptr;
+  if (!acks_) return;
+  returned ? settle(event, wire::Verdict::ack, 0ms) : settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
 }
 
 void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay) {
@@ -230,16 +239,14 @@ Result<void> Subscription::State::flush(Duration deadline) {
   return future.get();
 }
 
-bool Subscription::State::on_own_thread() const {
-  return std::any_of(threads_.begin(), threads_.end(), [](const std::thread& thread) { return thread.get_id() == std::this_thread::get_id(); });
-}
-
 // What the running callbacks still acknowledge arrives before the end does. A callback does not wait for itself.
-void Subscription::State::close() {
+void Subscription::State::close(SteadyTime deadline) {
   halt();
-  if (!on_own_thread()) {
+  {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return running_ == 0; });
+    leaves_ = calling == this;
+    if (leaves_) return;
+    changed_.wait_until(lock, deadline, [this] { return running_ == 0; });
   }
   leave();
 }
@@ -264,7 +271,7 @@ void Subscription::ack(const Event& event) { state_->settle(event, wire::Verdict
 void Subscription::nack(const Event& event, Duration delay) { state_->settle(event, wire::Verdict::nack, delay); }
 void Subscription::extend(const Event& event) { state_->settle(event, wire::Verdict::extend, 0ms); }
 Result<void> Subscription::flush(Duration deadline) { return state_->flush(deadline); }
-void Subscription::close() { state_->close(); }
+void Subscription::close() { state_->close(std::chrono::steady_clock::now() + forever); }
 Result<void> Subscription::wait() { return state_->wait(); }
 Position Subscription::caught_up() const { return state_->caught_up_to(); }
 Subscription::Started Subscription::started() const { return state_->first(); }

@@ -60,13 +60,14 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
 };
 
 struct Subscription::State final : public EventQueue {
-  State(std::shared_ptr<Connection> connection, const SubscribeOptions& options, std::function<void(const Event&)> callback);
+  using Callback = std::function<void(Subscription&, const Event&)>;
+  State(std::shared_ptr<Connection> connection, const SubscribeOptions& options, Callback callback);
   ~State() override;
 
   void start_threads();
   void settle(const Event& event, wire::Verdict verdict, Duration delay);
   Result<void> flush(Duration deadline);
-  void close();
+  void close(SteadyTime deadline);
   Result<void> wait();
   Started first() const;
   Position caught_up_to() const;
@@ -74,13 +75,13 @@ struct Subscription::State final : public EventQueue {
 
  private:
   void work();
-  void call(const Event& event);
-  bool on_own_thread() const;
+  void call(Subscription& handle, const Event& event);
 
   const bool acks_;                      // by itself
   const unsigned concurrency_;
-  const std::function<void(const Event&)> callback_;
+  const Callback callback_;
   unsigned running_ = 0;                 // callbacks
+  bool leaves_ = false;                  // closed by a callback: the last one that runs tells the broker
   std::vector<std::thread> threads_;
 };
 

@@ -1,6 +1,7 @@
 #include "wire/event_codec.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "base/limits.hpp"
 
@@ -8,10 +9,17 @@ namespace bus::wire {
 
 namespace {
 
-bool token_byte(unsigned char byte) {
+constexpr bool is_token_byte(unsigned byte) {
   return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
          byte == '-' || byte == '_' || byte >= 0x80;
 }
+
+// Every byte of every topic is looked up here.
+constexpr auto token_bytes = [] {
+  std::array<bool, 256> bytes{};
+  for (unsigned byte = 0; byte < 256; ++byte) bytes[byte] = is_token_byte(byte);
+  return bytes;
+}();
 
 // Calls visit(token, is_last) for each token between dots until it says false.
 template <typename Visit>
@@ -26,7 +34,7 @@ bool each_token(std::string_view text, Visit visit) {
 }
 
 bool plain_token(std::string_view token) {
-  return !token.empty() && std::all_of(token.begin(), token.end(), [](char c) { return token_byte(static_cast<unsigned char>(c)); });
+  return !token.empty() && std::all_of(token.begin(), token.end(), [](char c) { return token_bytes[static_cast<unsigned char>(c)]; });
 }
 
 std::string quoted(std::string_view text) {

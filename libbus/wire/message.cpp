@@ -34,7 +34,7 @@ Buffer encode(Body kind, const BodyMaker& make) {
   flatbuffers::FlatBufferBuilder builder(256);
   const auto body = make(builder);
   FinishMessageBuffer(builder, CreateMessage(builder, kind, body));
-  return Buffer(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+  return copy_of({builder.GetBufferPointer(), builder.GetSize()});
 }
 
 Buffer encode_failure(const Error& error, std::uint64_t request, std::uint32_t subscription, std::uint64_t sequence) {

@@ -140,6 +140,65 @@ TEST_F(ClientTest, GoesOnAfterTheBrokerWasKilled) {
   for (std::size_t at = 0; at < seen.size(); ++at) EXPECT_EQ(seen[at], Position{at + 1}) << "lost, doubled or out of order";
 }
 
+TEST_F(ClientTest, ACallbackThatClosesItsSubscriptionKeepsItsAck) {
+  auto client = connect();
+  client.publish(event("a")).get().value();
+  client.publish(event("a")).get().value();
+  SubscribeOptions options;
+  options.patterns = {">"};
+  options.group = "g";
+  std::promise<void> closed;
+  auto first = client.subscribe(options, [&](Subscription& self, const Event& found) {
+    EXPECT_EQ(found.position(), Position{1});
+    self.close();
+    closed.set_value();
+  }).value();
+  closed.get_future().get();
+  std::promise<Position> next;
+  auto second = client.subscribe({.patterns = {}, .group = "g"}, [&](const Event& found) { next.set_value(found.position()); }).value();
+  EXPECT_EQ(next.get_future().get(), Position{2});
+}
+
+TEST_F(ClientTest, ACallbackCanAcknowledgeByItsSubscription) {
+  auto client = connect();
+  SubscribeOptions options;
+  options.patterns = {">"};
+  options.group = "g";
+  options.ack = AckMode::manual;
+  std::promise<Code> acked;
+  auto subscription = client.subscribe(options, [&](Subscription& self, const Event& found) {
+    self.ack(found);
+    acked.set_value(self.flush(std::chrono::seconds(30)).error().code);
+  }).value();
+  client.publish(event("a")).get().value();
+  EXPECT_EQ(acked.get_future().get(), Code::ok);
+  EXPECT_EQ(subscription.stale(), 0u);
+}
+
+// Two large events fill the window, and the third waits for a broker that is gone.
+TEST_F(ClientTest, ClosingSetsACallbackFreeThatWaitsForRoom) {
+  auto client = connect("narrow", 2u << 20);
+  std::promise<void> begun, broker_gone;
+  std::atomic<Code> last{Code::ok};
+  auto subscription = client.subscribe({.patterns = {">"}, .group = ""}, [&](const Event&) {
+    begun.set_value();
+    broker_gone.get_future().get();
+    auto large = event("a");
+    large.attributes.emplace_back("filler", std::string(900'000, 'x'));
+    for (int at = 0; at < 3; ++at) client.publish(large, [&](const Result<Receipt>& receipt) { last = receipt.error().code; });
+  }).value();
+  client.publish(event("a")).get().value();
+  begun.get_future().get();
+  broker.kill();
+  broker_gone.set_value();
+  const auto before = std::chrono::steady_clock::now();
+  client.close(std::chrono::seconds(1));
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(20)) << "publish_timeout is 30 s";
+  subscription.close();
+  EXPECT_EQ(last, Code::closed);
+  broker.start();
+}
+
 TEST_F(ClientTest, TellsWhatItCannotKnow) {
   auto client = connect("unlucky");
   client.publish(event("a")).get().value();

@@ -48,6 +48,8 @@ struct ClientOptions {
   std::size_t window_bytes = 16u << 20;  // published and not yet receipted; the broker may allow less
 };
 
+// Runs on the client's thread: it must not wait, throw (that ends the process), or destroy the client. A publish() in
+// it never waits for room: it is told `busy` when the window is full.
 using ReceiptCallback = std::function<void(Result<Receipt>)>;
 
 // Where a read begins or ends.
@@ -71,7 +73,7 @@ struct Filter {
 
 enum class AckMode {
   automatic,   // ack when the callback returns, nack when it throws
-  manual       // the callback, or code it hands the event to, calls Subscription::ack() or nack()
+  manual       // the callback, or code it hands event and subscription to, calls Subscription::ack() or nack()
 };
 
 struct SubscribeOptions {
@@ -97,9 +99,12 @@ class BUS_API Subscription {
   void ack(const Event& event);
   void nack(const Event& event, Duration delay = 0ms);
   void extend(const Event& event);
-  // Waits until every ack and nack given so far is durable. Errors: timed_out, disconnected, closed.
+  // Waits until every ack and nack given so far is durable. Errors: timed_out, closed, and disconnected: there is no
+  // connection, or one broke since the last flush and may have taken acknowledgements with it; those events come again.
+  // That is said once, and the next flush speaks of what was given since.
   Result<void> flush(Duration deadline = 5s);
-  // Ends it and waits until no callback runs any more. What was in flight is delivered again to others.
+  // Ends it and waits until no callback runs any more; called by a callback, it ends when that returns, its ack included.
+  // What was in flight is delivered again to others.
   void close();
   // Waits until the subscription has ended: `to` was reached (ok), or an error, such as group_removed.
   Result<void> wait();
@@ -192,14 +197,14 @@ class BUS_API Client {
   // Hands over one event. Thread-safe; events of one thread keep their order. Waits while the window is full, up to
   // publish_timeout. The future holds a receipt (durable), a refusal (not stored and never will be), busy (the window
   // stayed full: nothing was taken), or closed, publisher_fenced or log_changed (unknown).
-  std::future<Result<Receipt>> publish(NewEvent event);
-  // The same with a callback, which runs on the client's thread and must not wait; cheaper at high rates.
-  void publish(NewEvent event, ReceiptCallback done);
+  std::future<Result<Receipt>> publish(const NewEvent& event);
+  // The same with a callback; cheaper at high rates.
+  void publish(const NewEvent& event, ReceiptCallback done);
   // Does not wait: busy if the window is full (nothing was taken).
-  Result<void> try_publish(NewEvent event, ReceiptCallback done);
+  Result<void> try_publish(const NewEvent& event, ReceiptCallback done);
   // With a sequence of the caller's own, for sources that can be read again, such as a file. Sequences must rise
   // by call; those left out are given up. One at or below the publisher's last is answered as a duplicate.
-  void publish_at(std::uint64_t sequence, NewEvent event, ReceiptCallback done);
+  void publish_at(std::uint64_t sequence, const NewEvent& event, ReceiptCallback done);
 
   // A payload of the generated object API: publish("health.data.updated", "user-7", HealthDataUpdateT{…}).
   template <typename Object>
@@ -212,15 +217,18 @@ class BUS_API Client {
     event.type = Table::GetFullyQualifiedName();
     event.key = std::move(key);
     event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
-    return publish(std::move(event));
+    return publish(event);
   }
 
-  // Waits until everything published so far has its answer. What is left at the deadline is returned.
+  // Waits until everything published before this call has its answer. What is left at the deadline is returned.
   Unknown flush(Duration deadline);
 
   // The callback runs on threads of the subscription. Errors: group_mismatch, bad_pattern, … and timed_out.
-  // After a reconnect the subscription goes on: a group from its cursor, a plain one after the last event seen.
+  // After a reconnect the subscription goes on: a group from its cursor, a plain one after the last event seen. A group
+  // that was removed meanwhile is not made anew: the subscription ends with group_removed.
   Result<Subscription> subscribe(SubscribeOptions options, std::function<void(const Event&)> callback);
+  // The same for a callback that acknowledges by itself, extends, or closes the subscription.
+  Result<Subscription> subscribe(SubscribeOptions options, std::function<void(Subscription&, const Event&)> callback);
 
   Replay replay(ReplayOptions options = {});
 
@@ -232,7 +240,8 @@ class BUS_API Client {
   };
   Result<Answer> request(wire::AskUnion ask);
 
-  // Stops taking events, waits for receipts and settlements, says Bye. Idempotent; what is left is unknown.
+  // Stops taking events, waits for running callbacks, receipts and settlements, says Bye. Idempotent; what is left is
+  // unknown.
   Unknown close(Duration deadline = 5s);
 
  private:

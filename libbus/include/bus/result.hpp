@@ -23,6 +23,11 @@ struct Error {
 // "code_name: detail", as every tool prints it.
 BUS_API std::string describe(const Error& error);
 
+// True if a publish that was answered with this code stored nothing: the event was refused for good, or (busy,
+// bad_argument) not taken. With any other error it may be stored or not; publishing it again under the same sequence
+// (publish_at) stores it once.
+BUS_API bool is_refusal(Code code);
+
 // Thrown by Result::value() only, for those who prefer exceptions.
 class BUS_API Failed : public std::runtime_error {
  public:
