@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 
 // How much one turn reads from the socket before it hands over what has gathered.
 constexpr std::size_t messages_per_turn = 1024;
-constexpr std::size_t bytes_per_turn = 4 * limits::MiB;
+constexpr std::size_t bytes_per_turn = 256 * limits::KiB;
 
 int take_signals() {
   sigset_t signals;

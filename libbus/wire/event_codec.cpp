@@ -47,12 +47,10 @@ Error length_error(Code code, const char* what, std::size_t size, std::size_t mo
   return {code, std::string(what) + " has " + std::to_string(size) + " bytes; 1 to " + std::to_string(most) + " are allowed"};
 }
 
-Result<void> check_text(const flatbuffers::String* text, std::size_t most, const char* what) {
-  if (text != nullptr && text->size() > most) {
-    return Error{Code::bad_event, std::string(what) + " has " + std::to_string(text->size()) + " bytes, the limit is " +
-                                      std::to_string(most)};
-  }
-  return {};
+bool is_too_long(const flatbuffers::String* text) { return text != nullptr && text->size() > limits::text_bytes_max; }
+
+Error too_long(const char* what, std::size_t size) {
+  return {Code::bad_event, std::string(what) + " has " + std::to_string(size) + " bytes, the limit is " + std::to_string(limits::text_bytes_max)};
 }
 
 Result<void> check_attributes(const Event& event) {
@@ -63,7 +61,7 @@ Result<void> check_attributes(const Event& event) {
                                       std::to_string(limits::attributes_max)};
   }
   for (const auto* attribute : *attributes) {
-    if (auto name = check_text(attribute->name(), limits::text_bytes_max, "an attribute's name"); !name) return name;
+    if (is_too_long(attribute->name())) return too_long("an attribute's name", attribute->name()->size());
   }
   return {};
 }
@@ -85,7 +83,7 @@ Result<void> check_rules(const Event& event) {
   for (const auto& [text, what] : {std::pair{event.source(), "source"}, {event.subject(), "subject"},
                                    {event.correlation_id(), "correlation_id"}, {event.causation_id(), "causation_id"},
                                    {event.traceparent(), "traceparent"}, {event.dataschema(), "dataschema"}}) {
-    if (auto good = check_text(text, limits::text_bytes_max, what); !good) return good;
+    if (is_too_long(text)) return too_long(what, text->size());
   }
   return check_attributes(event);
 }
