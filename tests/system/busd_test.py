@@ -2,6 +2,7 @@
 end, and a full disk.
 Method: the real programs over a socket in a temporary directory."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import unittest
 
-from broker_case import BUSD, PATIENCE, Case, command, lines, notification, read_line, run
+from broker_case import BUSD, PATIENCE, Case, command, lines, notification, read_line, run, wait_until
 
 FLATC = os.environ["FLATC"]
 
@@ -177,6 +178,34 @@ class FullLog(Case):
         self.broker.start()  # with a larger map
         self.publish(1)
         self.assertEqual(json.loads(self.run_cli("status", "-o", "json").stdout)["committed"], stored + 1)
+
+    # A file system of its own, so that it can be filled by somebody else.
+    def test_takes_publishes_again_once_somebody_has_made_room(self):
+        self.broker.stop()
+        disk = self.path("disk")
+        os.mkdir(disk)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk], capture_output=True)
+        if mounted.returncode != 0:
+            self.skipTest("mounting takes root")
+        self.addCleanup(subprocess.run, ["umount", disk], check=True)
+        process = subprocess.Popen([BUSD, "--data", os.path.join(disk, "data"), "--listen", self.broker.endpoint, "--map-size", "1GiB",
+                                    "--fill-ahead", "1MiB", "--reserve", "2MiB"], stderr=self.broker.log)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.run_cli("status", "--wait")
+        filler = os.path.join(disk, "filler")
+        with open(filler, "wb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                while file.write(bytes(1 << 16)):
+                    pass
+        large = json.dumps({"notification_id": "n", "title": "x" * 200_000}) + "\n"
+        full = run(self.broker, "--timeout", "2s", "pub", "a.b", "-", "--type", "SystemNotification", text=large * 200)
+        self.assertEqual(full.returncode, 7, full.stderr[-500:])
+        full = lambda: json.loads(self.run_cli("status", "-o", "json").stdout)["log_full"]
+        self.assertTrue(full())
+        os.remove(filler)
+        wait_until(lambda: not full())
+        self.publish(1)
 
 
 if __name__ == "__main__":

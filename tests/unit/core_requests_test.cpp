@@ -2,6 +2,8 @@
 // Method: a broker without threads; its commits and reads happen when the test says so.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/support/harness.hpp"
 
 namespace bus::broker {
@@ -65,6 +67,71 @@ TEST_F(RequestsTest, TellTopicsByName) {
   wire::TopicsRequestT unknown;
   unknown.name = "a.z";
   EXPECT_EQ(code(std::move(unknown)), Code::not_found);
+}
+
+// A list that is longer than one reply comes in parts: everything once, and in parts that stay small.
+TEST_F(RequestsTest, TellManyTopicsInParts) {
+  constexpr std::size_t count = 4000;
+  std::set<std::string> made = {"a.b", "a.c"};
+  std::vector<Buffer> events;
+  for (std::size_t at = 0; at < count; ++at) {
+    const auto topic = std::to_string(at) + "." + std::string(200, 't');
+    made.insert(topic);
+    events.push_back(encode(event(topic)));
+  }
+  bus.publish("p", 4, events);
+  bus.run();
+  std::multiset<std::string> told;
+  std::size_t parts = 0;
+  wire::TopicsRequestT ask;
+  do {
+    const auto answer = reply(ask);
+    EXPECT_LE(wire::encode(answer).size(), 2 * limits::reply_bytes_target);
+    for (const auto& topic : answer.answer.AsTopicsReply()->topics) told.insert(topic->name);
+    ask.after = answer.answer.AsTopicsReply()->more;
+    ++parts;
+  } while (ask.after != 0 && parts < count);
+  EXPECT_GT(parts, 2u);
+  EXPECT_EQ(told, std::multiset<std::string>(made.begin(), made.end()));
+}
+
+TEST_F(RequestsTest, TellManyGroupsInParts) {
+  std::multiset<std::string> made, told;
+  for (std::uint32_t at = 0; at < 40; ++at) {
+    auto message = subscribe(at + 1, "group-" + std::to_string(at));
+    message.filter = std::make_unique<wire::FilterT>();
+    for (std::size_t key = 0; key < limits::filter_entries_max; ++key) message.filter->keys.push_back(std::string(200, 'k') + std::to_string(key));
+    bus.send("p", message);
+    made.insert(message.group);
+  }
+  bus.run();
+  std::size_t parts = 0;
+  wire::GroupsRequestT ask;
+  do {
+    const auto answer = reply(ask);
+    EXPECT_LE(wire::encode(answer).size(), 2 * limits::reply_bytes_target);
+    for (const auto& group : answer.answer.AsGroupsReply()->groups) told.insert(group->name);
+    ask.after = answer.answer.AsGroupsReply()->more;
+    ++parts;
+  } while (!ask.after.empty() && parts < made.size());
+  EXPECT_GT(parts, 1u);
+  EXPECT_EQ(told, made);
+}
+
+TEST_F(RequestsTest, TellManySchemasInParts) {
+  std::multiset<std::string> told;
+  std::size_t parts = 0;
+  wire::SchemasRequestT ask;
+  ask.with_schema = true;
+  do {
+    const auto answer = reply(ask);
+    EXPECT_LE(wire::encode(answer).size(), 2 * limits::reply_bytes_target);
+    for (const auto& schema : answer.answer.AsSchemasReply()->schemas) told.insert(schema->type);
+    ask.after = answer.answer.AsSchemasReply()->more;
+    ++parts;
+  } while (!ask.after.empty() && parts < 100);
+  EXPECT_EQ(told.size(), Harness::types().all().size());
+  EXPECT_EQ(std::set<std::string>(told.begin(), told.end()).size(), told.size());
 }
 
 TEST_F(RequestsTest, CountTopicsOnceAcrossRestarts) {

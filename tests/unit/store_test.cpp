@@ -3,6 +3,9 @@
 // Method: the real store on a directory in memory, with batches made as the core makes them.
 #include <gtest/gtest.h>
 
+#include <future>
+#include <thread>
+
 #include "broker/store/directory.hpp"
 #include "broker/store/tables.hpp"
 #include "tests/support/batch_maker.hpp"
@@ -99,6 +102,22 @@ TEST_F(StoreTest, IsOpenOnceOnly) {
   EXPECT_TRUE(fails(Store::open_read_only(dir_.path()), Code::locked));
   store_.reset();
   EXPECT_TRUE(is_ok(Store::open(dir_.options())));
+}
+
+// A broker that is started while the one before it is still on its way out.
+TEST_F(StoreTest, WaitsForALockThatIsBeingLetGo) {
+  const auto opened_twice = [&] {
+    int found = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      found += std::filesystem::read_symlink(entry.path(), gone) == dir_.path() / "lock";
+    }
+    return found == 2;
+  };
+  auto second = std::async(std::launch::async, [&] { return is_ok(Store::open(dir_.options())); });
+  while (!opened_twice()) std::this_thread::yield();
+  store_.reset();
+  EXPECT_TRUE(second.get());
 }
 
 TEST_F(StoreTest, EveryOpeningIsAnEpochButOneThatOnlyReads) {
