@@ -1,5 +1,7 @@
 #include "tools/file_hash.hpp"
 
+#include "tools/output.hpp"
+
 #include <xxhash.h>
 
 #include <array>
@@ -16,17 +18,6 @@ struct FreeState {
   void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
 };
 
-std::string hexadecimal(const XXH128_hash_t& hash) {
-  XXH128_canonical_t bytes;
-  XXH128_canonicalFromHash(&bytes, hash);
-  std::string text;
-  for (const unsigned byte : bytes.digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
-}
-
 }  // namespace
 
 Result<std::string> file_hash(const std::filesystem::path& path) {
@@ -39,7 +30,9 @@ Result<std::string> file_hash(const std::filesystem::path& path) {
     XXH3_128bits_update(state.get(), block.data(), static_cast<std::size_t>(file.gcount()));
   }
   if (file.bad()) return Error{Code::disk_error, path.string() + ": " + std::strerror(errno)};
-  return hexadecimal(XXH3_128bits_digest(state.get()));
+  XXH128_canonical_t bytes;
+  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state.get()));
+  return hexadecimal(bytes.digest);
 }
 
 }  // namespace bus::tools

@@ -107,6 +107,15 @@ std::string printable(std::string_view text) {
   return out;
 }
 
+std::string hexadecimal(std::span<const std::uint8_t> bytes) {
+  std::string text;
+  for (const unsigned byte : bytes) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
 std::string columns(const std::vector<std::string>& cells) {
   static const char* const between = is_terminal(STDOUT_FILENO) ? "  " : "\t";
   std::string line;

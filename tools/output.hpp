@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,7 @@ void complain(const Error& error);
 
 // As one cell of plain text: control characters become spaces.
 std::string printable(std::string_view text);
+std::string hexadecimal(std::span<const std::uint8_t> bytes);
 // Cells as a line: two blanks between them on a terminal, a tab otherwise.
 std::string columns(const std::vector<std::string>& cells);
 std::string dump(const Json& value);

@@ -15,20 +15,20 @@ namespace {
 // Times that are not known are null.
 Json time_or_null(std::int64_t time) { return time == 0 ? Json() : Json(show_time(wall_time(time))); }
 
-std::string hexadecimal(const std::vector<std::uint8_t>& bytes) {
-  std::string text;
-  for (const unsigned byte : bytes) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
-}
-
 // ---- topics
 
 Json to_json(const wire::TopicInfoT& topic) {
   return {{"topic", topic.name}, {"events", topic.events}, {"bytes", topic.bytes},
           {"first", topic.first}, {"last", topic.last}, {"last_at", time_or_null(topic.last_at)}};
+}
+
+// What a request by name tells of the one that has it.
+template <typename Reply, typename Request>
+Reply ask_for(const Globals& globals, const std::string& name) {
+  auto client = connect(globals);
+  Request request;
+  request.name = name;
+  return ask<Reply>(client, std::move(request));
 }
 
 Exit list_topics(const Globals& globals) {
@@ -44,10 +44,7 @@ Exit list_topics(const Globals& globals) {
 }
 
 Exit show_topic(const Globals& globals, const std::string& name) {
-  auto client = connect(globals);
-  wire::TopicsRequestT request;
-  request.name = name;
-  const auto reply = ask<wire::TopicsReplyT>(client, std::move(request));
+  const auto reply = ask_for<wire::TopicsReplyT, wire::TopicsRequestT>(globals, name);
   auto json = to_json(*reply.topics.at(0));
   json["groups"] = reply.topics.front()->groups;
   print_object(globals.format, json);
@@ -76,10 +73,7 @@ Exit list_groups(const Globals& globals) {
 }
 
 Exit show_group(const Globals& globals, const std::string& name) {
-  auto client = connect(globals);
-  wire::GroupsRequestT request;
-  request.name = name;
-  const auto reply = ask<wire::GroupsReplyT>(client, std::move(request));
+  const auto reply = ask_for<wire::GroupsReplyT, wire::GroupsRequestT>(globals, name);
   auto json = to_json(*reply.groups.at(0));
   json["member_names"] = reply.groups.front()->member_names;
   json["oldest_at"] = time_or_null(reply.groups.front()->oldest_at);

@@ -12,16 +12,6 @@ std::uint64_t row_checksum(TableId table, std::string_view key, std::string_view
   return checksum(bytes_of(value), checksum(bytes_of(key), static_cast<std::uint64_t>(table)));
 }
 
-std::string hexadecimal(std::string_view bytes) {
-  constexpr char digits[] = "0123456789abcdef";
-  std::string text;
-  for (const char byte : bytes) {
-    text += digits[static_cast<unsigned char>(byte) >> 4];
-    text += digits[static_cast<unsigned char>(byte) & 15];
-  }
-  return text;
-}
-
 }  // namespace
 
 const char* name_of(TableId table) { return names[static_cast<std::size_t>(table)]; }
@@ -51,7 +41,7 @@ Result<std::string_view> verified(TableId table, std::string_view key, std::stri
     const auto sum = load<std::uint64_t>(bytes_of(stored).data() + value.size());
     if (sum == row_checksum(table, key, value)) return value;
   }
-  return Error{Code::damaged, std::string("table ") + name_of(table) + ", key " + hexadecimal(key) +
+  return Error{Code::damaged, std::string("table ") + name_of(table) + ", key " + hexadecimal(bytes_of(key)) +
                                   ": the value does not match its checksum"};
 }
 

@@ -63,6 +63,15 @@ inline Buffer copy_of(Bytes bytes) {
 
 constexpr std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
+inline std::string hexadecimal(Bytes bytes) {
+  std::string text;
+  for (const std::uint8_t byte : bytes) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
 // All machines we run on are little endian, as the format is.
 template <typename T>
 T load(const std::uint8_t* at) {

@@ -106,11 +106,7 @@ int write_seeds(const fs::path& dir) {
 
 // BUS_FUZZ_KEEP=1: an abort leaves the input that led to it where a person can find it.
 void note_input(const std::string& input) {
-  std::ofstream file(fs::temp_directory_path() / "bus-fuzz-last-input.hex");
-  constexpr char digits[] = "0123456789abcdef";
-  std::string text;
-  for (const char byte : input) (text += digits[static_cast<unsigned char>(byte) >> 4]) += digits[byte & 15];
-  file << text;
+  std::ofstream(fs::temp_directory_path() / "bus-fuzz-last-input.hex") << hexadecimal(bytes_of(input));
 }
 
 int replay() {

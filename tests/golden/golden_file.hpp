@@ -14,15 +14,7 @@ namespace bus::testing {
 
 inline std::filesystem::path golden_path(const std::string& name) { return std::filesystem::path(BUS_GOLDEN_DIR) / name; }
 
-inline std::string hex(std::string_view bytes) {
-  constexpr char digits[] = "0123456789abcdef";
-  std::string text;
-  for (const char byte : bytes) {
-    text += digits[static_cast<unsigned char>(byte) >> 4];
-    text += digits[static_cast<unsigned char>(byte) & 15];
-  }
-  return text;
-}
+inline std::string hex(std::string_view bytes) { return hexadecimal(bytes_of(bytes)); }
 
 inline std::string unhex(std::string_view text) {
   std::string bytes;

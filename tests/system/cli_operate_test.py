@@ -5,7 +5,7 @@ import json
 import os
 import unittest
 
-from broker_case import Case, end, lines, run
+from broker_case import Case, begin, end, lines, notification, run, wait_until
 
 MAP = """
 type = "suoke.health.HealthDataUpdate"
@@ -68,6 +68,17 @@ class Importing(Case):
         summary, _ = self.import_csv("--dry-run", expect=3)
         self.assertEqual(summary, {"rows": 4, "published": 0, "duplicates": 0, "bad": 2})
         self.assertEqual(json.loads(self.run_cli("status", "-o", "json").stdout)["committed"], 0)
+
+    def test_ends_when_another_publishes_under_its_name(self):
+        self.csv = self.path("many.csv", "Id,When,Steps\n" + "u1,4/12/2016 0:00,373\n" * 10_000)
+        committed = lambda: json.loads(self.run_cli("status", "-o", "json").stdout)["committed"]
+        process = begin(self.broker, "import", "csv", self.csv, "--map", self.map, "--rate", "20", "--publisher", "p")
+        wait_until(lambda: committed() > 0)
+        self.run_cli("pub", "a.b", notification(1), "--type", "SystemNotification", "--publisher", "p")
+        code, out, err = end(process)
+        self.assertEqual(code, 5, err)
+        self.assertIn("publisher_fenced", err)
+        self.assertEqual(json.loads(out)["bad"], 0, "a row whose fate is unknown is no bad row")
 
     def test_what_is_not_there(self):
         self.run_cli("import", "csv", "/no/such.csv", "--map", self.map, expect=4)

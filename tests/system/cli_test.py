@@ -76,6 +76,18 @@ class Publishing(Case):
             self.assertEqual(json.loads(read_line(process))["position"], number)
         self.assertEqual(end(process)[0], 0)
 
+    def test_ends_when_another_publishes_under_its_name(self):
+        publish = ["pub", "a.b", "-", "--type", "SystemNotification", "--publisher", "p"]
+        process = subprocess.Popen(command(self.broker, "-o", "ndjson", *publish), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        process.stdin.write(notification(1).encode() + b"\n")
+        process.stdin.flush()
+        read_line(process)
+        self.run_cli(*publish, text=notification(2))
+        out, err = process.communicate(notification(3).encode() + b"\n", timeout=PATIENCE)
+        self.assertEqual((process.returncode, out), (5, b""))
+        self.assertIn("publisher_fenced", err.decode())
+
     def test_tells_partial_from_total_refusal(self):
         some = self.run_cli("-o", "ndjson", "pub", "a.b", "-", "--type", "SystemNotification",
                             text=notification(1) + "\n{\"title\": 1}\n" + notification(3) + "\n", expect=3)
