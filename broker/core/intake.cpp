@@ -28,11 +28,12 @@ SessionId Intake::holder(const std::string& publisher) const {
   return it == publishers_.end() ? 0 : it->second.holder;
 }
 
-void Intake::drop(const Session& session) {
+bool Intake::drop(const Session& session) {
   const auto it = publishers_.find(session.publisher);
-  if (it == publishers_.end() || it->second.holder != session.id) return;
+  if (it == publishers_.end() || it->second.holder != session.id) return false;
   for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.body.bytes.size();
   publishers_.erase(it);
+  return true;
 }
 
 // ---- taking a batch
@@ -248,7 +249,8 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
   if (batch.receipts.size() == batch.items.size()) return;
   batch.staged = true;
   const Session* session = sessions_.find(publisher.holder);
-  const auto number = staging_.publisher(name, session != nullptr && session->transient);
+  BUS_CHECK(session != nullptr && session->publisher == name);  // drop() would have taken the batch with it
+  const auto number = staging_.publisher(*session);
   bool refused_last = false;
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];

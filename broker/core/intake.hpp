@@ -34,8 +34,8 @@ class Intake {
   std::uint64_t claim(Session& session, std::uint64_t& batch);
   // Who publishes under the name now; 0: nobody.
   SessionId holder(const std::string& publisher) const;
-  // The session is over: what it has parked is dropped, its name is free.
-  void drop(const Session& session);
+  // The session is over: what it has parked is dropped. True if it had its name to the end.
+  bool drop(const Session& session);
 
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
   Result<void> publish(Session& session, const wire::Publish& message, Frame body);

@@ -53,6 +53,7 @@ inline constexpr std::size_t credit_events_max = 64 * KiB;    // outstanding, a 
 inline constexpr std::size_t credit_bytes_max = 16 * MiB;
 inline constexpr auto heartbeat = 5s;
 inline constexpr auto session_timeout = 15s;
+inline constexpr auto transient_hold = 1h;                  // a transient name waits so long for a holder that said no Bye
 
 // ---- sockets: what libzmq may hold for one peer is these times the largest message
 inline constexpr int send_high_water_mark = 64;
@@ -114,5 +115,7 @@ static_assert(record_events_max < 0xffff);
 static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);
 static_assert(in_flight_default <= open_max);
 static_assert(heartbeat < session_timeout);
+// A client that has lost its connection, or whose broker was restarted, finds its name again.
+static_assert(session_timeout < transient_hold);
 
 }  // namespace bus::limits

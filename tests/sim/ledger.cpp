@@ -37,8 +37,11 @@ std::uint16_t generation_of(std::uint64_t epoch) { return static_cast<std::uint1
 // ---- the log
 
 void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEvent event) {
-  publishers_[publisher].created = sequence;
-  sent_.emplace(Name{publisher, sequence}, std::move(event));
+  PublisherBook& book = publishers_[publisher];
+  require(sequence > book.stored, named(publisher, sequence) + "used again: " + event.sender + " was told a wrong last sequence");
+  book.created = sequence;
+  // Another client may have sent this sequence before, and left; what it sent was never stored, and must not be now.
+  sent_.insert_or_assign(Name{publisher, sequence}, std::move(event));
 }
 
 void Ledger::applied(const store::CommitBatch& batch, const broker::State& names) {
@@ -162,6 +165,7 @@ Ledger::Incarnation* Ledger::group_of(const Peer& peer, std::uint64_t subscripti
 // ---- entering the core
 
 void Ledger::entering(const Peer& peer, const wire::Message& message, const Core&) {
+  if (const auto* hello = message.body_as_Hello()) asked_[peer] = hello->publisher() != nullptr ? hello->publisher()->str() : "";
   if (const auto* subscribe = message.body_as_Subscribe(); subscribe != nullptr && subscribe->group() != nullptr) {
     group_of_[{peer, subscribe->subscription()}] = subscribe->group()->str();
   }
@@ -201,14 +205,14 @@ void Ledger::entered(const Peer& peer, const wire::Message& message, const Core&
 
 // ---- leaving the core
 
-void Ledger::leaving(const broker::Outgoing& message, const std::string& publisher) {
+void Ledger::leaving(const broker::Outgoing& message) {
   const auto parsed = wire::parse(message.header.bytes);
   require(parsed.ok(), "the broker sent a message that does not verify");
   const std::unique_ptr<wire::MessageT> copy((*parsed)->UnPack());
   const wire::BodyUnion& body = copy->body;
   switch (body.type) {
-    case wire::Body::Welcome: return leave_welcome(*body.AsWelcome(), publisher);
-    case wire::Body::PublishResult: return leave_result(*body.AsPublishResult(), publisher);
+    case wire::Body::Welcome: return leave_welcome(message.peer, *body.AsWelcome());
+    case wire::Body::PublishResult: return leave_result(message.peer, *body.AsPublishResult());
     case wire::Body::Deliver: return leave_deliver(message, *body.AsDeliver());
     case wire::Body::Settled: return leave_settled(message.peer, *body.AsSettled());
     case wire::Body::CaughtUp: return leave_caught_up(message.peer, *body.AsCaughtUp());
@@ -221,9 +225,11 @@ void Ledger::leaving(const broker::Outgoing& message, const std::string& publish
   }
 }
 
-void Ledger::leave_welcome(const wire::WelcomeT& message, const std::string& publisher) const {
+void Ledger::leave_welcome(const Peer& peer, const wire::WelcomeT& message) {
   require(message.epoch == epoch_, "Welcome with another epoch than the store's");
   require(message.committed <= head(), "Welcome with a head that is not durable");
+  const std::string& publisher = given_[peer] = message.publisher;
+  require(asked_[peer].empty() || asked_[peer] == publisher, peer + " asked for another name than it was given");
   if (publisher.empty() || !publishers_.contains(publisher)) return;
   const PublisherBook& book = publishers_.at(publisher);
   require(message.last_sequence <= book.created, publisher + ": Welcome with a sequence that was never sent");
@@ -233,7 +239,8 @@ void Ledger::leave_welcome(const wire::WelcomeT& message, const std::string& pub
   }
 }
 
-void Ledger::leave_result(const wire::PublishResultT& message, const std::string& publisher) {
+void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message) {
+  const std::string& publisher = given_.at(peer);
   std::map<std::uint64_t, Code> refused;
   for (const auto& refusal : message.refusals) refused[refusal->sequence] = refusal->code;
   auto sequence = message.first_sequence;
@@ -242,6 +249,7 @@ void Ledger::leave_result(const wire::PublishResultT& message, const std::string
     PublisherBook& book = publishers_[publisher];
     book.answered = std::max(book.answered, sequence);
     const SentEvent& event = sent_.at({publisher, sequence});
+    require(event.sender == peer.substr(0, peer.find('#')), name + "answered to " + peer + ", and sent by " + event.sender);
     if (receipt.position() == 0) {
       const auto code = refused.contains(sequence) ? refused.at(sequence) : Code::ok;
       require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));
