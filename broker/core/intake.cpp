@@ -176,15 +176,32 @@ bool Intake::find_duplicates(const std::string& name, Parked& batch) {
   return true;
 }
 
+// What became of something cannot be known now. So this batch is the publisher's again, and those behind it are: with the
+// answers they would have got had it been refused at once. Sent again they are taken again.
+void Intake::give_back(const std::string& name, const Error& error) {
+  Publisher& publisher = publishers_.at(name);
+  Error why = error;
+  for (const Parked& batch : publisher.parked) {
+    parked_bytes_ -= batch.body.bytes.size();
+    publisher.window_bytes -= batch.body.bytes.size();
+    publisher.window_events -= batch.items.size();
+    sessions_.send(publisher.holder, wire::encode_failure(why, 0, 0, batch.first_sequence));
+    why = {Code::sequence_gap, "the batch before this one was given back"};
+  }
+  publisher.parked.clear();
+  publisher.accepted = last_staged(name);
+}
+
 // The answer for the sequences from `first` on; ignored if the batch that asked is gone or has it already.
 void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count) {
   Parked* batch = waiting_front(name);
   if (batch == nullptr || batch->first_sequence + batch->receipts.size() != first) return;
   if (batch->items.size() - batch->receipts.size() < count) return;
+  // They may be stored, for all that can be read: to say that they are refused could be a lie.
+  if (!answer) return give_back(name, answer.error());
   for (std::size_t at = 0; at < count; ++at) {
     const auto index = batch->receipts.size();
-    store::SequenceHit hit;
-    if (answer) hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
+    const store::SequenceHit hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
     batch->receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
     if (hit.position != Position::none) {
       batch->refused.erase(index);
@@ -192,7 +209,7 @@ void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer,
       continue;
     }
     const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
-    batch->refused.insert_or_assign(index, answer ? refused_before : answer.error());
+    batch->refused.insert_or_assign(index, refused_before);
   }
 }
 
@@ -208,15 +225,21 @@ bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
     if (fresh) ask.push_back(item.key);
     if (it->second.empty() || it->second.back() != name) it->second.push_back(name);
   }
-  if (!ask.empty()) {
-    auto keys = ask;
-    reads_.ask(ReadKeyHeads{std::move(ask)},
-               [this, keys = std::move(keys)](Result<ReadAnswer> answer) { take_keys(keys, std::move(answer)); });
-  }
+  if (!ask.empty()) ask_keys(std::move(ask));
   return wait;
 }
 
+void Intake::ask_keys(std::vector<Hash128> keys) {
+  ReadKeyHeads ask{keys};
+  reads_.ask(std::move(ask), [this, keys = std::move(keys)](Result<ReadAnswer> answer) { take_keys(keys, std::move(answer)); });
+}
+
 void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer) {
+  if (!answer && keys.size() > 1) {  // which of them? The others are to be known all the same
+    const auto middle = keys.begin() + static_cast<std::ptrdiff_t>(keys.size() / 2);
+    ask_keys({keys.begin(), middle});
+    return ask_keys({middle, keys.end()});
+  }
   std::vector<std::string> waiting;
   for (std::size_t at = 0; at < keys.size(); ++at) {
     auto node = cold_.extract(keys[at]);
@@ -228,18 +251,21 @@ void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answ
   std::sort(waiting.begin(), waiting.end());
   waiting.erase(std::unique(waiting.begin(), waiting.end()), waiting.end());
   for (const auto& name : waiting) {
-    Parked* batch = waiting_front(name);
-    if (batch == nullptr) continue;
-    if (!answer) refuse_cold(*batch, answer.error());
+    if (waiting_front(name) == nullptr) continue;
+    if (!answer) fail_key(name, keys[0], answer.error());
     advance(name);
   }
 }
 
-// The table of keys is damaged: without its version an event cannot be placed.
-void Intake::refuse_cold(Parked& batch, const Error& error) {
+// The head of a key cannot be read, and without its version an event cannot be placed. Other than a duplicate, such an
+// event was never stored, so a refusal is true. It is right where the log is damaged: that does not pass, and the
+// publisher's events of other keys need not wait for an operator. Any other failure may pass: the batch is given back.
+void Intake::fail_key(const std::string& name, const Hash128& key, const Error& error) {
+  if (error.code != Code::damaged) return give_back(name, error);
+  Parked& batch = publishers_.at(name).parked.front();
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     Item& item = batch.items[at];
-    if (item.envelope == nullptr || item.envelope->key() == nullptr || state_.keys.find(item.key)) continue;
+    if (item.envelope == nullptr || item.envelope->key() == nullptr || item.key != key) continue;
     batch.refused.insert_or_assign(at, error);
     item.envelope = nullptr;
   }

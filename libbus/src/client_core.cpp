@@ -271,11 +271,11 @@ void ClientCore::send_batches(SteadyTime now) {
 
 // The batch was not taken, and so none after it is: a sequence would be missing. All go again, a little later.
 void ClientCore::publish_failure(const Error& error, std::uint64_t sequence, SteadyTime now) {
-  trouble_ = error;
   if (is_final(error.code)) return fail(error);
   const auto refused = std::find_if(pending_.begin(), pending_.end(),
                                     [&](const Pending& pending) { return pending.batch.first_sequence == sequence; });
-  if (refused == pending_.end() || !refused->sent) return;  // it went again since
+  if (refused == pending_.end() || !refused->sent) return;  // it goes again anyway, with one before it
+  trouble_ = error;
   if (error.code == Code::malformed || error.code == Code::batch_too_large) return fail(error);
   for (auto it = refused; it != pending_.end(); ++it) it->sent = false;
   publish_backoff_ = std::clamp<Duration>(publish_backoff_ * 2, publish_backoff_min, publish_backoff_max);
