@@ -62,10 +62,22 @@ Result<void> Intake::admit(const Session& session, const Publisher& publisher, c
       publisher.window_events + message.count() > limits::window_events) {
     return Error{Code::busy, "more than the window allows was sent without waiting for receipts"};
   }
-  if (staging_.bytes() + parked_bytes_ + bytes > std::min<std::uint64_t>(limits::staged_bytes_max, admissible_bytes_)) {
-    return Error{Code::busy, "the broker holds as much uncommitted data as it may; send again a little later"};
+  if (!has_room(publisher, bytes)) {
+    return Error{Code::busy, "the broker holds as much uncommitted data as it may, or this publisher its share; send again a little later"};
   }
   return {};
+}
+
+// Several publishers that send as fast as they can would take all there is, and a small one would find nothing. So who has
+// something on the way may hold a few times what is free, and no more: many are held back early, one alone is not; and
+// the last part is for those that have nothing on the way.
+bool Intake::has_room(const Publisher& publisher, std::size_t bytes) const {
+  const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(limits::staged_bytes_max, admissible_bytes_));
+  const auto used = staging_.bytes() + parked_bytes_;
+  if (publisher.window_bytes == 0) return used + bytes <= most;
+  const auto shared = limits::shared_bytes(most);
+  if (used + bytes > shared) return false;
+  return publisher.window_bytes + bytes <= limits::staged_share * (shared - used);
 }
 
 Result<const wire::Event*> Intake::check(Bytes event) const {

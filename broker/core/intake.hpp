@@ -76,6 +76,7 @@ class Intake {
   };
 
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
+  bool has_room(const Publisher& publisher, std::size_t bytes) const;
   Result<Parked> unpack(const wire::Publish& message, Frame body);
   Result<const wire::Event*> check(Bytes event) const;
   std::uint64_t last_staged(const std::string& name) const;
