@@ -9,7 +9,7 @@ namespace bus::broker {
 Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity& identity)
     : options_(std::move(options)),
       identity_(identity),
-      sessions_(options_.seed),
+      sessions_({options_.secret, identity.secret}),
       log_(reads_, [this] { delivery_.wake(); }),
       staging_(state_, sessions_, identity.log_id),
       intake_(state_, sessions_, staging_, reads_, types, identity.secret),

@@ -1,5 +1,5 @@
 // Core is the broker as a deterministic state machine: messages, read results and time in; messages, read requests
-// and commit batches out. No sockets, clock, threads, logging or randomness; a seed and the time are arguments.
+// and commit batches out. No sockets, clock, threads, logging or randomness; a secret and the time are arguments.
 //
 //            receive() ──> session, intake, delivery, requests ──> take_outgoing()
 //   read_done() ──────────────────┘          │        └──────────> take_reads()
@@ -21,7 +21,7 @@ namespace bus::broker {
 
 struct CoreOptions {
   About about;
-  std::uint64_t seed = 0;                    // of session tokens
+  std::uint64_t secret = 0;                  // random, of this process; with the log's it makes the tokens of sessions
   std::size_t reserve_bytes = limits::settle_reserve_bytes;
 };
 

@@ -32,7 +32,7 @@ class StagingTest : public ::testing::Test {
   store::Head replay;
   Buffer body = test::encode(test::event());
   State state;
-  Sessions sessions{1};
+  Sessions sessions{{1, 2}};
   Session session;
   Staging staging{state, sessions, {}};
 };
