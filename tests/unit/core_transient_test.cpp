@@ -282,6 +282,39 @@ TEST_F(TransientTest, ANameThatSomebodyMadeUpIsNotGivenOnceItIsInTheTable) {
   EXPECT_EQ(enter("b").name, "anonymous-1-3");
 }
 
+// Filling in a million names by messages takes too long for a test.
+TEST(TransientNamesOfAFullTable, AreStillGivenAndPublishedUnder) {
+  State state;
+  state.keys.set_complete(true);
+  for (std::size_t at = 1; at < limits::publishers_max; ++at) state.publishers.add(std::to_string(at));
+  const auto row = state.publishers.add("anonymous-1-1");
+  state.publishers[row].transient = true;
+  state.publishers[row].last_sequence = 5;
+  TransientNames names(state, 2);
+  const SteadyTime now{};
+  names.start(now);
+  Sessions sessions({1, 2});
+  Staging staging(state, sessions, {});
+  Reads reads;
+  Intake intake(state, sessions, staging, reads, Harness::types(), 1);
+  const auto publish_as_next = [&](const Peer& peer, SteadyTime when) {
+    Session& session = sessions.begin(peer, when);
+    session.transient = true;
+    session.publisher = names.next(when);
+    names.taken(session.publisher);
+    std::uint64_t batch = 0;
+    const auto next = intake.claim(session, batch) + 1;
+    const Buffer header = wire::encode(wire::Body::Publish, [&](auto& builder) {
+      return wire::CreatePublish(builder, next, 1, session.fence).Union();
+    });
+    const auto done = intake.publish(session, *wire::parse(header).value()->body_as_Publish(), Frame::of(encode(event("a"))));
+    return done ? Code::ok : done.error().code;
+  };
+  EXPECT_EQ(publish_as_next("a", now), Code::too_many_publishers) << "held: a new name";
+  EXPECT_EQ(publish_as_next("b", now + limits::transient_hold), Code::ok);
+  EXPECT_EQ(state.publishers[row].last_sequence, 6u);
+}
+
 TEST_F(TransientTest, ALateHelloFencesNobody) {
   Visitor one = enter("a");
   one.attempt += 2;
