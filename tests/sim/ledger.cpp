@@ -38,10 +38,9 @@ std::uint16_t generation_of(std::uint64_t epoch) { return static_cast<std::uint1
 
 void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEvent event) {
   PublisherBook& book = publishers_[publisher];
-  require(sequence > book.stored, named(publisher, sequence) + "used again: " + event.sender + " was told a wrong last sequence");
-  book.created = sequence;
-  // Another client may have sent this sequence before, and left; what it sent was never stored, and must not be now.
-  sent_.insert_or_assign(Name{publisher, sequence}, std::move(event));
+  book.created = std::max(book.created, sequence);
+  const std::string sender = event.sender;
+  sent_[{publisher, sequence}].emplace(sender, std::move(event));
 }
 
 void Ledger::applied(const store::CommitBatch& batch, const broker::State& names) {
@@ -58,9 +57,11 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   const auto name = named(publisher, entry.sequence);
   const auto it = sent_.find({publisher, entry.sequence});
   require(it != sent_.end(), name + "stored and never sent");
-  const SentEvent& sent = it->second;
+  const auto found = std::find_if(it->second.begin(), it->second.end(),
+                                  [&](const auto& one) { return std::ranges::equal(record.body(at), one.second.bytes); });
+  require(found != it->second.end(), name + "stored with other bytes than were sent");
+  const SentEvent& sent = found->second;
   require(sent.refusal == Code::ok, name + "a bad event was stored");
-  require(std::ranges::equal(record.body(at), sent.bytes), name + "stored with other bytes than were sent");
   require(names.topics.name(entry.topic) == sent.topic, name + "stored under another topic");
   PublisherBook& book = publishers_[publisher];
   require(entry.sequence > book.stored, name + "stored twice, or after a later one");
@@ -235,7 +236,9 @@ void Ledger::leave_welcome(const Peer& peer, const wire::WelcomeT& message) {
   require(message.last_sequence <= book.created, publisher + ": Welcome with a sequence that was never sent");
   require(message.last_sequence >= book.answered, publisher + ": Welcome has forgotten an answered sequence");
   for (auto sequence = book.stored + 1; sequence <= message.last_sequence; ++sequence) {
-    require(sent_.at({publisher, sequence}).refusal != Code::ok, named(publisher, sequence) + "used up and not stored");
+    const auto& sent = sent_.at({publisher, sequence});
+    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok; });
+    require(refused, named(publisher, sequence) + "used up and not stored");
   }
 }
 
@@ -248,8 +251,10 @@ void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message)
     const auto name = named(publisher, sequence);
     PublisherBook& book = publishers_[publisher];
     book.answered = std::max(book.answered, sequence);
-    const SentEvent& event = sent_.at({publisher, sequence});
-    require(event.sender == peer.substr(0, peer.find('#')), name + "answered to " + peer + ", and sent by " + event.sender);
+    const auto& sent = sent_.at({publisher, sequence});
+    const auto mine = sent.find(peer.substr(0, peer.find('#')));
+    require(mine != sent.end(), name + "answered to " + peer + ", which never sent it");
+    const SentEvent& event = mine->second;
     if (receipt.position() == 0) {
       const auto code = refused.contains(sequence) ? refused.at(sequence) : Code::ok;
       require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));
@@ -257,7 +262,8 @@ void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message)
     } else {
       require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
       const LogEvent& stored = at(receipt.position());
-      require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt with the position of another");
+      require(stored.sent == &event, name + "a receipt with the position of another");
+      require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt for what was stored under another name");
       require(stored.version == receipt.version(), name + "a receipt with a wrong version");
     }
     ++sequence;

@@ -43,7 +43,8 @@ struct LogEvent {
 
 class Ledger {
  public:
-  // ---- what clients do. A transient publisher goes on after the last sequence that those before it used up.
+  // ---- what clients do. Several may send the same sequence of a transient publisher: one that has lost the name without
+  // knowing it, and the one that has it now.
   void sent(const std::string& publisher, std::uint64_t sequence, SentEvent event);
 
   // ---- the disk
@@ -111,7 +112,7 @@ class Ledger {
   Incarnation* group_of(const broker::Peer& peer, std::uint64_t subscription);
   bool wants(const Incarnation& group, std::uint64_t position) const;
 
-  std::map<Name, SentEvent> sent_;
+  std::map<Name, std::map<std::string, SentEvent>> sent_;  // by sender
   std::map<std::string, PublisherBook> publishers_;
   std::map<broker::Peer, std::string> asked_, given_;    // the names of Hello and of Welcome
   std::map<std::string, std::uint64_t> versions_;        // by key
