@@ -9,10 +9,11 @@ namespace bus::broker {
 Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity& identity)
     : options_(std::move(options)),
       identity_(identity),
-      sessions_(options_.seed),
+      sessions_({options_.secret, identity.secret}),
       log_(reads_, [this] { delivery_.wake(); }),
       staging_(state_, sessions_, identity.log_id),
       intake_(state_, sessions_, staging_, reads_, types, identity.secret),
+      transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
       requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, types) {}
 
@@ -51,6 +52,7 @@ Result<void> Core::recover(const store::Store& store, Now now) {
   saved_.fill({head.replay_from - 1, head.replay_batch - 1});
   state_.keys.set_complete(head.replay_from == Position{1} && head.replay_batch == 1);
   delivery_.recovered();
+  transient_names_.start(now.steady);
   requests_.start(now.steady);
   return {};
 }
@@ -129,15 +131,7 @@ void Core::hello(const Peer& peer, const wire::Hello& message, Now now) {
                                                         " was asked for; this broker speaks " +
                                                         std::to_string(wire::protocol_version)}, nullptr);
   }
-  const auto* publisher = message.publisher();
-  if (publisher != nullptr && !wire::valid_name(publisher->string_view(), limits::publisher_bytes_max)) {
-    return refuse(peer, {Code::bad_publisher, "a publisher's name has 1 to " + std::to_string(limits::publisher_bytes_max) +
-                                                  " printable bytes without spaces"}, nullptr);
-  }
-  const Session* holder = publisher != nullptr ? sessions_.find(intake_.holder(publisher->str())) : nullptr;
-  if (holder != nullptr && holder->instance != 0 && holder->instance == message.instance() && holder->attempt > message.attempt()) {
-    return refuse(peer, {Code::unknown_session, "a later connection of this client has taken its place"}, nullptr);
-  }
+  if (auto good = check_publisher(message); !good) return refuse(peer, good.error(), nullptr);
   if (message.resume() != 0) end(message.resume());
   if (const Session* before = sessions_.find(peer)) end(before->id);
   if (sessions_.size() >= limits::sessions_max) {
@@ -145,11 +139,40 @@ void Core::hello(const Peer& peer, const wire::Hello& message, Now now) {
   }
   Session& session = sessions_.begin(peer, now.steady);
   if (message.client() != nullptr) session.client = message.client()->str().substr(0, limits::text_bytes_max);
-  if (publisher == nullptr) return welcome(session, 0);
-  session.publisher = publisher->str();
+  if (message.publisher() == nullptr && !message.transient()) return welcome(session, 0);
+  claim(session, message, now);
+}
+
+// A refused name changes nothing.
+Result<void> Core::check_publisher(const wire::Hello& message) {
+  if (message.publisher() == nullptr) return {};
+  const std::string name = message.publisher()->str();
+  if (!wire::valid_name(name, limits::publisher_bytes_max)) {
+    return Error{Code::bad_publisher, "a publisher's name has 1 to " + std::to_string(limits::publisher_bytes_max) +
+                                          " printable bytes without spaces"};
+  }
+  if (TransientNames::has_form(name) != message.transient()) {
+    return Error{Code::bad_publisher, "'" + name + "': names that begin with anonymous- are given by the broker, to transient "
+                                          "publishers, which have no others"};
+  }
+  const Session* holder = sessions_.find(intake_.holder(name));
+  const bool same = holder != nullptr && message.instance() != 0 && holder->instance == message.instance();
+  if (same && holder->attempt > message.attempt()) {
+    return Error{Code::unknown_session, "a later connection of this client has taken its place"};
+  }
+  if (!message.transient()) return {};
+  const bool free = holder == nullptr && message.instance() != 0;
+  if (same || (free && transient_names_.is_of(name, message.instance(), message.last_sequence()))) return {};
+  return Error{Code::publisher_fenced, "'" + name + "' has gone to another client"};
+}
+
+// The session gets the name it wants, or any. Its Welcome follows.
+void Core::claim(Session& session, const wire::Hello& message, Now now) {
+  session.publisher = message.publisher() != nullptr ? message.publisher()->str() : transient_names_.next(now.steady);
   session.transient = message.transient();
   session.instance = message.instance();
   session.attempt = message.attempt();
+  if (session.transient) transient_names_.taken(session.publisher);
   std::uint64_t batch = 0;
   const auto last_sequence = intake_.claim(session, batch);
   // Nothing about a sequence is said before it is durable.
@@ -176,13 +199,17 @@ void Core::welcome(const Session& session, std::uint64_t last_sequence) {
   message.batch_events_max = limits::batch_events_max;
   message.heartbeat_ms = static_cast<std::uint32_t>(limits::heartbeat / std::chrono::milliseconds(1));
   message.timeout_ms = static_cast<std::uint32_t>(limits::session_timeout / std::chrono::milliseconds(1));
+  message.publisher = session.publisher;
   sessions_.send(session.id, wire::encode(message));
 }
 
-void Core::end(SessionId id) {
+void Core::end(SessionId id, Ending ending) {
   const Session* session = sessions_.find(id);
   if (session == nullptr) return;
-  intake_.drop(*session);
+  if (intake_.drop(*session) && session->transient) {
+    const Duration hold = ending == Ending::bye ? Duration(0) : Duration(limits::transient_hold);
+    transient_names_.left(session->publisher, session->instance, session->heard + hold);
+  }
   delivery_.drop(*session);
   sessions_.end(id);
 }
@@ -190,7 +217,7 @@ void Core::end(SessionId id) {
 // The answer tells the peer that everything it said before has arrived.
 void Core::bye(const Session& session) {
   const Peer peer = session.peer;
-  end(session.id);
+  end(session.id, Ending::bye);
   sessions_.send_to_peer(peer, wire::encode(wire::ByeT()));
 }
 

@@ -1,5 +1,5 @@
 // Core is the broker as a deterministic state machine: messages, read results and time in; messages, read requests
-// and commit batches out. No sockets, clock, threads, logging or randomness; a seed and the time are arguments.
+// and commit batches out. No sockets, clock, threads, logging or randomness; a secret and the time are arguments.
 //
 //            receive() ──> session, intake, delivery, requests ──> take_outgoing()
 //   read_done() ──────────────────┘          │        └──────────> take_reads()
@@ -15,12 +15,13 @@
 #include <vector>
 
 #include "broker/core/requests.hpp"
+#include "broker/core/transient_names.hpp"
 
 namespace bus::broker {
 
 struct CoreOptions {
   About about;
-  std::uint64_t seed = 0;                    // of session tokens
+  std::uint64_t secret = 0;                  // random, of this process; with the log's it makes the tokens of sessions
   std::size_t reserve_bytes = limits::settle_reserve_bytes;
 };
 
@@ -72,10 +73,13 @@ class Core {
  private:
   Result<void> dispatch(Session& session, const wire::Message& message, std::span<const Frame> frames, Now now);
   void hello(const Peer& peer, const wire::Hello& message, Now now);
+  Result<void> check_publisher(const wire::Hello& message);
+  void claim(Session& session, const wire::Hello& message, Now now);
   void welcome(const Session& session, std::uint64_t last_sequence);
   void refuse(const Peer& peer, const Error& error, const wire::Message* message);
   void bye(const Session& session);
-  void end(SessionId id);
+  enum class Ending { bye, other };
+  void end(SessionId id, Ending ending = Ending::other);
   void expire_sessions(SteadyTime now);
   store::CommitBatch build_batch(Now now, std::size_t steps);
   void checkpoint(std::size_t steps);
@@ -89,6 +93,7 @@ class Core {
   LogView log_;
   Staging staging_;
   Intake intake_;
+  TransientNames transient_names_;
   Delivery delivery_;
   Requests requests_;
 

@@ -28,11 +28,12 @@ SessionId Intake::holder(const std::string& publisher) const {
   return it == publishers_.end() ? 0 : it->second.holder;
 }
 
-void Intake::drop(const Session& session) {
+bool Intake::drop(const Session& session) {
   const auto it = publishers_.find(session.publisher);
-  if (it == publishers_.end() || it->second.holder != session.id) return;
+  if (it == publishers_.end() || it->second.holder != session.id) return false;
   for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.body.bytes.size();
   publishers_.erase(it);
+  return true;
 }
 
 // ---- taking a batch
@@ -61,10 +62,22 @@ Result<void> Intake::admit(const Session& session, const Publisher& publisher, c
       publisher.window_events + message.count() > limits::window_events) {
     return Error{Code::busy, "more than the window allows was sent without waiting for receipts"};
   }
-  if (staging_.bytes() + parked_bytes_ + bytes > std::min<std::uint64_t>(limits::staged_bytes_max, admissible_bytes_)) {
-    return Error{Code::busy, "the broker holds as much uncommitted data as it may; send again a little later"};
+  if (!has_room(publisher, bytes)) {
+    return Error{Code::busy, "the broker holds as much uncommitted data as it may, or this publisher its share; send again a little later"};
   }
   return {};
+}
+
+// Several publishers that send as fast as they can would take all there is, and a small one would find nothing. So who has
+// something on the way may hold a few times what is free, and no more: many are held back early, one alone is not; and
+// the last part is for those that have nothing on the way.
+bool Intake::has_room(const Publisher& publisher, std::size_t bytes) const {
+  const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(limits::staged_bytes_max, admissible_bytes_));
+  const auto used = staging_.bytes() + parked_bytes_;
+  if (publisher.window_bytes == 0) return used + bytes <= most;
+  const auto shared = limits::shared_bytes(most);
+  if (used + bytes > shared) return false;
+  return publisher.window_bytes + bytes <= limits::staged_share * (shared - used);
 }
 
 Result<const wire::Event*> Intake::check(Bytes event) const {
@@ -175,15 +188,32 @@ bool Intake::find_duplicates(const std::string& name, Parked& batch) {
   return true;
 }
 
+// What became of something cannot be known now. So this batch is the publisher's again, and those behind it are: with the
+// answers they would have got had it been refused at once. Sent again they are taken again.
+void Intake::give_back(const std::string& name, const Error& error) {
+  Publisher& publisher = publishers_.at(name);
+  Error why = error;
+  for (const Parked& batch : publisher.parked) {
+    parked_bytes_ -= batch.body.bytes.size();
+    publisher.window_bytes -= batch.body.bytes.size();
+    publisher.window_events -= batch.items.size();
+    sessions_.send(publisher.holder, wire::encode_failure(why, 0, 0, batch.first_sequence));
+    why = {Code::sequence_gap, "the batch before this one was given back"};
+  }
+  publisher.parked.clear();
+  publisher.accepted = last_staged(name);
+}
+
 // The answer for the sequences from `first` on; ignored if the batch that asked is gone or has it already.
 void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count) {
   Parked* batch = waiting_front(name);
   if (batch == nullptr || batch->first_sequence + batch->receipts.size() != first) return;
   if (batch->items.size() - batch->receipts.size() < count) return;
+  // They may be stored, for all that can be read: to say that they are refused could be a lie.
+  if (!answer) return give_back(name, answer.error());
   for (std::size_t at = 0; at < count; ++at) {
     const auto index = batch->receipts.size();
-    store::SequenceHit hit;
-    if (answer) hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
+    const store::SequenceHit hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
     batch->receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
     if (hit.position != Position::none) {
       batch->refused.erase(index);
@@ -191,7 +221,7 @@ void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer,
       continue;
     }
     const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
-    batch->refused.insert_or_assign(index, answer ? refused_before : answer.error());
+    batch->refused.insert_or_assign(index, refused_before);
   }
 }
 
@@ -207,15 +237,21 @@ bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
     if (fresh) ask.push_back(item.key);
     if (it->second.empty() || it->second.back() != name) it->second.push_back(name);
   }
-  if (!ask.empty()) {
-    auto keys = ask;
-    reads_.ask(ReadKeyHeads{std::move(ask)},
-               [this, keys = std::move(keys)](Result<ReadAnswer> answer) { take_keys(keys, std::move(answer)); });
-  }
+  if (!ask.empty()) ask_keys(std::move(ask));
   return wait;
 }
 
+void Intake::ask_keys(std::vector<Hash128> keys) {
+  ReadKeyHeads ask{keys};
+  reads_.ask(std::move(ask), [this, keys = std::move(keys)](Result<ReadAnswer> answer) { take_keys(keys, std::move(answer)); });
+}
+
 void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer) {
+  if (!answer && keys.size() > 1) {  // which of them? The others are to be known all the same
+    const auto middle = keys.begin() + static_cast<std::ptrdiff_t>(keys.size() / 2);
+    ask_keys({keys.begin(), middle});
+    return ask_keys({middle, keys.end()});
+  }
   std::vector<std::string> waiting;
   for (std::size_t at = 0; at < keys.size(); ++at) {
     auto node = cold_.extract(keys[at]);
@@ -227,18 +263,21 @@ void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answ
   std::sort(waiting.begin(), waiting.end());
   waiting.erase(std::unique(waiting.begin(), waiting.end()), waiting.end());
   for (const auto& name : waiting) {
-    Parked* batch = waiting_front(name);
-    if (batch == nullptr) continue;
-    if (!answer) refuse_cold(*batch, answer.error());
+    if (waiting_front(name) == nullptr) continue;
+    if (!answer) fail_key(name, keys[0], answer.error());
     advance(name);
   }
 }
 
-// The table of keys is damaged: without its version an event cannot be placed.
-void Intake::refuse_cold(Parked& batch, const Error& error) {
+// The head of a key cannot be read, and without its version an event cannot be placed. Other than a duplicate, such an
+// event was never stored, so a refusal is true. It is right where the log is damaged: that does not pass, and the
+// publisher's events of other keys need not wait for an operator. Any other failure may pass: the batch is given back.
+void Intake::fail_key(const std::string& name, const Hash128& key, const Error& error) {
+  if (error.code != Code::damaged) return give_back(name, error);
+  Parked& batch = publishers_.at(name).parked.front();
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     Item& item = batch.items[at];
-    if (item.envelope == nullptr || item.envelope->key() == nullptr || state_.keys.find(item.key)) continue;
+    if (item.envelope == nullptr || item.envelope->key() == nullptr || item.key != key) continue;
     batch.refused.insert_or_assign(at, error);
     item.envelope = nullptr;
   }
@@ -248,7 +287,8 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
   if (batch.receipts.size() == batch.items.size()) return;
   batch.staged = true;
   const Session* session = sessions_.find(publisher.holder);
-  const auto number = staging_.publisher(name, session != nullptr && session->transient);
+  BUS_CHECK(session != nullptr && session->publisher == name);  // drop() would have taken the batch with it
+  const auto number = staging_.publisher(*session);
   bool refused_last = false;
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];

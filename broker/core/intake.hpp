@@ -2,9 +2,10 @@
 // keys, and stages the rest, in each publisher's order. Owned by the core; one thread.
 //
 //   receive() ──> parked ──duplicates found, keys known──> staged ──committed──> PublishResult
+//                    └──a look-up failed──> given back: Failure
 //
 // A batch is refused as a whole (and uses up nothing) or taken as a whole; of a batch that is taken each event gets a
-// receipt or a refusal.
+// receipt or a refusal. One that is given back has used up nothing either.
 #pragma once
 
 #include <deque>
@@ -34,8 +35,8 @@ class Intake {
   std::uint64_t claim(Session& session, std::uint64_t& batch);
   // Who publishes under the name now; 0: nobody.
   SessionId holder(const std::string& publisher) const;
-  // The session is over: what it has parked is dropped, its name is free.
-  void drop(const Session& session);
+  // The session is over: what it has parked is dropped. True if it had its name to the end.
+  bool drop(const Session& session);
 
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
   Result<void> publish(Session& session, const wire::Publish& message, Frame body);
@@ -75,6 +76,7 @@ class Intake {
   };
 
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
+  bool has_room(const Publisher& publisher, std::size_t bytes) const;
   Result<Parked> unpack(const wire::Publish& message, Frame body);
   Result<const wire::Event*> check(Bytes event) const;
   std::uint64_t last_staged(const std::string& name) const;
@@ -83,8 +85,10 @@ class Intake {
   bool find_duplicates(const std::string& name, Parked& batch);
   void take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count);
   bool find_cold_keys(const std::string& name, Parked& batch);
+  void ask_keys(std::vector<Hash128> keys);
   void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
-  void refuse_cold(Parked& batch, const Error& error);
+  void fail_key(const std::string& name, const Hash128& key, const Error& error);
+  void give_back(const std::string& name, const Error& error);
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
   wire::Receipt stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item);
   void answer(SessionId session, const std::string& name, Parked batch);

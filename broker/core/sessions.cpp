@@ -4,10 +4,19 @@
 
 namespace bus::broker {
 
+SessionId Sessions::new_token() {
+  SessionId token = 0;
+  while (token == 0 || by_id_.contains(token)) {
+    Writer counted;
+    counted.put(secret_.high).put(++tokens_);
+    token = hash128(bytes_of(counted.bytes()), secret_.low).high;
+  }
+  return token;
+}
+
 Session& Sessions::begin(const Peer& peer, SteadyTime now) {
   BUS_CHECK(!by_peer_.contains(peer));
-  SessionId id = 0;
-  while (id == 0 || by_id_.contains(id)) id = random_();
+  const SessionId id = new_token();
   auto session = std::make_unique<Session>();
   session->id = id;
   session->peer = peer;

@@ -7,12 +7,12 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "base/hash.hpp"
 #include "broker/core/io.hpp"
 #include "wire/message.hpp"
 
@@ -40,7 +40,11 @@ struct Session {
 
 class Sessions {
  public:
-  explicit Sessions(std::uint64_t seed) : random_(seed) {}
+  // `secret`: 16 bytes that nobody else knows. A token is a keyed hash of a counter: whoever is given some, however many,
+  // cannot go on from there, as from a pseudo-random generator. XXH3 is no cryptographic hash, though, and whoever reaches
+  // the socket may publish under any name without a token. So this keeps sessions from being taken over by chance or by
+  // guessing, and no more; to know who is there takes authentication, which comes with CURVE.
+  explicit Sessions(const Hash128& secret) : secret_(secret) {}
 
   Session& begin(const Peer& peer, SteadyTime now);
   Session* find(SessionId id);
@@ -79,7 +83,10 @@ class Sessions {
   void hold(Session& session, Outgoing message);
   void count(Session& session, std::size_t bytes);
 
-  std::mt19937_64 random_;
+  SessionId new_token();
+
+  const Hash128 secret_;
+  std::uint64_t tokens_ = 0;            // made so far
   std::map<SessionId, std::unique_ptr<Session>> by_id_;
   std::unordered_map<Peer, SessionId> by_peer_;
   std::vector<Outgoing> outgoing_;

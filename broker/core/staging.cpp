@@ -12,10 +12,14 @@ void Staging::start(const store::Head& head) {
   next_ = head.committed + 1;
 }
 
-std::uint32_t Staging::publisher(const std::string& name, bool transient) {
-  if (const auto number = state_.publishers.find(name)) return *number;
-  const auto number = state_.publishers.add(name);
-  state_.publishers[number].transient = transient;
+std::uint32_t Staging::publisher(const Session& session) {
+  const auto found = state_.publishers.find(session.publisher);
+  const auto number = found ? *found : state_.publishers.add(session.publisher);
+  PublisherData& data = state_.publishers[number];
+  const auto instance = session.transient ? session.instance : 0;
+  if (found && data.instance == instance) return number;
+  data.transient = session.transient;
+  data.instance = instance;
   rows_.push_back(state_.publisher_row(number));
   return number;
 }

@@ -49,8 +49,9 @@ class Staging {
   Staged stage(const NewEntry& entry);
   // The publisher's sequences up to this one are used up, though the last of them was not stored.
   void refuse(std::uint32_t publisher, std::uint64_t last_sequence);
-  // The number of a publisher's name, made if it is new.
-  std::uint32_t publisher(const std::string& name, bool transient);
+  // The number of the name a session publishes under, made if it is new. Who has a transient name is durable with the
+  // first event stored for each.
+  std::uint32_t publisher(const Session& session);
   void put_row(store::Row row) { rows_.push_back(std::move(row)); }
   void put_journal(JournalKind kind, std::uint32_t number, std::string_view bytes);
 

@@ -45,6 +45,7 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
     case store::Table::publishers: {
       PublisherData data;
       data.transient = reader.get<std::uint8_t>() != 0;
+      data.instance = reader.get<std::uint64_t>();
       data.last_sequence = reader.get<std::uint64_t>();
       data.last_position = reader.get<Position>();
       if (!reader.done() || number != publishers.size() + 1) return bad_row("publishers");
@@ -74,7 +75,7 @@ store::Row State::publisher_row(std::uint32_t number) const {
   const PublisherData& data = publishers[number];
   Writer writer;
   writer.put_string(publishers.name(number)).put(static_cast<std::uint8_t>(data.transient));
-  writer.put(data.last_sequence).put(data.last_position);
+  writer.put(data.instance).put(data.last_sequence).put(data.last_position);
   return {store::Table::publishers, number_key(number), writer.take()};
 }
 

@@ -28,7 +28,8 @@ struct TopicData {
 struct TypeData {};
 
 struct PublisherData {
-  bool transient = false;
+  bool transient = false;                   // the broker gave the name, and may give it to others
+  std::uint64_t instance = 0;               // transient: of the client that published last
   std::uint64_t last_sequence = 0;          // used up, stored or refused; as staged
   Position last_position = Position::none;  // as staged
   std::uint64_t last_batch = 0;             // the batch that staged it

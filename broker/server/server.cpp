@@ -86,7 +86,7 @@ Result<void> Server::recover(const PayloadTypes& types) {
   const Now begin = read_clocks();
   CoreOptions options;
   options.about = {BUS_VERSION, config_.data, config_.listen};
-  options.seed = random_value<std::uint64_t>();
+  options.secret = random_value<std::uint64_t>();
   options.reserve_bytes = config_.reserve_bytes;
   core_ = std::make_unique<Core>(std::move(options), types, store_->identity());
   core_->set_space(store_->space());

@@ -41,6 +41,8 @@ inline constexpr std::size_t publishers_max = 1'000'000;
 inline constexpr std::size_t window_bytes = 16 * MiB;         // published and not yet receipted, a session
 inline constexpr std::size_t window_events = 64 * KiB;
 inline constexpr std::size_t staged_bytes_max = 64 * MiB;     // in all: parked, staged and being committed
+inline constexpr std::size_t newcomers_part = 8;              // of that an eighth is for publishers that hold nothing of it
+inline constexpr std::size_t staged_share = 4;                // no other may hold more than so many times what is free
 inline constexpr std::size_t requests_per_session_max = 64;   // unanswered
 inline constexpr std::size_t settlements_max = 16 * KiB;      // of one Settle
 inline constexpr std::size_t reply_bytes_target = 256 * KiB;  // longer lists are told in parts
@@ -53,6 +55,7 @@ inline constexpr std::size_t credit_events_max = 64 * KiB;    // outstanding, a 
 inline constexpr std::size_t credit_bytes_max = 16 * MiB;
 inline constexpr auto heartbeat = 5s;
 inline constexpr auto session_timeout = 15s;
+inline constexpr auto transient_hold = 1h;                  // a transient name waits so long for a holder that said no Bye
 
 // ---- sockets: what libzmq may hold for one peer is these times the largest message
 inline constexpr int send_high_water_mark = 64;
@@ -99,8 +102,14 @@ static_assert(event_bytes_max + 8 <= batch_bytes_max);
 static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_bytes_max);
 // The answer to a batch fits into a header even if every event was refused: a receipt and a refusal each, and the details.
 static_assert(batch_events_max * (24 + 28) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
-// A full window fits into what may be staged, so that one publisher within its credit is never told Busy.
-static_assert(window_bytes < staged_bytes_max);
+// What publishers with something on the way may hold together, of so many bytes that may be staged.
+constexpr std::size_t shared_bytes(std::size_t staged_bytes) { return staged_bytes - staged_bytes / newcomers_part; }
+// A full window is a fair share of what may be staged, so that one publisher within its credit is never told Busy: also
+// while half of the space grown ahead is used, and a quarter of the rest is for index and pages.
+static_assert(window_bytes <= staged_share * (shared_bytes(staged_bytes_max) - window_bytes));
+static_assert(window_bytes <= staged_share * (shared_bytes(fill_ahead_bytes / 2 / 4 * 3) - window_bytes));
+// What is kept for newcomers is a batch at least.
+static_assert(batch_bytes_max <= staged_bytes_max / newcomers_part && batch_bytes_max <= fill_ahead_bytes / 2 / 4 * 3 / newcomers_part);
 static_assert(batch_bytes_max <= commit_bytes_max);
 // While the disk has space any batch is admitted: half of what was grown may be gone, a quarter is for index and pages.
 static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
@@ -114,5 +123,7 @@ static_assert(record_events_max < 0xffff);
 static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);
 static_assert(in_flight_default <= open_max);
 static_assert(heartbeat < session_timeout);
+// A client that has lost its connection, or whose broker was restarted, finds its name again.
+static_assert(session_timeout < transient_hold);
 
 }  // namespace bus::limits

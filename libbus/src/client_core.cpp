@@ -34,7 +34,8 @@ bool is_final(Code code) {
 }  // namespace
 
 ClientCore::ClientCore(Options options, Events events)
-    : options_(std::move(options)), events_(std::move(events)), random_(options_.seed), instance_(random_()), backoff_(options_.backoff_min) {}
+    : options_(std::move(options)), events_(std::move(events)), random_(options_.seed), publisher_(options_.publisher),
+      instance_(random_()), backoff_(options_.backoff_min) {}
 
 // ---- the connection
 
@@ -48,8 +49,9 @@ void ClientCore::start(SteadyTime now) {
   wire::HelloT hello;
   hello.protocol = wire::protocol_version;
   hello.client = options_.name;
-  hello.publisher = options_.publisher;
-  hello.transient = options_.transient;
+  hello.publisher = publisher_;
+  hello.transient = options_.publisher.empty();
+  hello.last_sequence = session_ ? session_->last_sequence : 0;
   hello.resume = session_ ? session_->session : 0;
   hello.instance = instance_;
   hello.attempt = ++attempt_;
@@ -202,8 +204,8 @@ std::optional<Error> ClientCore::changed(const wire::WelcomeT& now) const {
   if (now.committed < session_->committed || now.last_sequence < last_receipted_) {
     return Error{Code::log_changed, "the broker's log ends before what it had acknowledged"};
   }
-  if (now.last_sequence > std::max(last_submitted_, session_->last_sequence)) {
-    return Error{Code::publisher_fenced, "somebody else publishes as '" + options_.publisher + "'"};
+  if (now.publisher != publisher_ || now.last_sequence > std::max(last_submitted_, session_->last_sequence)) {
+    return Error{Code::publisher_fenced, "somebody else publishes as '" + publisher_ + "'"};
   }
   return std::nullopt;
 }
@@ -216,6 +218,7 @@ void ClientCore::welcome(const wire::Welcome& message, Now now) {
   const auto first_last_sequence = session_ ? session_->last_sequence : said.last_sequence;
   session_ = said;
   session_->last_sequence = std::max(first_last_sequence, said.last_sequence);
+  publisher_ = said.publisher;
   state_ = State::ready;
   backoff_ = options_.backoff_min;
   trouble_ = {};
@@ -267,11 +270,11 @@ void ClientCore::send_batches(SteadyTime now) {
 
 // The batch was not taken, and so none after it is: a sequence would be missing. All go again, a little later.
 void ClientCore::publish_failure(const Error& error, std::uint64_t sequence, SteadyTime now) {
-  trouble_ = error;
   if (is_final(error.code)) return fail(error);
   const auto refused = std::find_if(pending_.begin(), pending_.end(),
                                     [&](const Pending& pending) { return pending.batch.first_sequence == sequence; });
-  if (refused == pending_.end() || !refused->sent) return;  // it went again since
+  if (refused == pending_.end() || !refused->sent) return;  // it goes again anyway, with one before it
+  trouble_ = error;
   if (error.code == Code::malformed || error.code == Code::batch_too_large) return fail(error);
   for (auto it = refused; it != pending_.end(); ++it) it->sent = false;
   publish_backoff_ = std::clamp<Duration>(publish_backoff_ * 2, publish_backoff_min, publish_backoff_max);

@@ -49,8 +49,7 @@ class ClientCore {
  public:
   struct Options {
     std::string name;                    // for people
-    std::string publisher;
-    bool transient = false;
+    std::string publisher;               // empty: the broker gives a name
     Duration backoff_min{}, backoff_max{};
     std::uint64_t seed = 0;              // of the jitter
   };
@@ -168,6 +167,7 @@ class ClientCore {
   Options options_;
   Events events_;
   std::mt19937_64 random_;
+  std::string publisher_;                // the name; empty before the broker has given one
   std::uint64_t instance_, attempt_ = 0;
   State state_ = State::waiting;
   Action action_ = Action::none;

@@ -20,16 +20,8 @@ std::uint64_t random_value() {
   return value;
 }
 
-std::string transient_name() {
-  char text[32];
-  std::snprintf(text, sizeof text, "anonymous-%016llx", static_cast<unsigned long long>(random_value()));
-  return text;
-}
-
 ClientCore::Options core_options(const ClientOptions& options) {
-  const bool transient = options.publisher.empty();
-  return {options.name, transient ? transient_name() : options.publisher, transient, options.backoff_min, options.backoff_max,
-          random_value()};
+  return {options.name, options.publisher, options.backoff_min, options.backoff_max, random_value()};
 }
 
 // Signals are the service's: none shall interrupt the thread, or run their code on it.

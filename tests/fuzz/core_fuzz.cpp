@@ -128,7 +128,7 @@ class Run {
     static const broker::PayloadTypes all;
     return all;
   }
-  Core core_{{.about = {"fuzz", "", {}}, .seed = 1}, types(), store::Identity{.epoch = 1, .secret = 5}};
+  Core core_{{.about = {"fuzz", "", {}}, .secret = 1}, types(), store::Identity{.epoch = 1, .secret = 5}};
   MemoryLog log_;
   Now now_{wall_time(1'700'000'000'000'000'000), SteadyTime{1000s}};
 };

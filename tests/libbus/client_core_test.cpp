@@ -46,6 +46,7 @@ class ClientCoreTest : public ::testing::Test {
     wire::WelcomeT welcome;
     welcome.protocol = wire::protocol_version;
     welcome.session = session;
+    welcome.publisher = "publisher";
     welcome.log_id.assign(16, 1);
     welcome.history = welcome.epoch = 1;
     welcome.heartbeat_ms = welcome.timeout_ms = 1'000'000;
@@ -89,7 +90,7 @@ class ClientCoreTest : public ::testing::Test {
   }
 
   Now now{wall_time(1), SteadyTime(1h)};
-  ClientCore core{{"test", "publisher", false, 10ms, 100ms, 7}, {[](const wire::WelcomeT&) {}, [](const Batch&) {}, [](const Error&) {}}};
+  ClientCore core{{"test", "publisher", 10ms, 100ms, 7}, {[](const wire::WelcomeT&) {}, [](const Batch&) {}, [](const Error&) {}}};
   std::shared_ptr<Listener> listener = std::make_shared<Listener>();
 };
 
@@ -102,7 +103,7 @@ TEST_F(ClientCoreTest, EachConnectionIsALaterAttemptOfTheSameInstance) {
   EXPECT_EQ(second.instance, first.instance);
   EXPECT_EQ(second.attempt, 2u);
   EXPECT_EQ(second.resume, 100u) << "the broker can end the session before";
-  ClientCore other{{"test", "publisher", false, 10ms, 100ms, 8}, {[](const wire::WelcomeT&) {}, [](const Batch&) {}, [](const Error&) {}}};
+  ClientCore other{{"test", "publisher", 10ms, 100ms, 8}, {[](const wire::WelcomeT&) {}, [](const Batch&) {}, [](const Error&) {}}};
   other.tick(now);
   const auto outgoing = other.take_outgoing();
   EXPECT_NE(wire::parse(outgoing.at(0).header.bytes).value()->body_as_Hello()->instance(), first.instance);

@@ -41,6 +41,7 @@ class ClientTest : public ::testing::Test {
     event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
     return event;
   }
+  void publish_while_the_broker_dies(const std::string& publisher);
   test::BrokerProcess broker;
 };
 
@@ -115,8 +116,8 @@ TEST_F(ClientTest, AnEventWhoseCallbackThrewComesAgain) {
   EXPECT_EQ(attempt.get_future().get(), 2u);
 }
 
-TEST_F(ClientTest, GoesOnAfterTheBrokerWasKilled) {
-  auto client = connect("steady");
+void ClientTest::publish_while_the_broker_dies(const std::string& publisher) {
+  auto client = connect(publisher);
   std::vector<Position> seen;
   SubscribeOptions options;
   options.patterns = {">"};
@@ -197,6 +198,22 @@ TEST_F(ClientTest, ClosingSetsACallbackFreeThatWaitsForRoom) {
   subscription.close();
   EXPECT_EQ(last, Code::closed);
   broker.start();
+}
+
+TEST_F(ClientTest, GoesOnAfterTheBrokerWasKilled) { publish_while_the_broker_dies("steady"); }
+
+TEST_F(ClientTest, GoesOnUnderItsTransientNameAfterTheBrokerWasKilled) { publish_while_the_broker_dies(""); }
+
+TEST_F(ClientTest, ClientsWithoutANameThatComeAndGoShareOne) {
+  for (std::uint64_t round = 1; round <= 5; ++round) {
+    auto client = connect();
+    EXPECT_EQ(client.publish(event("a")).get().value().sequence, round);
+    client.close(std::chrono::seconds(30));
+  }
+  auto reader = connect();
+  std::set<std::string> names;
+  for (const Event& found : reader.replay()) names.emplace(found.publisher());
+  EXPECT_EQ(names.size(), 1u);
 }
 
 TEST_F(ClientTest, TellsWhatItCannotKnow) {

@@ -15,7 +15,7 @@ void SimClient::act() {
 }
 
 void SimClient::connect() {
-  link_ = env_.network.connect(name_, publisher_);
+  link_ = env_.network.connect(name_);
   say_hello();
 }
 

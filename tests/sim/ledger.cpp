@@ -37,8 +37,10 @@ std::uint16_t generation_of(std::uint64_t epoch) { return static_cast<std::uint1
 // ---- the log
 
 void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEvent event) {
-  publishers_[publisher].created = sequence;
-  sent_.emplace(Name{publisher, sequence}, std::move(event));
+  PublisherBook& book = publishers_[publisher];
+  book.created = std::max(book.created, sequence);
+  const std::string sender = event.sender;
+  sent_[{publisher, sequence}].emplace(sender, std::move(event));
 }
 
 void Ledger::applied(const store::CommitBatch& batch, const broker::State& names) {
@@ -55,9 +57,11 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   const auto name = named(publisher, entry.sequence);
   const auto it = sent_.find({publisher, entry.sequence});
   require(it != sent_.end(), name + "stored and never sent");
-  const SentEvent& sent = it->second;
+  const auto found = std::find_if(it->second.begin(), it->second.end(),
+                                  [&](const auto& one) { return std::ranges::equal(record.body(at), one.second.bytes); });
+  require(found != it->second.end(), name + "stored with other bytes than were sent");
+  const SentEvent& sent = found->second;
   require(sent.refusal == Code::ok, name + "a bad event was stored");
-  require(std::ranges::equal(record.body(at), sent.bytes), name + "stored with other bytes than were sent");
   require(names.topics.name(entry.topic) == sent.topic, name + "stored under another topic");
   PublisherBook& book = publishers_[publisher];
   require(entry.sequence > book.stored, name + "stored twice, or after a later one");
@@ -162,6 +166,7 @@ Ledger::Incarnation* Ledger::group_of(const Peer& peer, std::uint64_t subscripti
 // ---- entering the core
 
 void Ledger::entering(const Peer& peer, const wire::Message& message, const Core&) {
+  if (const auto* hello = message.body_as_Hello()) asked_[peer] = hello->publisher() != nullptr ? hello->publisher()->str() : "";
   if (const auto* subscribe = message.body_as_Subscribe(); subscribe != nullptr && subscribe->group() != nullptr) {
     group_of_[{peer, subscribe->subscription()}] = subscribe->group()->str();
   }
@@ -201,14 +206,14 @@ void Ledger::entered(const Peer& peer, const wire::Message& message, const Core&
 
 // ---- leaving the core
 
-void Ledger::leaving(const broker::Outgoing& message, const std::string& publisher) {
+void Ledger::leaving(const broker::Outgoing& message) {
   const auto parsed = wire::parse(message.header.bytes);
   require(parsed.ok(), "the broker sent a message that does not verify");
   const std::unique_ptr<wire::MessageT> copy((*parsed)->UnPack());
   const wire::BodyUnion& body = copy->body;
   switch (body.type) {
-    case wire::Body::Welcome: return leave_welcome(*body.AsWelcome(), publisher);
-    case wire::Body::PublishResult: return leave_result(*body.AsPublishResult(), publisher);
+    case wire::Body::Welcome: return leave_welcome(message.peer, *body.AsWelcome());
+    case wire::Body::PublishResult: return leave_result(message.peer, *body.AsPublishResult());
     case wire::Body::Deliver: return leave_deliver(message, *body.AsDeliver());
     case wire::Body::Settled: return leave_settled(message.peer, *body.AsSettled());
     case wire::Body::CaughtUp: return leave_caught_up(message.peer, *body.AsCaughtUp());
@@ -221,19 +226,24 @@ void Ledger::leaving(const broker::Outgoing& message, const std::string& publish
   }
 }
 
-void Ledger::leave_welcome(const wire::WelcomeT& message, const std::string& publisher) const {
+void Ledger::leave_welcome(const Peer& peer, const wire::WelcomeT& message) {
   require(message.epoch == epoch_, "Welcome with another epoch than the store's");
   require(message.committed <= head(), "Welcome with a head that is not durable");
+  const std::string& publisher = given_[peer] = message.publisher;
+  require(asked_[peer].empty() || asked_[peer] == publisher, peer + " asked for another name than it was given");
   if (publisher.empty() || !publishers_.contains(publisher)) return;
   const PublisherBook& book = publishers_.at(publisher);
   require(message.last_sequence <= book.created, publisher + ": Welcome with a sequence that was never sent");
   require(message.last_sequence >= book.answered, publisher + ": Welcome has forgotten an answered sequence");
   for (auto sequence = book.stored + 1; sequence <= message.last_sequence; ++sequence) {
-    require(sent_.at({publisher, sequence}).refusal != Code::ok, named(publisher, sequence) + "used up and not stored");
+    const auto& sent = sent_.at({publisher, sequence});
+    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok; });
+    require(refused, named(publisher, sequence) + "used up and not stored");
   }
 }
 
-void Ledger::leave_result(const wire::PublishResultT& message, const std::string& publisher) {
+void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message) {
+  const std::string& publisher = given_.at(peer);
   std::map<std::uint64_t, Code> refused;
   for (const auto& refusal : message.refusals) refused[refusal->sequence] = refusal->code;
   auto sequence = message.first_sequence;
@@ -241,7 +251,10 @@ void Ledger::leave_result(const wire::PublishResultT& message, const std::string
     const auto name = named(publisher, sequence);
     PublisherBook& book = publishers_[publisher];
     book.answered = std::max(book.answered, sequence);
-    const SentEvent& event = sent_.at({publisher, sequence});
+    const auto& sent = sent_.at({publisher, sequence});
+    const auto mine = sent.find(peer.substr(0, peer.find('#')));
+    require(mine != sent.end(), name + "answered to " + peer + ", which never sent it");
+    const SentEvent& event = mine->second;
     if (receipt.position() == 0) {
       const auto code = refused.contains(sequence) ? refused.at(sequence) : Code::ok;
       require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));
@@ -249,7 +262,8 @@ void Ledger::leave_result(const wire::PublishResultT& message, const std::string
     } else {
       require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
       const LogEvent& stored = at(receipt.position());
-      require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt with the position of another");
+      require(stored.sent == &event, name + "a receipt with the position of another");
+      require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt for what was stored under another name");
       require(stored.version == receipt.version(), name + "a receipt with a wrong version");
     }
     ++sequence;

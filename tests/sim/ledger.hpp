@@ -30,6 +30,7 @@ struct SentEvent {
   std::string topic, key;
   Buffer bytes;
   Code refusal = Code::ok;            // bad on purpose: the code it must be refused with
+  std::string sender = {};            // the client; a transient publisher is several, one after the other
 };
 
 struct LogEvent {
@@ -42,7 +43,8 @@ struct LogEvent {
 
 class Ledger {
  public:
-  // ---- what clients do
+  // ---- what clients do. Several may send the same sequence of a transient publisher: one that has lost the name without
+  // knowing it, and the one that has it now.
   void sent(const std::string& publisher, std::uint64_t sequence, SentEvent event);
 
   // ---- the disk
@@ -50,11 +52,11 @@ class Ledger {
   // A broker has come up: what it reads from disk and what it remembers of groups.
   void restarted(const store::Store& store, const broker::Core& core);
 
-  // ---- messages. `peer` is one connection; `publisher` is the name its session publishes under.
+  // ---- messages. `peer` is one connection of one client.
   void entering(const broker::Peer& peer, const wire::Message& message, const broker::Core& core);
   // After the core has taken it: groups may have come, gone or moved.
   void entered(const broker::Peer& peer, const wire::Message& message, const broker::Core& core);
-  void leaving(const broker::Outgoing& message, const std::string& publisher);
+  void leaving(const broker::Outgoing& message);
   void groups_changed(const broker::Core& core);
 
   const std::vector<LogEvent>& log() const { return log_; }
@@ -98,8 +100,8 @@ class Ledger {
   void check_log(store::LogReader& reader) const;
   void revive(const GroupId& id, std::uint16_t generation);
   void settle_entering(const broker::Peer& peer, const wire::Settle& settle);
-  void leave_welcome(const wire::WelcomeT& message, const std::string& publisher) const;
-  void leave_result(const wire::PublishResultT& message, const std::string& publisher);
+  void leave_welcome(const broker::Peer& peer, const wire::WelcomeT& message);
+  void leave_result(const broker::Peer& peer, const wire::PublishResultT& message);
   void leave_deliver(const broker::Outgoing& message, const wire::DeliverT& deliver);
   void leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch,
                             const wire::Delivery& delivery);
@@ -110,8 +112,9 @@ class Ledger {
   Incarnation* group_of(const broker::Peer& peer, std::uint64_t subscription);
   bool wants(const Incarnation& group, std::uint64_t position) const;
 
-  std::map<Name, SentEvent> sent_;
+  std::map<Name, std::map<std::string, SentEvent>> sent_;  // by sender
   std::map<std::string, PublisherBook> publishers_;
+  std::map<broker::Peer, std::string> asked_, given_;    // the names of Hello and of Welcome
   std::map<std::string, std::uint64_t> versions_;        // by key
   std::vector<LogEvent> log_;
   std::uint64_t epoch_ = 0;

@@ -29,17 +29,20 @@ class SimLibrary::Reading : public SubscriptionListener {
   std::deque<Event> waiting;
 };
 
-SimLibrary::SimLibrary(Env& env, std::string name, std::uint64_t quota)
+SimLibrary::SimLibrary(Env& env, std::string name, std::uint64_t quota, bool transient)
     : env_(env),
       name_(std::move(name)),
       quota_(quota),
-      core_({name_, name_, false, 20ms, 500ms, env.random.below(1 << 30)},
+      core_({name_, transient ? "" : name_, 20ms, 500ms, env.random.below(1 << 30)},
             {[this](const wire::WelcomeT& welcome) {
-               if (!welcomed_) outbox_.open({200'000, 64}, welcome.last_sequence);
-               welcomed_ = true;
+               if (!publisher_.empty()) return;
+               outbox_.open({200'000, 64}, welcome.last_sequence);
+               publisher_ = welcome.publisher;
+               before_ = welcome.last_sequence;
              },
              [this](const Batch& batch) { outbox_.answered(batch); },
              [](const Error& why) { require(false, "libbus gave up: " + describe(why)); }}),
+      link_(env, name_),
       plain_(std::make_shared<Reading>()),
       member_(std::make_shared<Reading>()) {
   wire::SubscribeT what;
@@ -64,45 +67,34 @@ std::string SimLibrary::state() const {
 }
 
 void SimLibrary::act() {
-  if (link_ && !link_->up && link_->to_client.empty()) {
-    link_.reset();
-    core_.lost({Code::disconnected, "the link is down"}, env_.now.steady);
-  }
-  if (link_ && !link_->to_client.empty()) take_message();
+  link_.receive(core_);
   if (env_.random.percent(40)) publish();
   if (env_.calm || env_.random.percent(60)) use_events();
-  turn();
-}
-
-void SimLibrary::take_message() {
-  const broker::Outgoing outgoing = std::move(link_->to_client.front());
-  link_->to_client.pop_front();
-  std::vector<Frame> frames = {outgoing.header};
-  if (!outgoing.body.bytes.empty()) frames.push_back(outgoing.body);
-  core_.receive(frames, env_.now);
+  if (!env_.calm && env_.random.percent(2)) ask();
+  link_.turn(core_, outbox_);
 }
 
 void SimLibrary::publish() {
-  if (!welcomed_ || env_.calm || answered_.size() >= quota_) return;
+  if (publisher_.empty() || env_.calm || answered_.size() >= quota_) return;
   wire::EventT event = test::event("lib.x", env_.random.percent(50) ? "k1" : "");
   event.id = name_ + "-" + std::to_string(answered_.size() + 1);
   event.payload = test::notification(std::string(env_.random.between(1, 300), 'l'));
   const Buffer bytes = test::encode(event);
   if (!outbox_.has_room(bytes.size())) return;
-  const auto sequence = answered_.size() + 1;
-  ReceiptCallback done = [this, sequence](const Result<Receipt>& receipt) { answered(sequence, receipt); };
+  const auto sequence = before_ + answered_.size() + 1;
+  ReceiptCallback done = [this, at = answered_.size()](const Result<Receipt>& receipt) { answered(at, receipt); };
   const auto added = outbox_.add(bytes, done, std::nullopt, env_.now.steady);
   require(added.ok() && *added == sequence, "the outbox counts otherwise");
   answered_.push_back(false);
-  env_.ledger.sent(name_, sequence, {event.topic, event.key, bytes, Code::ok});
+  env_.ledger.sent(publisher_, sequence, {event.topic, event.key, bytes, Code::ok, name_});
 }
 
-void SimLibrary::answered(std::uint64_t sequence, const Result<Receipt>& receipt) {
-  if (!receipt) require(false, "libbus was told of sequence " + std::to_string(sequence) + ": " + describe(receipt.error()));
-  require(!answered_.at(sequence - 1), "a second answer for one event");
-  answered_[sequence - 1] = true;
+void SimLibrary::answered(std::size_t at, const Result<Receipt>& receipt) {
+  if (!receipt) require(false, "libbus was told of its event " + std::to_string(at) + ": " + describe(receipt.error()));
+  require(!answered_.at(at), "a second answer for one event");
+  answered_[at] = true;
   const LogEvent& stored = env_.ledger.at(number(receipt->position));
-  require(stored.publisher == name_ && stored.sequence == sequence, "a receipt names another event");
+  require(stored.sent->sender == name_ && stored.sequence == before_ + at + 1, "a receipt names another event");
 }
 
 void SimLibrary::use_events() {
@@ -123,28 +115,11 @@ void SimLibrary::use_events() {
   }
 }
 
-// What Connection does in one turn.
-void SimLibrary::turn() {
-  while (auto batch = outbox_.take(env_.now.steady, 0ms)) core_.publish(std::move(*batch));
-  if (!env_.calm && env_.random.percent(2)) {
-    ++asked_;
-    wire::AskUnion ask;
-    ask.Set(wire::StatusRequestT());
-    core_.request(std::move(ask), [this](const Result<Client::Answer>&) { ++replied_; });
-  }
-  core_.tick(env_.now);
-  const auto action = core_.take_action();
-  if (action != ClientCore::Action::none && link_) {
-    env_.network.lose(*link_);
-    link_.reset();
-  }
-  if (action == ClientCore::Action::connect) link_ = env_.network.connect(name_, name_);
-  for (auto& message : core_.take_outgoing()) {
-    if (!link_ || !link_->up) continue;
-    std::vector<Buffer> frames = {Buffer(message.header.bytes.begin(), message.header.bytes.end())};
-    if (!message.body.bytes.empty()) frames.emplace_back(message.body.bytes.begin(), message.body.bytes.end());
-    link_->to_core.push_back(std::move(frames));
-  }
+void SimLibrary::ask() {
+  ++asked_;
+  wire::AskUnion ask;
+  ask.Set(wire::StatusRequestT());
+  core_.request(std::move(ask), [this](const Result<Client::Answer>&) { ++replied_; });
 }
 
 }  // namespace bus::sim

@@ -6,34 +6,34 @@
 #include <deque>
 #include <vector>
 
-#include "src/client_core.hpp"
-#include "tests/sim/client.hpp"
+#include "tests/sim/library_link.hpp"
 
 namespace bus::sim {
 
 class SimLibrary : public Actor {
  public:
-  SimLibrary(Env& env, std::string name, std::uint64_t quota);
+  // `transient`: it publishes under a name that the broker gives.
+  SimLibrary(Env& env, std::string name, std::uint64_t quota, bool transient);
   void act() override;
   bool done() const override;
   std::string state() const override;
 
  private:
   class Reading;
-  void take_message();
   void publish();
-  void answered(std::uint64_t sequence, const Result<Receipt>& receipt);
+  void answered(std::size_t at, const Result<Receipt>& receipt);
   void use_events();
-  void turn();
+  void ask();
 
   Env& env_;
   const std::string name_;
   const std::uint64_t quota_;
   Outbox outbox_;
   ClientCore core_;
-  std::shared_ptr<Link> link_;
-  bool welcomed_ = false;
-  std::vector<bool> answered_;                 // by sequence - 1
+  LibraryLink link_;
+  std::string publisher_;                      // as the first Welcome says
+  std::uint64_t before_ = 0;                   // the last sequence then
+  std::vector<bool> answered_;
   std::shared_ptr<Reading> plain_, member_;
   std::uint64_t last_position_ = 0;            // of the plain subscription
   std::uint64_t asked_ = 0, replied_ = 0;

@@ -19,10 +19,9 @@ bool is_delivery(const broker::Outgoing& message) {
 
 }  // namespace
 
-std::shared_ptr<Link> Network::connect(const std::string& name, const std::string& publisher) {
+std::shared_ptr<Link> Network::connect(const std::string& name) {
   auto link = std::make_shared<Link>();
   link->peer = name + "#" + std::to_string(++connections_);
-  link->publisher = publishers_[link->peer] = publisher;
   links_[link->peer] = link;
   return link;
 }

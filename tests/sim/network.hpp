@@ -26,7 +26,6 @@ enum class Fault {
 
 struct Link {
   broker::Peer peer;
-  std::string publisher;                       // of the Hello sent on it
   std::deque<std::vector<Buffer>> to_core;
   std::deque<broker::Outgoing> to_client;
   bool up = true;                              // false: nothing is added any more
@@ -38,7 +37,8 @@ class Network {
   Network(Random& random, Fault fault) : random_(random), fault_(fault), room_(random.between(2, 40)) {}
 
   // ---- the clients' side
-  std::shared_ptr<Link> connect(const std::string& name, const std::string& publisher);
+  // The peer is called after the client, with a # behind it.
+  std::shared_ptr<Link> connect(const std::string& name);
   void lose(Link& link);
   void lose_all();
   // A link that is up, or null.
@@ -52,7 +52,6 @@ class Network {
   std::optional<Incoming> receive();
   enum class Sent { yes, would_block, no_such_peer };
   Sent send(const broker::Outgoing& message);
-  const std::string& publisher_of(const broker::Peer& peer) const { return publishers_.at(peer); }
   bool quiet() const;
 
  private:
@@ -63,7 +62,6 @@ class Network {
   std::size_t room_;                           // messages that a connection holds towards its client
   std::uint64_t connections_ = 0;
   std::map<broker::Peer, std::shared_ptr<Link>> links_;
-  std::map<broker::Peer, std::string> publishers_;
 };
 
 }  // namespace bus::sim

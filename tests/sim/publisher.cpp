@@ -63,6 +63,7 @@ void SimPublisher::make_events() {
   for (auto count = env_.random.between(1, 8); count > 0 && events_.size() < quota_ && window < 64; --count) {
     const auto sequence = events_.size() + 1;
     SentEvent event = make_event(name_ + "-" + std::to_string(sequence), env_.random);
+    event.sender = name_;
     events_.push_back(event.bytes);
     answered_.push_back(false);
     env_.ledger.sent(name_, sequence, std::move(event));

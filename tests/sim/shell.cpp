@@ -107,7 +107,7 @@ void Shell::receive(Now now) {
 
 void Shell::send() {
   for (broker::Outgoing& message : core_->take_outgoing()) {
-    if (seen_.erase(message.header.owner) == 0) ledger_.leaving(message, network_.publisher_of(message.peer));
+    if (seen_.erase(message.header.owner) == 0) ledger_.leaving(message);
     const bool blocked = core_->is_blocked(message.peer);
     switch (blocked ? Network::Sent::would_block : network_.send(message)) {
       case Network::Sent::yes: break;

@@ -7,6 +7,7 @@
 #include "tests/sim/operator.hpp"
 #include "tests/sim/publisher.hpp"
 #include "tests/sim/reader.hpp"
+#include "tests/sim/visitor.hpp"
 
 namespace bus::sim {
 
@@ -17,6 +18,7 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
       network_(random_, fault),
       shell_(types, random_, network_, ledger_, fault),
       now_{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h},
+      has_hours_(random_.percent(30)),
       env_{random_, network_, ledger_, now_, calm_} {
   const auto quota = random_.between(20, 400);
   for (const char* name : {"alpha", "beta", "gamma"}) clients_.push_back(std::make_unique<SimPublisher>(env_, name, quota));
@@ -24,7 +26,9 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
   for (const char* name : {"m4", "m5"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "some", "sim.*.x"));
   clients_.push_back(std::make_unique<SimReader>(env_, "r1", ">"));
   clients_.push_back(std::make_unique<SimReader>(env_, "r2", "sim.a.>"));
-  clients_.push_back(std::make_unique<SimLibrary>(env_, "libbus", quota));
+  const bool transient = !has_hours_ && random_.percent(50);
+  clients_.push_back(std::make_unique<SimLibrary>(env_, "libbus", quota, transient));
+  for (const char* name : {"v1", "v2"}) clients_.push_back(std::make_unique<SimVisitor>(env_, name, quota, has_hours_));
   clients_.push_back(std::make_unique<SimOperator>(env_, "op", std::vector<std::string>{"all", "some", "none"}));
 }
 
@@ -64,7 +68,8 @@ void World::restart() {
 // Mostly a little; sometimes so much that ack waits and sessions end. The wall clock may be set back.
 void World::pass_time() {
   const auto dice = random_.below(1000);
-  const Duration passed = dice < 2 ? 20s : dice < 20 ? 600ms : std::chrono::microseconds(random_.between(1, 3000));
+  Duration passed = dice < 2 ? 20s : dice < 20 ? 600ms : std::chrono::microseconds(random_.between(1, 3000));
+  if (has_hours_ && dice == 997) passed = limits::transient_hold;
   now_.steady += passed;
   now_.wall += passed;
   if (dice == 999) now_.wall -= 2s;

@@ -30,6 +30,7 @@ class World {
   Network network_;
   Shell shell_;
   Now now_;
+  const bool has_hours_;                 // time passes by hours, too: transient names go to others meanwhile
   bool calm_ = false;
   Env env_;
   std::vector<std::unique_ptr<Actor>> clients_;

@@ -16,7 +16,7 @@ class CoreDriver {
  public:
   explicit CoreDriver(const store::Options& options, const broker::PayloadTypes& types)
       : options_(options), store_(store::Store::open(options).value()), reader_(store_->reader()),
-        core_({.about = {"test", "data", {}}, .seed = 1, .reserve_bytes = options.reserve_bytes}, types, store_->identity()) {
+        core_({.about = {"test", "data", {}}, .secret = 1, .reserve_bytes = options.reserve_bytes}, types, store_->identity()) {
     core_.set_space(store_->space());
     core_.recover(*store_, now).value();
   }

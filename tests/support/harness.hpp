@@ -70,9 +70,15 @@ class Harness {
   // Answers the reads that were asked for.
   bool read() {
     auto asked = core->take_reads();
-    for (auto& request : asked) core->read_done(broker::perform(*reader_, request), now);
+    for (auto& request : asked) {
+      const auto error = read_fault ? read_fault(request.ask) : std::nullopt;
+      core->read_done(error ? broker::ReadResult{request.id, *error} : broker::perform(*reader_, request), now);
+    }
     return !asked.empty();
   }
+  // What a read fails with, if it does.
+  std::function<std::optional<Error>(const broker::ReadAsk&)> read_fault;
+  Hash128 key_hash(std::string_view key) const { return hash128(bytes_of(key), store_->identity().secret); }
   // The next batch goes to the disk, but the core is not told.
   bool take() {
     if (!batch_) batch_ = core->take_batch(now);

@@ -123,9 +123,12 @@ class Samples {
   }
 
   void add_session() {
-    wire::HelloT hello = Samples::hello("gateway-1");
+    wire::HelloT hello = Samples::hello("anonymous-5-17");
     hello.resume = 0x1122334455667788;
     hello.transient = true;
+    hello.instance = 0x99aabbccddeeff00;
+    hello.attempt = 2;
+    hello.last_sequence = 77;
     add(hello);
     wire::WelcomeT welcome;
     welcome.protocol = 1;
@@ -144,6 +147,7 @@ class Samples {
     welcome.batch_events_max = 16'384;
     welcome.heartbeat_ms = 5'000;
     welcome.timeout_ms = 15'000;
+    welcome.publisher = "anonymous-5-17";
     add(welcome);
     wire::PingT ping;
     ping.nonce = 7;

@@ -151,7 +151,7 @@ std::set<Code> publish_with_full_names(bool topics) {
     const auto name = std::to_string(at);
     topics ? state.topics.add(name) : state.publishers.add(name);
   }
-  Sessions sessions(1);
+  Sessions sessions({1, 2});
   Staging staging(state, sessions, {});
   Reads reads;
   Intake intake(state, sessions, staging, reads, Harness::types(), 1);

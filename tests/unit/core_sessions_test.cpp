@@ -24,10 +24,24 @@ class SessionsTest : public ::testing::Test {
     }
     return taken;
   }
-  Sessions sessions{1};
+  Sessions sessions{{1, 2}};
   SteadyTime now;
   SessionId id = sessions.begin("peer", now).id;
 };
+
+TEST(SessionTokens, DependOnBothSecretsAndDoNotRepeat) {
+  const auto tokens = [](const Hash128& secret) {
+    Sessions sessions(secret);
+    std::vector<SessionId> all;
+    for (int at = 0; at < 1000; ++at) all.push_back(sessions.begin("peer" + std::to_string(at), {}).id);
+    return all;
+  };
+  EXPECT_EQ(tokens({1, 2}), tokens({1, 2}));
+  std::set<SessionId> all = {0};
+  for (const Hash128& secret : {Hash128{1, 2}, Hash128{1, 3}, Hash128{2, 2}}) {
+    for (const SessionId token : tokens(secret)) EXPECT_TRUE(all.insert(token).second);
+  }
+}
 
 TEST_F(SessionsTest, AreFoundByTokenAndByPeer) {
   EXPECT_EQ(sessions.find("peer")->id, id);

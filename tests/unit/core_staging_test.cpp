@@ -13,10 +13,11 @@ class StagingTest : public ::testing::Test {
   StagingTest() {
     state.keys.set_complete(true);
     staging.start({});
+    session.publisher = "p";
   }
   Staged stage(std::uint64_t sequence, const Hash128* key = nullptr) {
     Staging::NewEntry entry;
-    entry.publisher = staging.publisher("p", false);
+    entry.publisher = staging.publisher(session);
     entry.sequence = sequence;
     entry.topic = "a.b";
     entry.type = test::notification_type;
@@ -31,7 +32,8 @@ class StagingTest : public ::testing::Test {
   store::Head replay;
   Buffer body = test::encode(test::event());
   State state;
-  Sessions sessions{1};
+  Sessions sessions{{1, 2}};
+  Session session;
   Staging staging{state, sessions, {}};
 };
 
@@ -64,6 +66,27 @@ TEST_F(StagingTest, WritesEachNewNameOnce) {
   commit();
   stage(2);
   EXPECT_TRUE(staging.take(wall_time(1), replay).rows.empty());
+}
+
+TEST_F(StagingTest, WritesWhoHasATransientNameWithTheFirstEventOfEach) {
+  session.transient = true;
+  const auto rows_for = [&](std::uint64_t instance, std::uint64_t sequence) {
+    session.instance = instance;
+    stage(sequence);
+    std::vector<store::Row> rows = staging.take(wall_time(1), replay).rows;
+    commit();
+    std::erase_if(rows, [](const store::Row& row) { return row.table != store::Table::publishers; });
+    return rows;
+  };
+  EXPECT_EQ(rows_for(7, 1).size(), 1u);
+  EXPECT_TRUE(rows_for(7, 2).empty());
+  const auto rows = rows_for(8, 3);
+  ASSERT_EQ(rows.size(), 1u);
+  State restored;
+  restored.restore_row(rows[0].table, rows[0].key, *rows[0].value).value();
+  EXPECT_TRUE(restored.publishers[1].transient);
+  EXPECT_EQ(restored.publishers[1].instance, 8u);
+  EXPECT_EQ(restored.publishers[1].last_sequence, 2u);
 }
 
 TEST_F(StagingTest, SplitsLargeBatchesIntoRecords) {
@@ -101,7 +124,7 @@ TEST_F(StagingTest, NeverMovesCommitTimeBack) {
 }
 
 TEST_F(StagingTest, JournalsSequencesThatWereRefused) {
-  const auto publisher = staging.publisher("p", false);
+  const auto publisher = staging.publisher(session);
   staging.refuse(publisher, 4);
   EXPECT_EQ(state.publishers[publisher].last_sequence, 4u);
   EXPECT_FALSE(staging.take(wall_time(1), replay).journal.empty());

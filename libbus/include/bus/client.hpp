@@ -37,7 +37,7 @@ struct ClientOptions {
   std::string server;                  // ZeroMQ endpoint; empty: default_endpoint()
   std::string name;                    // shown to operators; empty: the program's name
   // The name this client publishes under. Its sequence continues across restarts, so that a resend after a
-  // crash is stored once. Empty: a random, transient name, made when first needed.
+  // crash is stored once. Empty: a transient name that the broker gives, and gives to others once this client has left.
   std::string publisher;
   Duration connect_timeout = 5s;       // of connect(), for the first connection
   Duration request_timeout = 5s;       // of requests; 0 waits for ever
