@@ -1,6 +1,7 @@
 #include "broker/core/intake.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.hpp"
 
@@ -161,37 +162,55 @@ bool Intake::find_duplicates(const std::string& name, Parked& batch) {
     waiting_for_commit_[publisher.last_batch].push_back(name);
     return true;
   }
-  const auto count = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
-  if (publisher.last_position == Position::none) {
-    take_duplicates(name, ReadAnswer(std::vector<store::SequenceHit>(count)), next, count);
-    return false;
-  }
-  ReadSequences ask{*state_.publishers.find(name), publisher.last_position, {}};
-  for (std::uint64_t at = 0; at < count; ++at) ask.sequences.push_back(next + at);
-  reads_.ask(std::move(ask), [this, name, next, count](Result<ReadAnswer> answer) {
-    take_duplicates(name, std::move(answer), next, count);
-    advance(name);
-  });
+  Search search{++last_search_, *state_.publishers.find(name), next, {}, 0, publisher.last_position};
+  search.open = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
+  search.hits.resize(search.open);
+  if (publisher.last_position == Position::none) return take_duplicates(batch, search, std::nullopt), false;
+  batch.search = search.number;
+  walk(name, std::move(search));
   return true;
 }
 
-// The answer for the sequences from `first` on; ignored if the batch that asked is gone or has it already.
-void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count) {
-  Parked* batch = waiting_front(name);
-  if (batch == nullptr || batch->first_sequence + batch->receipts.size() != first) return;
-  if (batch->items.size() - batch->receipts.size() < count) return;
-  for (std::size_t at = 0; at < count; ++at) {
-    const auto index = batch->receipts.size();
-    store::SequenceHit hit;
-    if (answer) hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
-    batch->receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
+// One part of the walk. Others who read have their turn before the next one.
+void Intake::walk(const std::string& name, Search search) {
+  ReadSequences ask{search.publisher, search.next, std::vector<std::uint64_t>(search.open)};
+  std::iota(ask.sequences.begin(), ask.sequences.end(), search.first_sequence);
+  reads_.ask(std::move(ask), [this, name, search = std::move(search)](const Result<ReadAnswer>& answer) {
+    walked(name, search, answer);
+  });
+}
+
+void Intake::walked(const std::string& name, Search search, const Result<ReadAnswer>& answer) {
+  const auto it = publishers_.find(name);
+  const bool is_wanted = it != publishers_.end() && !it->second.parked.empty() && it->second.parked.front().search == search.number;
+  if (!is_wanted) return;  // the batch that asked went with its session
+  if (answer) {
+    const auto& slice = std::get<store::SequenceSlice>(*answer);
+    std::copy(slice.hits.begin() + static_cast<std::ptrdiff_t>(slice.open), slice.hits.end(),
+              search.hits.begin() + static_cast<std::ptrdiff_t>(slice.open));
+    search.open = slice.open;
+    search.next = slice.next;
+    if (search.open > 0) return walk(name, std::move(search));
+  }
+  Parked& batch = *waiting_front(name);
+  batch.search = 0;
+  take_duplicates(batch, search, answer ? std::nullopt : std::optional(answer.error()));
+  advance(name);
+}
+
+// With an error, nothing is known of the sequences that are still open.
+void Intake::take_duplicates(Parked& batch, const Search& search, const std::optional<Error>& error) {
+  for (std::size_t at = 0; at < search.hits.size(); ++at) {
+    const auto index = batch.receipts.size();
+    const store::SequenceHit& hit = search.hits[at];
+    batch.receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
     if (hit.position != Position::none) {
-      batch->refused.erase(index);
+      batch.refused.erase(index);
       ++counters_.duplicates;
       continue;
     }
     const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
-    batch->refused.insert_or_assign(index, answer ? refused_before : answer.error());
+    batch.refused.insert_or_assign(index, error && at < search.open ? *error : refused_before);
   }
 }
 

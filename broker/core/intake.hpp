@@ -63,8 +63,18 @@ class Intake {
     std::map<std::size_t, Error> refused;
     std::vector<wire::Receipt> receipts;  // of the items done so far
     bool waiting = false;                 // for a read or a commit
+    std::uint64_t search = 0;             // the number of the search it waits for
     bool staged = false;                  // some of it is in the batch being gathered
     std::uint64_t last_sequence() const { return first_sequence + items.size() - 1; }
+  };
+  // The walk back along a publisher's chain, in as many reads as it takes, for what became of `hits.size()` sequences.
+  struct Search {
+    std::uint64_t number = 0;
+    std::uint32_t publisher = 0;
+    std::uint64_t first_sequence = 0;
+    std::vector<store::SequenceHit> hits;
+    std::size_t open = 0;                 // of them are still to be found, the lowest ones,
+    Position next = Position::none;       // from here on
   };
   struct Publisher {
     SessionId holder = 0;
@@ -81,7 +91,9 @@ class Intake {
 
   void advance(const std::string& name);
   bool find_duplicates(const std::string& name, Parked& batch);
-  void take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count);
+  void walk(const std::string& name, Search search);
+  void walked(const std::string& name, Search search, const Result<ReadAnswer>& answer);
+  void take_duplicates(Parked& batch, const Search& search, const std::optional<Error>& error);
   bool find_cold_keys(const std::string& name, Parked& batch);
   void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
   void refuse_cold(Parked& batch, const Error& error);
@@ -100,7 +112,7 @@ class Intake {
   std::unordered_map<std::string, Publisher> publishers_;  // by name, those with a session
   std::map<std::uint64_t, std::vector<std::string>> waiting_for_commit_;
   std::unordered_map<Hash128, std::vector<std::string>> cold_;  // being read, and who else waits
-  std::uint64_t next_fence_ = 1;
+  std::uint64_t next_fence_ = 1, last_search_ = 0;
   std::size_t parked_bytes_ = 0;
   std::uint64_t admissible_bytes_ = limits::staged_bytes_max;  // what the free pages cover, beyond the reserve
   bool log_full_ = false, draining_ = false;

@@ -60,7 +60,7 @@ class MemoryLog {
     for (const auto& record : records_) {
       for (std::uint32_t at = 0; at < record->count(); ++at) find(record->entry(at), record->first() + at, ask, hits);
     }
-    return broker::ReadAnswer(std::move(hits));
+    return broker::ReadAnswer(store::SequenceSlice{std::move(hits)});
   }
   static void find(const store::Entry& entry, Position position, const broker::ReadSequences& ask,
                    std::vector<store::SequenceHit>& hits) {

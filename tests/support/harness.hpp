@@ -68,9 +68,9 @@ class Harness {
     }
   }
   // Answers the reads that were asked for.
-  bool read() {
-    auto asked = core->take_reads();
-    for (auto& request : asked) core->read_done(broker::perform(*reader_, request), now);
+  bool read() { return answer(core->take_reads()); }
+  bool answer(const std::vector<broker::ReadRequest>& asked) {
+    for (const auto& request : asked) core->read_done(broker::perform(*reader_, request), now);
     return !asked.empty();
   }
   // The next batch goes to the disk, but the core is not told.

@@ -81,6 +81,75 @@ TEST_F(IntakeTest, AnswersAResendOfWhatIsStillBeingCommitted) {
   EXPECT_EQ(results[1].receipts.at(0).position(), 1u);
 }
 
+// One record for each event: the walk to the first one leads through all of them.
+class LongChain : public IntakeTest {
+ protected:
+  LongChain() {
+    for (std::uint64_t sequence = 1; sequence <= limits::chain_records_max + 1; ++sequence) {
+      bus.publish("p", sequence, {good});
+      bus.run();
+    }
+    bus.take<wire::PublishResultT>("p");
+  }
+};
+
+TEST_F(LongChain, IsWalkedInOneReadAsFarAsOneMayGo) {
+  bus.publish("p", 2, {good});
+  EXPECT_TRUE(bus.read());
+  EXPECT_EQ(result().receipts.at(0).position(), 2u);
+}
+
+TEST_F(LongChain, IsWalkedInSeveralReadsBeyondAndOthersReadInBetween) {
+  bus.hello("op");
+  bus.publish("p", 1, {good, good});
+  auto first = bus.core->take_reads();
+  ASSERT_EQ(first.size(), 1u);
+  wire::EventGetT ask;
+  ask.position = 7;
+  bus.ask("op", std::move(ask));
+  bus.answer(std::move(first));
+  EXPECT_TRUE(bus.received("p").empty()) << "one record is left to look into";
+  auto second = bus.core->take_reads();
+  ASSERT_EQ(second.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<ReadRecords>(second[0].ask)) << "the operator came first";
+  EXPECT_EQ(std::get<ReadSequences>(second[1].ask).sequences, std::vector<std::uint64_t>{1});
+  bus.answer(std::move(second));
+  const auto receipts = result();
+  EXPECT_EQ(receipts.receipts.at(0).position(), 1u);
+  EXPECT_EQ(receipts.receipts.at(1).position(), 2u);
+  EXPECT_EQ(bus.take<wire::ReplyT>("op").size(), 1u);
+}
+
+TEST_F(LongChain, IsLeftWhenTheSessionThatAskedHasEnded) {
+  bus.publish("p", 1, {good});
+  EXPECT_TRUE(bus.read());
+  bus.core->gone("p");
+  EXPECT_TRUE(bus.read()) << "the part that was asked for already";
+  EXPECT_FALSE(bus.read());
+}
+
+TEST_F(LongChain, IsWalkedAnewForTheSessionThatTookOver) {
+  bus.publish("p", 1, {good});
+  bus.hello("q", "alpha");  // takes over, and sends the same again
+  bus.publish("q", 1, {good});
+  bus.run();
+  EXPECT_EQ(result("q").receipts.at(0).position(), 1u);
+  EXPECT_EQ(bus.core->head(), Position{limits::chain_records_max + 1});
+}
+
+TEST_F(LongChain, KeepsWhatWasFoundBeforeTheDamage) {
+  bus.publish("p", 1, {good, good});
+  EXPECT_TRUE(bus.read());
+  const auto asked = bus.core->take_reads();
+  ASSERT_EQ(asked.size(), 1u);
+  bus.core->read_done({asked[0].id, Error{Code::damaged, "position 1"}}, bus.now);
+  const auto receipts = result();
+  EXPECT_EQ(receipts.receipts.at(0).position(), 0u);
+  EXPECT_EQ(receipts.receipts.at(1).position(), 2u);
+  ASSERT_EQ(receipts.refusals.size(), 1u);
+  EXPECT_EQ(receipts.refusals[0]->code, Code::damaged);
+}
+
 TEST_F(IntakeTest, StoresOnceAcrossRestarts) {
   bus.publish("p", 1, {good, bad});
   bus.run();
