@@ -219,10 +219,7 @@ void Core::expire_sessions(SteadyTime now) {
 
 // ---- time and reads
 
-void Core::read_done(ReadResult result, Now now) {
-  reads_.done(std::move(result));
-  delivery_.pump(now);
-}
+void Core::read_done(ReadResult result) { reads_.done(std::move(result)); }
 
 SteadyTime Core::tick(Now now) {
   expire_sessions(now.steady);
@@ -289,7 +286,7 @@ void Core::checkpoint(std::size_t steps) {
   }
 }
 
-void Core::committed(Now now) {
+void Core::committed() {
   const auto records = staging_.committed();
   state_.keys.committed(staging_.committed_batch());
   for (const auto& record : records) {
@@ -300,7 +297,6 @@ void Core::committed(Now now) {
   staging_.release();
   intake_.committed();
   state_.keys.evict(limits::keys_resident_max);
-  delivery_.pump(now);
 }
 
 }  // namespace bus::broker

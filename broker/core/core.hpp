@@ -35,9 +35,9 @@ class Core {
 
   // ---- in
   void receive(const Peer& peer, std::span<const Frame> frames, Now now);
-  void read_done(ReadResult result, Now now);
+  void read_done(ReadResult result);
   // The batch taken last is durable.
-  void committed(Now now);
+  void committed();
   void set_space(const store::Space& space) { intake_.set_space(space, options_.reserve_bytes); }
   // The socket took a message not at all: it was full, or nobody is there any more. Until the next take_outgoing() all
   // others for a blocked peer are to be handed back, too, without trying: they would overtake this one.
@@ -46,7 +46,7 @@ class Core {
   void gone(const Peer& peer);
   // Pings every session, so that dead connections show.
   void probe(SteadyTime now);
-  // Deadlines and deliveries; returns when to call again at the latest. now.steady: at once.
+  // Deadlines, and a bounded number of deliveries; returns when to call again at the latest. now.steady: at once.
   SteadyTime tick(Now now);
   // Takes no more publishes; what is staged is committed and answered.
   void drain() { intake_.drain(); }

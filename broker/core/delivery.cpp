@@ -82,12 +82,15 @@ void Delivery::wake() {
 
 // ---- pump
 
+// Those whose turn did not come are the first the next time: whatever others look at, nobody waits for ever.
 bool Delivery::pump(Now now) {
-  for (auto turns = ready_.size(); turns > 0 && !ready_.empty(); --turns) {
+  std::size_t rows = limits::pump_rows_max;
+  for (auto turns = ready_.size(); turns > 0 && rows > 0 && !ready_.empty(); --turns) {
     Source* source = ready_.front();
     ready_.pop_front();
     source->queued = false;
     const Turn turn = pump_source(*source, now);
+    rows -= std::min(rows, 1 + limits::turn_rows_max - turn.rows);  // the turn itself has its price, too
     if (turn.damage) {
       damaged(*source, *turn.damage);
     } else if (source->to != Position::none && source->scan >= source->to) {
@@ -113,12 +116,10 @@ bool Delivery::waits_for_room(const Source& source) const {
   return std::any_of(members.begin(), members.end(), waits);
 }
 
-// One turn of one source.
+// One turn of one source. It goes on where it stopped, so that it may end anywhere.
 Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   Turn turn;
-  turn.budget = limits::deliver_events_max;
-  turn.more = true;
-  while (turn.more && turn.budget > 0) {
+  while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
     const auto again = source.group ? source.group->state.next_redelivery() : std::nullopt;
     turn.more = to && (again ? give_again(source, *to, *again, turn, now) : look_further(source, turn, now));
@@ -135,6 +136,7 @@ bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& 
   if (!record) return turn.damage = record.error(), false;
   if (LogView::pending(record)) return blocked_.insert(&source), false;
   give(source, to, *record, static_cast<std::uint32_t>(position - (*record)->first()), turn, now);
+  --turn.rows;
   return true;
 }
 
@@ -152,7 +154,7 @@ bool Delivery::look_further(Source& source, Turn& turn, Now now) {
   if (LogView::pending(found)) return blocked_.insert(&source), false;
   const store::Record& record = **found;
   auto at = static_cast<std::uint32_t>(next - record.first());
-  for (; at < record.count() && record.first() + at <= last && turn.budget > 0; ++at) {
+  for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
     if (!source.filter.matches(record, at, state_)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
@@ -192,7 +194,7 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
   parcel->events.emplace_back(record, at);
   parcel->bytes += bytes;
   ++counters_.delivered;
-  --turn.budget;
+  --turn.events;
 }
 
 namespace {

@@ -79,7 +79,7 @@ class Delivery {
   void committed(const store::Record& record);
   // Something that sources waited for has come: a read, or room in a socket.
   void wake();
-  // One turn of each source that is ready; bounded. True if there is more to do at once.
+  // One turn of each source that is ready, until enough was looked at. True if there is more to do at once.
   bool pump(Now now);
   // Deadlines. Returns the next one.
   std::optional<SteadyTime> tick(Now now);
@@ -126,8 +126,9 @@ class Delivery {
   // What one turn of a source has come to.
   struct Turn {
     std::vector<Parcel> parcels;
-    std::size_t budget = 0;              // events it may still deliver
-    bool more = false;                   // it should have another turn at once
+    std::size_t events = limits::deliver_events_max;  // it may still deliver,
+    std::size_t rows = limits::turn_rows_max;         // and still look at
+    bool more = true;                    // it should have another turn at once
     std::optional<Error> damage;         // it cannot read on
   };
 

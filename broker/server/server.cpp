@@ -121,7 +121,7 @@ void Server::run() {
   while (!stopping_) {
     const Now now = read_clocks();
     receive(now);                           // Drains the socket, up to one turn's share.
-    collect(now);                           // What the committer and the reader have done since.
+    collect();                              // What the committer and the reader have done since.
     const SteadyTime next = core_->tick(now);  // Deadlines and deliveries.
     hand_over(now);                         // The gathered batch to the committer, if it is free.
     send(now);                              // Receipts of committed batches only: the core keeps the others.
@@ -145,14 +145,14 @@ void Server::receive(Now now) {
   }
 }
 
-void Server::collect(Now now) {
-  for (auto& result : reader_->collect()) core_->read_done(std::move(result), now);
+void Server::collect() {
+  for (auto& result : reader_->collect()) core_->read_done(std::move(result));
   // The outcome first: what a commit has used of the space is gone from the figures by then.
   const auto outcome = committer_->collect();
   core_->set_space(store_->space());
   if (!outcome) return;
   if (!outcome->ok()) die(outcome->error());
-  core_->committed(now);
+  core_->committed();
 }
 
 void Server::hand_over(Now now) {
@@ -218,7 +218,7 @@ void Server::drain() {
   const auto deadline = read_clocks().steady + 5s;
   for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && now.steady < deadline; now = read_clocks()) {
     receive(now);
-    collect(now);
+    collect();
     core_->tick(now);
     if (auto batch = core_->take_batch(now, true)) committer_->submit(std::move(*batch));
     reader_->submit(core_->take_reads());
@@ -236,13 +236,13 @@ void Server::drain() {
 // A checkpoint of everything: the next start has nothing to replay.
 void Server::commit_last() {
   while (core_->committing()) {
-    collect(read_clocks());
+    collect();
     socket_->wait(wake_fd_, signal_fd_, 1ms);
   }
   committer_->submit(core_->take_final_batch(read_clocks()));
   while (core_->committing()) {
     socket_->wait(wake_fd_, signal_fd_, 1ms);
-    collect(read_clocks());
+    collect();
   }
 }
 

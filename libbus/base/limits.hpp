@@ -72,6 +72,10 @@ inline constexpr std::size_t reads_in_flight_max = 16;
 inline constexpr std::size_t chain_records_max = 64;
 inline constexpr std::size_t deliver_bytes_max = 256 * KiB;   // body of one Deliver, or one larger event
 inline constexpr std::size_t deliver_events_max = 1024;
+// Looked at, matching or not: by one source in one turn, and by all of them before the loop looks after sockets and commits
+// again. A row takes some 10 to 100 ns, so that the loop is back within a few milliseconds.
+inline constexpr std::size_t turn_rows_max = 16 * KiB;
+inline constexpr std::size_t pump_rows_max = 64 * KiB;
 
 // ---- checkpoints
 inline constexpr std::size_t key_shards = 256;                // by the first byte of the key's hash
@@ -109,6 +113,7 @@ static_assert(batch_bytes_max <= commit_bytes_max);
 static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
 // A read answer is not evicted before those who asked have seen it.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
+static_assert(deliver_events_max <= turn_rows_max && turn_rows_max <= pump_rows_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
 static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);

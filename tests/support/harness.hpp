@@ -53,7 +53,7 @@ class Harness {
   void restart() {
     run();
     store_->commit(core->take_final_batch(now)).value();
-    core->committed(now);
+    core->committed();
     crash();
   }
 
@@ -70,7 +70,7 @@ class Harness {
   // Answers the reads that were asked for.
   bool read() { return answer(core->take_reads()); }
   bool answer(const std::vector<broker::ReadRequest>& asked) {
-    for (const auto& request : asked) core->read_done(broker::perform(*reader_, request), now);
+    for (const auto& request : asked) core->read_done(broker::perform(*reader_, request));
     return !asked.empty();
   }
   // The next batch goes to the disk, but the core is not told.
@@ -82,7 +82,7 @@ class Harness {
     if (!take()) return false;
     store_->commit(*batch_).value();
     batch_.reset();
-    core->committed(now);
+    core->committed();
     core->set_space(store_->space());
     return true;
   }

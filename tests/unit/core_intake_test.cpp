@@ -142,7 +142,7 @@ TEST_F(LongChain, KeepsWhatWasFoundBeforeTheDamage) {
   EXPECT_TRUE(bus.read());
   const auto asked = bus.core->take_reads();
   ASSERT_EQ(asked.size(), 1u);
-  bus.core->read_done({asked[0].id, Error{Code::damaged, "position 1"}}, bus.now);
+  bus.core->read_done({asked[0].id, Error{Code::damaged, "position 1"}});
   const auto receipts = result();
   EXPECT_EQ(receipts.receipts.at(0).position(), 0u);
   EXPECT_EQ(receipts.receipts.at(1).position(), 2u);
