@@ -39,6 +39,7 @@ void Delivery::drop_source(Source& source) {
   bounded_.erase(&source);
   blocked_.erase(&source);
   touched_.erase(&source);
+  log_.leave(source.serial);
   std::erase(ready_, &source);
   watched_.assign(watched_.size(), false);
 }
@@ -126,16 +127,25 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
-  if (!turn.more && waits_for_room(source)) blocked_.insert(&source);
+  if (!turn.more && !turn.reading) log_.leave(source.serial);
+  if (turn.reading || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
   if (!turn.more && source.following) say_caught_up(source);
   return turn;
 }
 
+// Null: it has to be read first, or cannot be read.
+store::RecordPtr Delivery::find_record(Source& source, Position position, Turn& turn) {
+  const auto found = log_.at(position, source.serial);
+  turn.reading = LogView::pending(found);
+  if (found) return *found;
+  turn.damage = found.error();
+  return nullptr;
+}
+
 bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& turn, Now now) {
-  const auto record = log_.at(position);
-  if (!record) return turn.damage = record.error(), false;
-  if (LogView::pending(record)) return blocked_.insert(&source), false;
-  give(source, to, *record, static_cast<std::uint32_t>(position - (*record)->first()), turn, now);
+  const auto record = find_record(source, position, turn);
+  if (!record) return false;
+  give(source, to, record, static_cast<std::uint32_t>(position - record->first()), turn, now);
   --turn.rows;
   return true;
 }
@@ -149,16 +159,15 @@ bool Delivery::look_further(Source& source, Turn& turn, Now now) {
     return false;
   }
   if (source.group && !source.group->state.may_open()) return false;
-  const auto found = log_.at(next);
-  if (!found) return turn.damage = found.error(), false;
-  if (LogView::pending(found)) return blocked_.insert(&source), false;
-  const store::Record& record = **found;
+  const auto found = find_record(source, next, turn);
+  if (!found) return false;
+  const store::Record& record = *found;
   auto at = static_cast<std::uint32_t>(next - record.first());
   for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
     if (!source.filter.matches(record, at, state_)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
-    give(source, *to, *found, at, turn, now);
+    give(source, *to, found, at, turn, now);
   }
   if (at > 0) advance(source, record.first() + (at - 1));
   return true;

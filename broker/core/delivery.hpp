@@ -129,6 +129,7 @@ class Delivery {
     std::size_t events = limits::deliver_events_max;  // it may still deliver,
     std::size_t rows = limits::turn_rows_max;         // and still look at
     bool more = true;                    // it should have another turn at once
+    bool reading = false;                // it waits for a read
     std::optional<Error> damage;         // it cannot read on
   };
 
@@ -158,6 +159,7 @@ class Delivery {
   Turn pump_source(Source& source, Now now);
   std::optional<MemberId> next_receiver(const Source& source) const;
   bool waits_for_room(const Source& source) const;
+  store::RecordPtr find_record(Source& source, Position position, Turn& turn);
   bool give_again(Source& source, MemberId to, Position position, Turn& turn, Now now);
   bool look_further(Source& source, Turn& turn, Now now);
   void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);

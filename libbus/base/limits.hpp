@@ -111,7 +111,7 @@ static_assert(window_bytes < staged_bytes_max);
 static_assert(batch_bytes_max <= commit_bytes_max);
 // While the disk has space any batch is admitted: half of what was grown may be gone, a quarter is for index and pages.
 static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
-// A read answer is not evicted before those who asked have seen it.
+// A read answer is not evicted before the one who asked has seen it: as many as are asked for at once are kept till then.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
 static_assert(deliver_events_max <= turn_rows_max && turn_rows_max <= pump_rows_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);

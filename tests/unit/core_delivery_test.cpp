@@ -220,6 +220,32 @@ TEST_F(LongLog, AllTogetherLookAtNoMoreThanTheyMayAndNobodyIsPassedOver) {
   for (const auto& name : names) EXPECT_EQ(scan(name), 2 * limits::turn_rows_max);
 }
 
+// The first ones to come would have a read each for as long as they read on.
+TEST_F(DeliveryTest, ReadersOfOldEventsShareTheReaderThread) {
+  constexpr std::uint64_t greedy = limits::reads_in_flight_max, modest = 24, each = 3;
+  bus.map_bytes = 256 * limits::MiB;
+  bus.crash();
+  bus.hello("p", "alpha");
+  for (std::uint64_t at = 0; at < greedy * each + modest; ++at) publish(1, "a.b", 600'000);  // one read each
+  bus.crash();  // nothing is in memory
+  for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) {
+    const auto peer = "reader " + std::to_string(reader);
+    bus.hello(peer);
+    auto message = subscribe(1, "", wire::Start::position);
+    message.credit_events = reader < greedy ? each : 1;
+    message.from_value = static_cast<std::int64_t>(reader < greedy ? reader * each + 1 : greedy * each + (reader - greedy) + 1);
+    bus.send(peer, message);
+  }
+  for (std::size_t round = 0; round * limits::reads_in_flight_max < greedy + modest; ++round) {
+    bus.core->tick(bus.now);
+    EXPECT_TRUE(bus.read());
+  }
+  bus.core->tick(bus.now);
+  for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) {
+    EXPECT_FALSE(delivered("reader " + std::to_string(reader)).empty()) << reader;
+  }
+}
+
 // ---- full sockets
 
 TEST_F(DeliveryTest, GoesOnOnceTheSocketHasRoom) {
