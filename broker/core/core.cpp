@@ -219,7 +219,10 @@ void Core::expire_sessions(SteadyTime now) {
 
 // ---- time and reads
 
-void Core::read_done(ReadResult result) { reads_.done(std::move(result)); }
+void Core::read_done(ReadResult result) {
+  reads_.done(std::move(result));
+  state_.keys.evict(limits::keys_resident_max);  // it may have brought some whose batch was dropped meanwhile
+}
 
 SteadyTime Core::tick(Now now) {
   expire_sessions(now.steady);

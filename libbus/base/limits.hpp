@@ -84,6 +84,7 @@ inline constexpr std::size_t checkpoint_step_bytes = 256 * KiB;  // log between 
 inline constexpr std::size_t checkpoint_step_events = 1024;
 inline constexpr std::size_t checkpoint_step_batches = 64;    // so that the journal stays short
 inline constexpr std::size_t keys_resident_max = 512 * 1024;  // beyond, clean ones are left to LMDB
+inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at once; no event with a key is that small
 
 // ---- groups
 inline constexpr std::size_t open_max = 8192;                 // in flight, delayed or ready again, a group
@@ -113,6 +114,8 @@ static_assert(batch_bytes_max <= commit_bytes_max);
 static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
 // A read answer is not evicted before the one who asked has seen it: as many as are asked for at once are kept till then.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
+// The keys of a batch stay known until it is staged.
+static_assert(batch_events_max <= keys_resident_max);
 static_assert(deliver_events_max <= turn_rows_max && turn_rows_max <= pump_rows_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
