@@ -106,8 +106,7 @@ bool Delivery::pump(Now now) {
 std::optional<MemberId> Delivery::next_receiver(const Source& source) const {
   const auto may = [&](MemberId id) { return sessions_.has_room(id.session); };
   if (source.group) return source.group->state.next_member(may);
-  const bool credit = source.credit_events > 0 && source.credit_bytes > 0;
-  return credit && may(source.reader) ? std::optional(source.reader) : std::nullopt;
+  return source.credit.is_open() && may(source.reader) ? std::optional(source.reader) : std::nullopt;
 }
 
 bool Delivery::waits_for_room(const Source& source) const {
@@ -194,8 +193,7 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
     touched_.insert(&source);
   } else {
     source.scan = record->first() + at;
-    --source.credit_events;
-    source.credit_bytes -= std::min<std::uint64_t>(source.credit_bytes, bytes);
+    source.credit.use(bytes);
   }
   parcel->deliveries.emplace_back(number(record->first() + at), entry.key ? entry.key->version : 0,
                                   nanoseconds(record->committed_at()), entry.sequence,

@@ -45,7 +45,7 @@ struct Source {
   MemberId reader;
   Position scan = Position::none;        // everything up to here was looked at
   Position to = Position::none;          // the last position; none: no end
-  std::uint64_t credit_events = 0, credit_bytes = 0;
+  Credit credit;
 };
 
 // In the order they came: addresses would make two runs of the same input differ.

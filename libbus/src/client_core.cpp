@@ -78,7 +78,6 @@ void ClientCore::lost(const Error& why, SteadyTime now) {
     subscribed.settlements.clear();
     for (auto& [request, done] : std::exchange(subscribed.flushes, {})) done(Error{Code::disconnected, why.detail});
     if (subscribed.group) subscribed.held_events = subscribed.held_bytes = 0;
-    subscribed.owed_events = subscribed.owed_bytes = 0;
     subscribed.listener->interrupted();
   }
   for (auto it = requests_.begin(); it != requests_.end();) {

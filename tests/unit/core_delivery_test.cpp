@@ -149,6 +149,27 @@ TEST_F(DeliveryTest, StaysWithinItsCredit) {
   EXPECT_EQ(delivered(), (Positions{4, 5}));
 }
 
+TEST_F(DeliveryTest, CountsWhatWasOverdrawnAgainstTheNextCredit) {
+  publish(5, "a.b", 1000);
+  auto message = subscribe(1, "", wire::Start::start);
+  message.credit_bytes = 1;
+  bus.send("s", message);
+  bus.run();
+  const auto event_bytes = bus.received("s").back().body.size();
+  EXPECT_EQ(delivered(), Positions{1}) << "the last event may overdraw";
+  const auto give = [&](std::size_t bytes) {
+    wire::CreditT credit;
+    credit.subscription = 1;
+    credit.bytes = static_cast<std::uint32_t>(bytes);
+    bus.send("s", credit);
+    bus.run();
+    return delivered();
+  };
+  EXPECT_EQ(give(event_bytes - 1), Positions{}) << "as much is out as was given";
+  EXPECT_EQ(give(1), Positions{2});
+  EXPECT_EQ(give(event_bytes + 1), (Positions{3, 4})) << "two more bytes than two events: the second overdraws";
+}
+
 TEST_F(DeliveryTest, SaysWhenItHasCaughtUp) {
   publish(2);
   bus.send("s", subscribe(1, "", wire::Start::start));
