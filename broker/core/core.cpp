@@ -256,9 +256,9 @@ std::optional<store::CommitBatch> Core::take_batch(Now now, bool all) {
   return build_batch(now, std::min<std::size_t>(steps, limits::key_shards));
 }
 
-store::CommitBatch Core::take_final_batch(Now now) {
+store::CommitBatch Core::take_final_batch(Now now, std::size_t steps) {
   BUS_CHECK(!staging_.committing());
-  return build_batch(now, limits::key_shards);
+  return build_batch(now, steps);
 }
 
 store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
@@ -273,6 +273,7 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
   bytes_since_step_ += batch.journal.size();
   std::sort(checkpoint_keys_.begin(), checkpoint_keys_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   batch.keys = std::exchange(checkpoint_keys_, {});
+  intake_.taken();
   return batch;
 }
 

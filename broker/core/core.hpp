@@ -56,8 +56,8 @@ class Core {
   std::vector<ReadRequest> take_reads() { return reads_.take(); }
   // The next commit, if there is one and none is under way. `all`: also what could wait.
   std::optional<store::CommitBatch> take_batch(Now now, bool all = false);
-  // A last batch with a checkpoint of everything, so that the next start has nothing to replay.
-  store::CommitBatch take_final_batch(Now now);
+  // What was staged, and the next steps of the checkpoint. Once all of them were saved, the next start has nothing to replay.
+  store::CommitBatch take_final_batch(Now now, std::size_t steps = limits::key_shards);
   bool committing() const { return staging_.committing(); }
   bool idle() const { return intake_.idle() && !staging_.has_changes() && !staging_.committing(); }
 

@@ -136,6 +136,10 @@ void Intake::advance(const std::string& name) {
       batch.waiting = true;
       return;
     }
+    if (!has_room(batch)) {
+      if (!std::exchange(publisher.in_line, true)) line_.push_back(name);
+      return;
+    }
     stage(name, publisher, batch);
     parked_bytes_ -= batch.body.bytes.size();
     Parked done = std::move(batch);
@@ -260,6 +264,25 @@ void Intake::refuse_cold(Parked& batch, const Error& error) {
     if (item.envelope == nullptr || item.envelope->key() == nullptr || state_.keys.find(item.key)) continue;
     batch.refused.insert_or_assign(at, error);
     item.envelope = nullptr;
+  }
+}
+
+bool Intake::has_room(const Parked& batch) const {
+  return batch.receipts.size() == batch.items.size() || staging_.fits(batch.body.bytes.size());
+}
+
+// In the order they came, each with what fits; who has more stands behind the others then. One that does not fit is the
+// first the next time.
+void Intake::taken() {
+  for (auto turns = line_.size(); turns > 0; --turns) {
+    const auto it = publishers_.find(line_.front());
+    const bool waits = it != publishers_.end() && it->second.in_line && !it->second.parked.empty();
+    if (waits && !has_room(it->second.parked.front())) return;
+    const std::string name = std::move(line_.front());
+    line_.pop_front();
+    if (!waits) continue;
+    it->second.in_line = false;
+    advance(name);
   }
 }
 

@@ -1,7 +1,7 @@
 // Intake takes published batches: verifies every event, finds the receipts of those sent before, waits for cold
 // keys, and stages the rest, in each publisher's order. Owned by the core; one thread.
 //
-//   receive() ──> parked ──duplicates found, keys known──> staged ──committed──> PublishResult
+//   receive() ──> parked ──duplicates found, keys known, room in the commit──> staged ──committed──> PublishResult
 //
 // A batch is refused as a whole (and uses up nothing) or taken as a whole; of a batch that is taken each event gets a
 // receipt or a refusal.
@@ -40,6 +40,8 @@ class Intake {
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
   Result<void> publish(Session& session, const wire::Publish& message, Frame body);
 
+  // The batch that was gathered is with the committer: those who waited for room in the next one go on.
+  void taken();
   // After each commit: batches that waited for it go on.
   void committed();
   void set_space(const store::Space& space, std::size_t reserve_bytes);
@@ -81,6 +83,7 @@ class Intake {
     std::uint64_t fence = 0;
     std::uint64_t accepted = 0;           // last sequence parked or staged
     std::deque<Parked> parked;
+    bool in_line = false;                 // for room in a commit
     std::size_t window_bytes = 0, window_events = 0;  // without receipt
   };
 
@@ -97,6 +100,7 @@ class Intake {
   bool find_cold_keys(const std::string& name, Parked& batch);
   void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
   void refuse_cold(Parked& batch, const Error& error);
+  bool has_room(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
   wire::Receipt stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item);
   void answer(SessionId session, const std::string& name, Parked batch);
@@ -111,6 +115,7 @@ class Intake {
   std::uint64_t key_secret_;
   std::unordered_map<std::string, Publisher> publishers_;  // by name, those with a session
   std::map<std::uint64_t, std::vector<std::string>> waiting_for_commit_;
+  std::deque<std::string> line_;  // publishers that wait for room in a commit; some have left since
   std::unordered_map<Hash128, std::vector<std::string>> cold_;  // being read, and who else waits
   std::uint64_t next_fence_ = 1, last_search_ = 0;
   std::size_t parked_bytes_ = 0;

@@ -151,8 +151,9 @@ void Server::collect() {
   const auto outcome = committer_->collect();
   core_->set_space(store_->space());
   if (!outcome) return;
-  if (!outcome->ok()) die(outcome->error());
-  core_->committed();
+  if (outcome->ok()) return core_->committed();
+  if (!stopping_ || outcome->error().code != Code::log_full) die(outcome->error());
+  unsaved_ = outcome->error();
 }
 
 void Server::hand_over(Now now) {
@@ -214,9 +215,10 @@ void Server::drain() {
   spdlog::info("stopping: committing what was received");
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   core_->drain();
+  committer_->hurry();
   // Whoever publishes meanwhile is told so; acknowledgements are taken to the end.
   const auto deadline = read_clocks().steady + 5s;
-  for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && now.steady < deadline; now = read_clocks()) {
+  for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && !unsaved_ && now.steady < deadline; now = read_clocks()) {
     receive(now);
     collect();
     core_->tick(now);
@@ -230,17 +232,30 @@ void Server::drain() {
   socket_->close(2s);
   committer_.reset();
   reader_.reset();
+  if (unsaved_) {
+    spdlog::warn("no space is left for the last checkpoint ({}). Everything acknowledged is in the log; the next start reads more of it", describe(*unsaved_));
+  }
   spdlog::info("stopped at position {}", number(core_->head()));
 }
 
-// A checkpoint of everything: the next start has nothing to replay.
+// Acknowledgements first, then a checkpoint of everything: the next start has nothing to replay. In steps, each of which
+// needs little space and frees some for the next ones. Where there is none left, the last checkpoint holds.
 void Server::commit_last() {
-  while (core_->committing()) {
-    collect();
-    socket_->wait(wake_fd_, signal_fd_, 1ms);
+  finish_commit();
+  if (unsaved_) return;
+  if (auto batch = core_->take_batch(read_clocks(), true)) commit(std::move(*batch));
+  for (std::size_t saved = 0; saved < limits::key_shards && !unsaved_; saved += limits::final_steps) {
+    commit(core_->take_final_batch(read_clocks(), limits::final_steps));
   }
-  committer_->submit(core_->take_final_batch(read_clocks()));
-  while (core_->committing()) {
+}
+
+void Server::commit(store::CommitBatch batch) {
+  committer_->submit(std::move(batch));
+  finish_commit();
+}
+
+void Server::finish_commit() {
+  while (core_->committing() && !unsaved_) {
     socket_->wait(wake_fd_, signal_fd_, 1ms);
     collect();
   }

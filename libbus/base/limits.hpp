@@ -61,7 +61,9 @@ inline constexpr int receive_high_water_mark = 4;
 // ---- records and commits
 inline constexpr std::size_t record_bytes_target = 256 * KiB; // split here; one larger event stands alone
 inline constexpr std::size_t record_events_max = 4096;
-inline constexpr std::size_t commit_bytes_max = 4 * MiB;      // bodies of one commit
+// Bodies of one commit; the rest waits for the next one. Larger ones have shown to be no faster, and all who are in one wait
+// for all of it.
+inline constexpr std::size_t commit_bytes_max = 4 * MiB;
 inline constexpr auto settle_delay = 50ms;                    // settlements wait this long for a publish
 inline constexpr std::size_t tail_bytes_max = 64 * MiB;       // committed records kept for live delivery
 inline constexpr std::size_t cold_bytes_max = 32 * MiB;       // records read back for those behind
@@ -83,6 +85,7 @@ inline constexpr std::size_t checkpoint_bytes_max = 256 * KiB;// of one commit
 inline constexpr std::size_t checkpoint_step_bytes = 256 * KiB;  // log between two shards
 inline constexpr std::size_t checkpoint_step_events = 1024;
 inline constexpr std::size_t checkpoint_step_batches = 64;    // so that the journal stays short
+inline constexpr std::size_t final_steps = 16;                // in one of the last commits: they share what one alone would need
 inline constexpr std::size_t keys_resident_max = 512 * 1024;  // beyond, clean ones are left to LMDB
 inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at once; no event with a key is that small
 
@@ -109,11 +112,13 @@ static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_byte
 static_assert(batch_events_max * (24 + 28) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
 // A full window fits into what may be staged, so that one publisher within its credit is never told Busy.
 static_assert(window_bytes < staged_bytes_max);
+// A batch is staged as a whole.
 static_assert(batch_bytes_max <= commit_bytes_max);
 // While the disk has space any batch is admitted: half of what was grown may be gone, a quarter is for index and pages.
 static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
 // A read answer is not evicted before the one who asked has seen it: as many as are asked for at once are kept till then.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
+static_assert(key_shards % final_steps == 0);
 // The keys of a batch stay known until it is staged.
 static_assert(batch_events_max <= keys_resident_max);
 static_assert(deliver_events_max <= turn_rows_max && turn_rows_max <= pump_rows_max);

@@ -31,7 +31,7 @@ class Harness {
     store::Options options;
     options.dir = dir_.path() / "data";
     options.map_bytes = map_bytes;
-    options.fill_ahead_bytes = 8 * limits::MiB;
+    options.fill_ahead_bytes = fill_ahead_bytes;
     options.reserve_bytes = 1 * limits::MiB;
     store_ = store::Store::open(options).value();
     reader_ = store_->reader();
@@ -52,9 +52,15 @@ class Harness {
   // With a checkpoint of everything, so that nothing is left to replay.
   void restart() {
     run();
-    store_->commit(core->take_final_batch(now)).value();
-    core->committed();
+    finish();
     crash();
+  }
+  // The last commits of a life.
+  void finish(std::size_t commits = limits::key_shards / limits::final_steps) {
+    for (; commits > 0; --commits) {
+      store_->commit(core->take_final_batch(now, limits::final_steps)).value();
+      core->committed();
+    }
   }
 
   // ---- steps
@@ -153,6 +159,7 @@ class Harness {
   std::unique_ptr<broker::Core> core;
   Now now{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h};
   std::size_t map_bytes = limits::map_bytes_min;
+  std::size_t fill_ahead_bytes = 8 * limits::MiB;
 
  private:
   void collect() {

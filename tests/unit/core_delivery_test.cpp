@@ -167,7 +167,7 @@ TEST_F(DeliveryTest, CountsWhatWasOverdrawnAgainstTheNextCredit) {
   };
   EXPECT_EQ(give(event_bytes - 1), Positions{}) << "as much is out as was given";
   EXPECT_EQ(give(1), Positions{2});
-  EXPECT_EQ(give(event_bytes + 1), (Positions{3, 4})) << "two more bytes than two events: the second overdraws";
+  EXPECT_EQ(give(2 * event_bytes), (Positions{3, 4})) << "the second one overdraws again";
 }
 
 TEST_F(DeliveryTest, SaysWhenItHasCaughtUp) {
@@ -249,13 +249,13 @@ TEST_F(DeliveryTest, ReadersOfOldEventsShareTheReaderThread) {
   bus.hello("p", "alpha");
   for (std::uint64_t at = 0; at < greedy * each + modest; ++at) publish(1, "a.b", 600'000);  // one read each
   bus.crash();  // nothing is in memory
+  const auto peer_of = [](std::uint64_t reader) { return "reader " + std::to_string(reader); };
+  for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) bus.hello(peer_of(reader));
   for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) {
-    const auto peer = "reader " + std::to_string(reader);
-    bus.hello(peer);
     auto message = subscribe(1, "", wire::Start::position);
     message.credit_events = reader < greedy ? each : 1;
     message.from_value = static_cast<std::int64_t>(reader < greedy ? reader * each + 1 : greedy * each + (reader - greedy) + 1);
-    bus.send(peer, message);
+    bus.send(peer_of(reader), message);
   }
   for (std::size_t round = 0; round * limits::reads_in_flight_max < greedy + modest; ++round) {
     bus.core->tick(bus.now);
@@ -263,7 +263,7 @@ TEST_F(DeliveryTest, ReadersOfOldEventsShareTheReaderThread) {
   }
   bus.core->tick(bus.now);
   for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) {
-    EXPECT_FALSE(delivered("reader " + std::to_string(reader)).empty()) << reader;
+    EXPECT_FALSE(delivered(peer_of(reader)).empty()) << reader;
   }
 }
 
