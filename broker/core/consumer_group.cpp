@@ -7,10 +7,23 @@
 
 namespace bus::broker {
 
+// ---- credit
+
+void Credit::add(std::uint32_t events, std::uint32_t bytes) {
+  events_ = std::min<std::int64_t>(events_ + events, limits::credit_events_max);
+  bytes_ = std::min<std::int64_t>(bytes_ + bytes, limits::credit_bytes_max);
+}
+
+void Credit::use(std::size_t bytes) {
+  BUS_CHECK(is_open());
+  events_ -= 1;
+  bytes_ -= static_cast<std::int64_t>(bytes);
+}
+
 // ---- members
 
-void ConsumerGroup::join(MemberId member, std::uint64_t credit_events, std::uint64_t credit_bytes) {
-  BUS_CHECK(members_.emplace(member, Member{credit_events, credit_bytes, 0}).second);
+void ConsumerGroup::join(MemberId member, Credit credit) {
+  BUS_CHECK(members_.emplace(member, Member{credit, 0}).second);
   turn_.push_back(member);
 }
 
@@ -28,10 +41,8 @@ void ConsumerGroup::leave(MemberId member) {
   turn_.erase(std::find(turn_.begin(), turn_.end(), member));
 }
 
-void ConsumerGroup::add_credit(MemberId member, std::uint64_t events, std::uint64_t bytes) {
-  Member& holder = members_.at(member);
-  holder.credit_events = std::min<std::uint64_t>(holder.credit_events + events, limits::credit_events_max);
-  holder.credit_bytes = std::min<std::uint64_t>(holder.credit_bytes + bytes, limits::credit_bytes_max);
+void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint32_t bytes) {
+  members_.at(member).credit.add(events, bytes);
 }
 
 // ---- delivery
@@ -40,8 +51,7 @@ std::optional<MemberId> ConsumerGroup::next_member(const std::function<bool(Memb
   if (in_flight_ >= limits_.in_flight_max) return std::nullopt;
   for (std::size_t step = 0; step < turn_.size(); ++step) {
     const MemberId member = turn_[(next_turn_ + step) % turn_.size()];
-    const Member& holder = members_.at(member);
-    if (holder.credit_events > 0 && holder.credit_bytes > 0 && may(member)) return member;
+    if (members_.at(member).credit.is_open() && may(member)) return member;
   }
   return std::nullopt;
 }
@@ -60,8 +70,7 @@ std::uint32_t ConsumerGroup::open(Position position, MemberId member, std::size_
   }
   Open& open = open_.at(number(position));
   Member& holder = members_.at(member);
-  holder.credit_events -= 1;
-  holder.credit_bytes -= std::min<std::uint64_t>(holder.credit_bytes, bytes);
+  holder.credit.use(bytes);
   ++holder.held;
   ++in_flight_;
   open.place = Place::in_flight;

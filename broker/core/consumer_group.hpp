@@ -39,6 +39,23 @@ struct MemberId {
   auto operator<=>(const MemberId&) const = default;
 };
 
+// How much more a subscription accepts. The last event may overdraw the bytes; the debt counts against what is given next,
+// so that never more than one event is out beyond what was given.
+class Credit {
+ public:
+  Credit() = default;
+  Credit(std::uint32_t events, std::uint32_t bytes) { add(events, bytes); }
+  // What is beyond the limits is cut off.
+  void add(std::uint32_t events, std::uint32_t bytes);
+  // For one event; call only while is_open().
+  void use(std::size_t bytes);
+  bool is_open() const { return events_ > 0 && bytes_ > 0; }
+
+ private:
+  std::int64_t events_ = 0;
+  std::int64_t bytes_ = 0;              // below 0: overdrawn
+};
+
 struct GroupLimits {
   Duration ack_wait = limits::ack_wait_default;
   std::uint32_t in_flight_max = limits::in_flight_default;
@@ -50,10 +67,10 @@ class ConsumerGroup {
   ConsumerGroup(GroupLimits limits, Position scan) : limits_(limits), scan_(scan) {}
 
   // ---- members
-  void join(MemberId member, std::uint64_t credit_events, std::uint64_t credit_bytes);
+  void join(MemberId member, Credit credit);
   // What it held is ready again at once, as a return, not a failure.
   void leave(MemberId member);
-  void add_credit(MemberId member, std::uint64_t events, std::uint64_t bytes);
+  void add_credit(MemberId member, std::uint32_t events, std::uint32_t bytes);
   std::size_t members() const { return members_.size(); }
   const std::vector<MemberId>& member_ids() const { return turn_; }
   std::uint64_t in_flight() const { return in_flight_; }
@@ -124,8 +141,7 @@ class ConsumerGroup {
     WallTime retry_at;                  // delayed
   };
   struct Member {
-    std::uint64_t credit_events = 0;
-    std::uint64_t credit_bytes = 0;
+    Credit credit;
     std::uint64_t held = 0;             // in flight to it
   };
   struct Timer {

@@ -249,9 +249,9 @@ void Core::expire_sessions(SteadyTime now) {
 
 // ---- time and reads
 
-void Core::read_done(ReadResult result, Now now) {
+void Core::read_done(ReadResult result) {
   reads_.done(std::move(result));
-  delivery_.pump(now);
+  state_.keys.evict(limits::keys_resident_max);  // it may have brought some whose batch was dropped meanwhile
 }
 
 SteadyTime Core::tick(Now now) {
@@ -286,9 +286,9 @@ std::optional<store::CommitBatch> Core::take_batch(Now now, bool all) {
   return build_batch(now, std::min<std::size_t>(steps, limits::key_shards));
 }
 
-store::CommitBatch Core::take_final_batch(Now now) {
+store::CommitBatch Core::take_final_batch(Now now, std::size_t steps) {
   BUS_CHECK(!staging_.committing());
-  return build_batch(now, limits::key_shards);
+  return build_batch(now, steps);
 }
 
 store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
@@ -303,6 +303,7 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
   bytes_since_step_ += batch.journal.size();
   std::sort(checkpoint_keys_.begin(), checkpoint_keys_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   batch.keys = std::exchange(checkpoint_keys_, {});
+  intake_.taken();
   return batch;
 }
 
@@ -319,7 +320,7 @@ void Core::checkpoint(std::size_t steps) {
   }
 }
 
-void Core::committed(Now now) {
+void Core::committed() {
   const auto records = staging_.committed();
   state_.keys.committed(staging_.committed_batch());
   for (const auto& record : records) {
@@ -330,7 +331,6 @@ void Core::committed(Now now) {
   staging_.release();
   intake_.committed();
   state_.keys.evict(limits::keys_resident_max);
-  delivery_.pump(now);
 }
 
 }  // namespace bus::broker

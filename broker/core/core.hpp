@@ -36,9 +36,9 @@ class Core {
 
   // ---- in
   void receive(const Peer& peer, std::span<const Frame> frames, Now now);
-  void read_done(ReadResult result, Now now);
+  void read_done(ReadResult result);
   // The batch taken last is durable.
-  void committed(Now now);
+  void committed();
   void set_space(const store::Space& space) { intake_.set_space(space, options_.reserve_bytes); }
   // The socket took a message not at all: it was full, or nobody is there any more. Until the next take_outgoing() all
   // others for a blocked peer are to be handed back, too, without trying: they would overtake this one.
@@ -47,7 +47,7 @@ class Core {
   void gone(const Peer& peer);
   // Pings every session, so that dead connections show.
   void probe(SteadyTime now);
-  // Deadlines and deliveries; returns when to call again at the latest. now.steady: at once.
+  // Deadlines, and a bounded number of deliveries; returns when to call again at the latest. now.steady: at once.
   SteadyTime tick(Now now);
   // Takes no more publishes; what is staged is committed and answered.
   void drain() { intake_.drain(); }
@@ -57,8 +57,8 @@ class Core {
   std::vector<ReadRequest> take_reads() { return reads_.take(); }
   // The next commit, if there is one and none is under way. `all`: also what could wait.
   std::optional<store::CommitBatch> take_batch(Now now, bool all = false);
-  // A last batch with a checkpoint of everything, so that the next start has nothing to replay.
-  store::CommitBatch take_final_batch(Now now);
+  // What was staged, and the next steps of the checkpoint. Once all of them were saved, the next start has nothing to replay.
+  store::CommitBatch take_final_batch(Now now, std::size_t steps = limits::key_shards);
   bool committing() const { return staging_.committing(); }
   bool idle() const { return intake_.idle() && !staging_.has_changes() && !staging_.committing(); }
 

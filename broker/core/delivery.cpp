@@ -39,6 +39,7 @@ void Delivery::drop_source(Source& source) {
   bounded_.erase(&source);
   blocked_.erase(&source);
   touched_.erase(&source);
+  log_.leave(source.serial);
   std::erase(ready_, &source);
   watched_.assign(watched_.size(), false);
 }
@@ -82,12 +83,15 @@ void Delivery::wake() {
 
 // ---- pump
 
+// Those whose turn did not come are the first the next time: whatever others look at, nobody waits for ever.
 bool Delivery::pump(Now now) {
-  for (auto turns = ready_.size(); turns > 0 && !ready_.empty(); --turns) {
+  std::size_t rows = limits::pump_rows_max;
+  for (auto turns = ready_.size(); turns > 0 && rows > 0 && !ready_.empty(); --turns) {
     Source* source = ready_.front();
     ready_.pop_front();
     source->queued = false;
     const Turn turn = pump_source(*source, now);
+    rows -= std::min(rows, 1 + limits::turn_rows_max - turn.rows);  // the turn itself has its price, too
     if (turn.damage) {
       damaged(*source, *turn.damage);
     } else if (source->to != Position::none && source->scan >= source->to) {
@@ -102,8 +106,7 @@ bool Delivery::pump(Now now) {
 std::optional<MemberId> Delivery::next_receiver(const Source& source) const {
   const auto may = [&](MemberId id) { return sessions_.has_room(id.session); };
   if (source.group) return source.group->state.next_member(may);
-  const bool credit = source.credit_events > 0 && source.credit_bytes > 0;
-  return credit && may(source.reader) ? std::optional(source.reader) : std::nullopt;
+  return source.credit.is_open() && may(source.reader) ? std::optional(source.reader) : std::nullopt;
 }
 
 bool Delivery::waits_for_room(const Source& source) const {
@@ -113,28 +116,36 @@ bool Delivery::waits_for_room(const Source& source) const {
   return std::any_of(members.begin(), members.end(), waits);
 }
 
-// One turn of one source.
+// One turn of one source. It goes on where it stopped, so that it may end anywhere.
 Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   Turn turn;
-  turn.budget = limits::deliver_events_max;
-  turn.more = true;
-  while (turn.more && turn.budget > 0) {
+  while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
     const auto again = source.group ? source.group->state.next_redelivery() : std::nullopt;
     turn.more = to && (again ? give_again(source, *to, *again, turn, now) : look_further(source, turn, now));
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
-  if (!turn.more && waits_for_room(source)) blocked_.insert(&source);
+  if (!turn.more && !turn.reading) log_.leave(source.serial);
+  if (turn.reading || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
   if (!turn.more && source.following) say_caught_up(source);
   return turn;
 }
 
+// Null: it has to be read first, or cannot be read.
+store::RecordPtr Delivery::find_record(Source& source, Position position, Turn& turn) {
+  const auto found = log_.at(position, source.serial);
+  turn.reading = LogView::pending(found);
+  if (found) return *found;
+  turn.damage = found.error();
+  return nullptr;
+}
+
 bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& turn, Now now) {
-  const auto record = log_.at(position);
-  if (!record) return turn.damage = record.error(), false;
-  if (LogView::pending(record)) return blocked_.insert(&source), false;
-  give(source, to, *record, static_cast<std::uint32_t>(position - (*record)->first()), turn, now);
+  const auto record = find_record(source, position, turn);
+  if (!record) return false;
+  give(source, to, record, static_cast<std::uint32_t>(position - record->first()), turn, now);
+  --turn.rows;
   return true;
 }
 
@@ -147,16 +158,15 @@ bool Delivery::look_further(Source& source, Turn& turn, Now now) {
     return false;
   }
   if (source.group && !source.group->state.may_open()) return false;
-  const auto found = log_.at(next);
-  if (!found) return turn.damage = found.error(), false;
-  if (LogView::pending(found)) return blocked_.insert(&source), false;
-  const store::Record& record = **found;
+  const auto found = find_record(source, next, turn);
+  if (!found) return false;
+  const store::Record& record = *found;
   auto at = static_cast<std::uint32_t>(next - record.first());
-  for (; at < record.count() && record.first() + at <= last && turn.budget > 0; ++at) {
+  for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
     if (!source.filter.matches(record, at, state_)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
-    give(source, *to, *found, at, turn, now);
+    give(source, *to, found, at, turn, now);
   }
   if (at > 0) advance(source, record.first() + (at - 1));
   return true;
@@ -183,8 +193,7 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
     touched_.insert(&source);
   } else {
     source.scan = record->first() + at;
-    --source.credit_events;
-    source.credit_bytes -= std::min<std::uint64_t>(source.credit_bytes, bytes);
+    source.credit.use(bytes);
   }
   parcel->deliveries.emplace_back(number(record->first() + at), entry.key ? entry.key->version : 0,
                                   nanoseconds(record->committed_at()), entry.sequence,
@@ -192,7 +201,7 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
   parcel->events.emplace_back(record, at);
   parcel->bytes += bytes;
   ++counters_.delivered;
-  --turn.budget;
+  --turn.events;
 }
 
 namespace {

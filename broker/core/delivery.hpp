@@ -45,7 +45,7 @@ struct Source {
   MemberId reader;
   Position scan = Position::none;        // everything up to here was looked at
   Position to = Position::none;          // the last position; none: no end
-  std::uint64_t credit_events = 0, credit_bytes = 0;
+  Credit credit;
 };
 
 // In the order they came: addresses would make two runs of the same input differ.
@@ -79,7 +79,7 @@ class Delivery {
   void committed(const store::Record& record);
   // Something that sources waited for has come: a read, or room in a socket.
   void wake();
-  // One turn of each source that is ready; bounded. True if there is more to do at once.
+  // One turn of each source that is ready, until enough was looked at. True if there is more to do at once.
   bool pump(Now now);
   // Deadlines. Returns the next one.
   std::optional<SteadyTime> tick(Now now);
@@ -126,8 +126,10 @@ class Delivery {
   // What one turn of a source has come to.
   struct Turn {
     std::vector<Parcel> parcels;
-    std::size_t budget = 0;              // events it may still deliver
-    bool more = false;                   // it should have another turn at once
+    std::size_t events = limits::deliver_events_max;  // it may still deliver,
+    std::size_t rows = limits::turn_rows_max;         // and still look at
+    bool more = true;                    // it should have another turn at once
+    bool reading = false;                // it waits for a read
     std::optional<Error> damage;         // it cannot read on
   };
 
@@ -157,6 +159,7 @@ class Delivery {
   Turn pump_source(Source& source, Now now);
   std::optional<MemberId> next_receiver(const Source& source) const;
   bool waits_for_room(const Source& source) const;
+  store::RecordPtr find_record(Source& source, Position position, Turn& turn);
   bool give_again(Source& source, MemberId to, Position position, Turn& turn, Now now);
   bool look_further(Source& source, Turn& turn, Now now);
   void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);

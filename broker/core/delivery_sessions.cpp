@@ -8,13 +8,6 @@
 
 namespace bus::broker {
 
-namespace {
-
-std::uint64_t clamp_events(std::uint64_t events) { return std::min<std::uint64_t>(events, limits::credit_events_max); }
-std::uint64_t clamp_bytes(std::uint64_t bytes) { return std::min<std::uint64_t>(bytes, limits::credit_bytes_max); }
-
-}  // namespace
-
 Delivery::Subscription* Delivery::find(MemberId id) {
   const auto it = subscriptions_.find(id);
   return it == subscriptions_.end() ? nullptr : &it->second;
@@ -119,8 +112,7 @@ void Delivery::add_plain(MemberId id, const wire::SubscribeT& message, Filter::S
   source.reader = id;
   source.scan = next - 1;
   source.to = to;
-  source.credit_events = clamp_events(message.credit_events);
-  source.credit_bytes = clamp_bytes(message.credit_bytes);
+  source.credit = Credit(message.credit_events, message.credit_bytes);
   add_source(source);
   make_ready(source);
 }
@@ -188,7 +180,7 @@ void Delivery::join(MemberId id, Source& source, const wire::SubscribeT& message
     Source* group = find_group(name);
     if (group == nullptr) return refuse(id, {Code::group_removed, "group '" + name + "' was removed"});
     subscription->source = group;
-    group->group->state.join(id, clamp_events(message.credit_events), clamp_bytes(message.credit_bytes));
+    group->group->state.join(id, Credit(message.credit_events, message.credit_bytes));
     say_subscribed(id, scan_of(*group) + 1, Position::none, created);
     make_ready(*group);
   });
@@ -213,8 +205,7 @@ Result<void> Delivery::credit(Session& session, const wire::Credit& message) {
   if (source.group) {
     source.group->state.add_credit({session.id, message.subscription()}, message.events(), message.bytes());
   } else {
-    source.credit_events = clamp_events(source.credit_events + message.events());
-    source.credit_bytes = clamp_bytes(source.credit_bytes + message.bytes());
+    source.credit.add(message.events(), message.bytes());
   }
   make_ready(source);
   return {};

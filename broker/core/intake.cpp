@@ -1,6 +1,7 @@
 #include "broker/core/intake.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.hpp"
 
@@ -148,6 +149,10 @@ void Intake::advance(const std::string& name) {
       batch.waiting = true;
       return;
     }
+    if (!fits_commit(batch)) {
+      if (!std::exchange(publisher.in_line, true)) line_.push_back(name);
+      return;
+    }
     stage(name, publisher, batch);
     parked_bytes_ -= batch.body.bytes.size();
     Parked done = std::move(batch);
@@ -174,17 +179,12 @@ bool Intake::find_duplicates(const std::string& name, Parked& batch) {
     waiting_for_commit_[publisher.last_batch].push_back(name);
     return true;
   }
-  const auto count = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
-  if (publisher.last_position == Position::none) {
-    take_duplicates(name, ReadAnswer(std::vector<store::SequenceHit>(count)), next, count);
-    return false;
-  }
-  ReadSequences ask{*state_.publishers.find(name), publisher.last_position, {}};
-  for (std::uint64_t at = 0; at < count; ++at) ask.sequences.push_back(next + at);
-  reads_.ask(std::move(ask), [this, name, next, count](Result<ReadAnswer> answer) {
-    take_duplicates(name, std::move(answer), next, count);
-    advance(name);
-  });
+  Search search{++last_search_, *state_.publishers.find(name), next, {}, 0, publisher.last_position};
+  search.open = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
+  search.hits.resize(search.open);
+  if (publisher.last_position == Position::none) return take_duplicates(batch, search), false;
+  batch.search = search.number;
+  walk(name, std::move(search));
   return true;
 }
 
@@ -204,24 +204,45 @@ void Intake::give_back(const std::string& name, const Error& error) {
   publisher.accepted = last_staged(name);
 }
 
-// The answer for the sequences from `first` on; ignored if the batch that asked is gone or has it already.
-void Intake::take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count) {
-  Parked* batch = waiting_front(name);
-  if (batch == nullptr || batch->first_sequence + batch->receipts.size() != first) return;
-  if (batch->items.size() - batch->receipts.size() < count) return;
+// One part of the walk. Others who read have their turn before the next one.
+void Intake::walk(const std::string& name, Search search) {
+  ReadSequences ask{search.publisher, search.next, std::vector<std::uint64_t>(search.open)};
+  std::iota(ask.sequences.begin(), ask.sequences.end(), search.first_sequence);
+  reads_.ask(std::move(ask), [this, name, search = std::move(search)](const Result<ReadAnswer>& answer) {
+    walked(name, search, answer);
+  });
+}
+
+void Intake::walked(const std::string& name, Search search, const Result<ReadAnswer>& answer) {
+  const auto it = publishers_.find(name);
+  const bool is_wanted = it != publishers_.end() && !it->second.parked.empty() && it->second.parked.front().search == search.number;
+  if (!is_wanted) return;  // the batch that asked went with its session
   // They may be stored, for all that can be read: to say that they are refused could be a lie.
   if (!answer) return give_back(name, answer.error());
-  for (std::size_t at = 0; at < count; ++at) {
-    const auto index = batch->receipts.size();
-    const store::SequenceHit hit = std::get<std::vector<store::SequenceHit>>(*answer)[at];
-    batch->receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
+  const auto& slice = std::get<store::SequenceSlice>(*answer);
+  std::copy(slice.hits.begin() + static_cast<std::ptrdiff_t>(slice.open), slice.hits.end(),
+            search.hits.begin() + static_cast<std::ptrdiff_t>(slice.open));
+  search.open = slice.open;
+  search.next = slice.next;
+  if (search.open > 0) return walk(name, std::move(search));
+  Parked& batch = *waiting_front(name);
+  batch.search = 0;
+  take_duplicates(batch, search);
+  advance(name);
+}
+
+void Intake::take_duplicates(Parked& batch, const Search& search) {
+  for (std::size_t at = 0; at < search.hits.size(); ++at) {
+    const auto index = batch.receipts.size();
+    const store::SequenceHit& hit = search.hits[at];
+    batch.receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
     if (hit.position != Position::none) {
-      batch->refused.erase(index);
+      batch.refused.erase(index);
       ++counters_.duplicates;
       continue;
     }
     const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
-    batch->refused.insert_or_assign(index, refused_before);
+    batch.refused.insert_or_assign(index, refused_before);
   }
 }
 
@@ -280,6 +301,24 @@ void Intake::fail_key(const std::string& name, const Hash128& key, const Error& 
     if (item.envelope == nullptr || item.envelope->key() == nullptr || item.key != key) continue;
     batch.refused.insert_or_assign(at, error);
     item.envelope = nullptr;
+  }
+}
+
+bool Intake::fits_commit(const Parked& batch) const {
+  return batch.receipts.size() == batch.items.size() || staging_.fits(batch.body.bytes.size());
+}
+
+// In the order they came, each with what fits; who has more stands behind the others then. One that does not fit is the
+// first the next time.
+void Intake::taken() {
+  for (auto turns = line_.size(); turns > 0; --turns) {
+    const auto it = publishers_.find(line_.front());
+    const bool waits = it != publishers_.end() && it->second.in_line && !it->second.parked.empty();
+    if (waits && !fits_commit(it->second.parked.front())) return;
+    const std::string name = std::move(line_.front());
+    line_.pop_front();
+    if (it != publishers_.end()) it->second.in_line = false;
+    if (waits) advance(name);
   }
 }
 

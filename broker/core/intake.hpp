@@ -1,7 +1,7 @@
 // Intake takes published batches: verifies every event, finds the receipts of those sent before, waits for cold
 // keys, and stages the rest, in each publisher's order. Owned by the core; one thread.
 //
-//   receive() ──> parked ──duplicates found, keys known──> staged ──committed──> PublishResult
+//   receive() ──> parked ──duplicates found, keys known, room in the commit──> staged ──committed──> PublishResult
 //                    └──a look-up failed──> given back: Failure
 //
 // A batch is refused as a whole (and uses up nothing) or taken as a whole; of a batch that is taken each event gets a
@@ -41,6 +41,8 @@ class Intake {
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
   Result<void> publish(Session& session, const wire::Publish& message, Frame body);
 
+  // The batch that was gathered is with the committer: those who waited for room in the next one go on.
+  void taken();
   // After each commit: batches that waited for it go on.
   void committed();
   void set_space(const store::Space& space, std::size_t reserve_bytes);
@@ -64,14 +66,25 @@ class Intake {
     std::map<std::size_t, Error> refused;
     std::vector<wire::Receipt> receipts;  // of the items done so far
     bool waiting = false;                 // for a read or a commit
+    std::uint64_t search = 0;             // the number of the search it waits for
     bool staged = false;                  // some of it is in the batch being gathered
     std::uint64_t last_sequence() const { return first_sequence + items.size() - 1; }
+  };
+  // The walk back along a publisher's chain, in as many reads as it takes, for what became of `hits.size()` sequences.
+  struct Search {
+    std::uint64_t number = 0;
+    std::uint32_t publisher = 0;
+    std::uint64_t first_sequence = 0;
+    std::vector<store::SequenceHit> hits;
+    std::size_t open = 0;                 // of them are still to be found, the lowest ones,
+    Position next = Position::none;       // from here on
   };
   struct Publisher {
     SessionId holder = 0;
     std::uint64_t fence = 0;
     std::uint64_t accepted = 0;           // last sequence parked or staged
     std::deque<Parked> parked;
+    bool in_line = false;                 // for room in a commit
     std::size_t window_bytes = 0, window_events = 0;  // without receipt
   };
 
@@ -83,12 +96,15 @@ class Intake {
 
   void advance(const std::string& name);
   bool find_duplicates(const std::string& name, Parked& batch);
-  void take_duplicates(const std::string& name, Result<ReadAnswer> answer, std::uint64_t first, std::size_t count);
+  void walk(const std::string& name, Search search);
+  void walked(const std::string& name, Search search, const Result<ReadAnswer>& answer);
+  void take_duplicates(Parked& batch, const Search& search);
   bool find_cold_keys(const std::string& name, Parked& batch);
   void ask_keys(std::vector<Hash128> keys);
   void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
   void fail_key(const std::string& name, const Hash128& key, const Error& error);
   void give_back(const std::string& name, const Error& error);
+  bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
   wire::Receipt stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item);
   void answer(SessionId session, const std::string& name, Parked batch);
@@ -103,8 +119,9 @@ class Intake {
   std::uint64_t key_secret_;
   std::unordered_map<std::string, Publisher> publishers_;  // by name, those with a session
   std::map<std::uint64_t, std::vector<std::string>> waiting_for_commit_;
+  std::deque<std::string> line_;  // publishers that wait for room in a commit; some have left since
   std::unordered_map<Hash128, std::vector<std::string>> cold_;  // being read, and who else waits
-  std::uint64_t next_fence_ = 1;
+  std::uint64_t next_fence_ = 1, last_search_ = 0;
   std::size_t parked_bytes_ = 0;
   std::uint64_t admissible_bytes_ = limits::staged_bytes_max;  // what the free pages cover, beyond the reserve
   bool log_full_ = false, draining_ = false;

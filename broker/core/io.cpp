@@ -19,7 +19,7 @@ struct Perform {
   Result<ReadAnswer> operator()(const ReadPositionAt& ask) { return widen(reader.position_at(ask.time)); }
   Result<ReadAnswer> operator()(const ReadKeyHeads& ask) { return widen(reader.key_heads(ask.keys)); }
   Result<ReadAnswer> operator()(const ReadSequences& ask) {
-    return widen(reader.find_sequences(ask.publisher, ask.from, ask.sequences));
+    return widen(reader.find_sequences(ask.publisher, ask.from, ask.sequences, limits::chain_records_max));
   }
   Result<ReadAnswer> operator()(const ReadStat&) { return widen(reader.stat()); }
   Result<ReadAnswer> operator()(const ReadVerify& ask) { return widen(reader.verify(ask.from, ask.chain, verify_bytes)); }

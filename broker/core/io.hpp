@@ -47,7 +47,7 @@ struct ReadRequest {
 };
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
-                                std::vector<store::SequenceHit>, store::Stat, store::VerifySlice>;
+                                store::SequenceSlice, store::Stat, store::VerifySlice>;
 
 struct ReadResult {
   std::uint64_t id = 0;

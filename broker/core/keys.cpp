@@ -12,7 +12,15 @@ std::optional<Keys::Head> Keys::find(const Hash128& key) const {
   return complete_ ? std::optional(Head{}) : std::nullopt;
 }
 
-void Keys::install(const Hash128& key, Head head) { heads_.try_emplace(key, Entry{.head = head}); }
+void Keys::install(const Hash128& key, Head head) {
+  const auto [it, is_new] = heads_.try_emplace(key, Entry{.head = head});
+  if (is_new) list_clean(key, it->second);
+}
+
+void Keys::list_clean(const Hash128& key, Entry& entry) {
+  if (!entry.listed) clean_.push_back(key);
+  entry.listed = true;
+}
 
 void Keys::mark_dirty(const Hash128& key, Entry& entry) {
   if (!entry.dirty) dirty_[shard_of(key)].push_back(key);
@@ -55,21 +63,21 @@ void Keys::committed(std::uint64_t batch) {
   for (auto it = saving_.begin(); it != end; ++it) {
     Entry& entry = heads_.at(it->second);
     if (entry.saving == static_cast<std::uint32_t>(it->first)) entry.saving = 0;
+    if (is_clean(entry)) list_clean(it->second, entry);
   }
   saving_.erase(saving_.begin(), end);
 }
 
 void Keys::evict(std::size_t most) {
-  constexpr std::size_t buckets_per_step = 4096;
-  std::vector<Hash128> cold;
-  for (std::size_t step = 0; step < buckets_per_step && heads_.size() > most + cold.size(); ++step) {
-    sweep_ = (sweep_ + 1) % heads_.bucket_count();
-    for (auto it = heads_.begin(sweep_); it != heads_.end(sweep_); ++it) {
-      if (!it->second.dirty && it->second.saving == 0) cold.push_back(it->first);
-    }
+  for (std::size_t step = 0; step < limits::keys_evicted_max && heads_.size() > most && !clean_.empty(); ++step) {
+    const auto it = heads_.find(clean_.front());
+    BUS_CHECK(it != heads_.end());
+    clean_.pop_front();
+    it->second.listed = false;
+    if (!is_clean(it->second)) continue;  // it is listed again when it is
+    heads_.erase(it);
+    complete_ = false;
   }
-  for (const Hash128& key : cold) heads_.erase(key);
-  if (!cold.empty()) complete_ = false;
 }
 
 }  // namespace bus::broker

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -41,7 +42,8 @@ class Keys {
   // has committed.
   void checkpoint(std::size_t shard, std::uint64_t batch, std::vector<store::KeyHead>& out);
   void committed(std::uint64_t batch);
-  // Forgets clean heads while more than `most` are known; a bounded step, to be called again and again.
+  // Forgets clean heads while more than `most` are known, those first that have been clean the longest. At most
+  // keys_evicted_max at once, which is more than a commit brings: to be called after each.
   void evict(std::size_t most);
 
   std::size_t size() const { return heads_.size(); }
@@ -51,14 +53,17 @@ class Keys {
     Head head;
     std::uint32_t saving = 0;  // low half of the last batch that checkpoints it and has not committed; 0: none
     bool dirty = false;        // newer than any checkpoint
+    bool listed = false;       // in clean_
   };
   static std::size_t shard_of(const Hash128& key) { return key.high >> 56; }
+  static bool is_clean(const Entry& entry) { return !entry.dirty && entry.saving == 0; }
   void mark_dirty(const Hash128& key, Entry& entry);
+  void list_clean(const Hash128& key, Entry& entry);
 
   std::unordered_map<Hash128, Entry> heads_;
   std::array<std::vector<Hash128>, limits::key_shards> dirty_;
   std::vector<std::pair<std::uint64_t, Hash128>> saving_;  // in the order of their batches
-  std::size_t sweep_ = 0;  // next bucket evict() looks at
+  std::deque<Hash128> clean_;  // in the order they turned so, each once; some are dirty again
   bool complete_;
 };
 

@@ -45,13 +45,49 @@ store::RecordPtr LogView::in_cold(Position position) const {
   return record->holds(position) ? record : nullptr;
 }
 
-Result<store::RecordPtr> LogView::at(Position position) {
+Result<store::RecordPtr> LogView::at(Position position, ReaderId reader) {
   BUS_CHECK(position != Position::none && position <= committed_);
-  if (auto record = in_tail(position)) return record;
-  if (auto record = in_cold(position)) return record;
-  if (const auto damaged = damaged_.find(number(position)); damaged != damaged_.end()) return damaged->second;
-  request(position);
+  if (auto record = in_tail(position)) return leave(reader), record;
+  if (auto record = in_cold(position)) {
+    const auto place = places_.find(reader);
+    if (place == places_.end()) return leave(reader), record;  // it came for somebody else
+    place->second.has_begun = true;
+    return record;
+  }
+  if (const auto damaged = damaged_.find(number(position)); damaged != damaged_.end()) return leave(reader), damaged->second;
+  wait(position, reader);
   return store::RecordPtr{};
+}
+
+void LogView::wait(Position position, ReaderId reader) {
+  if (const auto place = places_.find(reader); place != places_.end()) {
+    if (!place->second.has_begun) return request(position);  // it is on its way, or the reader wants another one now
+    places_.erase(place);
+  }
+  const auto [it, is_new] = waiting_.try_emplace(reader);
+  it->second.position = position;
+  if (is_new) line_.emplace(it->second.ticket = ++last_ticket_, reader);
+  serve();
+}
+
+void LogView::leave(ReaderId reader) {
+  if (const auto it = waiting_.find(reader); it != waiting_.end()) {
+    line_.erase(it->second.ticket);
+    waiting_.erase(it);
+  }
+  if (places_.erase(reader) > 0) serve();
+}
+
+// Whoever has waited longest has the next place. What is wanted may have come for another: then it is asked for by nobody.
+void LogView::serve() {
+  while (!line_.empty() && places_.size() < limits::reads_in_flight_max && asked_.size() < limits::reads_in_flight_max) {
+    const ReaderId reader = line_.begin()->second;
+    const Position position = waiting_.at(reader).position;
+    line_.erase(line_.begin());
+    waiting_.erase(reader);
+    places_.emplace(reader, Place{});
+    if (!in_cold(position)) request(position);
+  }
 }
 
 void LogView::request(Position position) {
@@ -67,6 +103,7 @@ void LogView::arrived(Position position, Result<ReadAnswer> answer) {
   } else {
     for (auto& record : std::get<std::vector<store::RecordPtr>>(*answer)) keep(std::move(record));
   }
+  serve();
   arrived_();
 }
 

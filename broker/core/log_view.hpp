@@ -1,6 +1,11 @@
 // LogView is the one way by which the core reads events: the records committed last are kept in memory, all others
 // are asked of the reader thread and kept for a while. Live delivery, catching up and replay all go through at().
 // Owned by the core; one thread.
+//
+//   at() finds nothing ──> in line ──> has a place: its read is asked for ──> reads what came ──> at() finds nothing …
+//
+// There are few places, so that what was read is still there when its reader comes to look; whoever has read it all stands
+// in line again, behind those who have waited meanwhile.
 #pragma once
 
 #include <deque>
@@ -8,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "broker/core/io.hpp"
@@ -39,14 +45,28 @@ class LogView {
   void append(store::RecordPtr record);
   Position committed() const { return committed_; }
 
-  // Found: the record that holds `position`, or where that was trimmed the next one. Nothing: it is being read, and
-  // `arrived` will be called. Error damaged: these bytes cannot be read.
-  Result<store::RecordPtr> at(Position position);
+  // Those who read on in the log, by numbers that are never used again. Each waits for one position at a time.
+  using ReaderId = std::uint64_t;
+  // Found: the record that holds `position`, or where that was trimmed the next one. Nothing: the reader waits until it
+  // is read, and `arrived` will be called. Error damaged: these bytes cannot be read.
+  Result<store::RecordPtr> at(Position position, ReaderId reader);
+  // The reader waits for nothing, and does not read on at once in what was read for it.
+  void leave(ReaderId reader);
   static bool pending(const Result<store::RecordPtr>& found) { return found.ok() && *found == nullptr; }
 
  private:
+  struct Waiting {
+    std::uint64_t ticket = 0;
+    Position position = Position::none;
+  };
+  // Of those whom the reader thread works for, reads_in_flight_max at most.
+  struct Place {
+    bool has_begun = false;              // to read what came
+  };
   store::RecordPtr in_tail(Position position) const;
   store::RecordPtr in_cold(Position position) const;
+  void wait(Position position, ReaderId reader);
+  void serve();
   void request(Position position);
   void arrived(Position position, Result<ReadAnswer> answer);
   void keep(store::RecordPtr record);
@@ -59,6 +79,10 @@ class LogView {
   std::map<std::uint64_t, store::RecordPtr> cold_;  // by first position
   std::deque<std::uint64_t> cold_order_;          // as they came
   std::size_t cold_bytes_ = 0;
+  std::unordered_map<ReaderId, Place> places_;
+  std::unordered_map<ReaderId, Waiting> waiting_; // for a place
+  std::map<std::uint64_t, ReaderId> line_;        // of those, by ticket: who has waited longest is first
+  std::uint64_t last_ticket_ = 0;
   std::set<std::uint64_t> asked_;                 // positions on their way
   std::map<std::uint64_t, Error> damaged_;
 };

@@ -59,6 +59,8 @@ class Staging {
   void hold(std::function<void()> done) { hold(batch(), std::move(done)); }
   void hold(std::uint64_t batch, std::function<void()> done);
 
+  // True if bodies of so many bytes may still go into the batch being gathered. An empty one takes any batch.
+  bool fits(std::size_t bytes) const { return staged_bytes_ == 0 || staged_bytes_ + bytes <= limits::commit_bytes_max; }
   bool has_events() const { return events_ > 0; }
   bool has_changes() const { return has_events() || !rows_.empty() || journal_entries_ > 0; }
   bool committing() const { return committing_; }

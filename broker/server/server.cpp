@@ -121,7 +121,7 @@ void Server::run() {
   while (!stopping_) {
     const Now now = read_clocks();
     receive(now);                           // Drains the socket, up to one turn's share.
-    collect(now);                           // What the committer and the reader have done since.
+    collect();                              // What the committer and the reader have done since.
     const SteadyTime next = core_->tick(now);  // Deadlines and deliveries.
     hand_over(now);                         // The gathered batch to the committer, if it is free.
     send(now);                              // Receipts of committed batches only: the core keeps the others.
@@ -145,14 +145,15 @@ void Server::receive(Now now) {
   }
 }
 
-void Server::collect(Now now) {
-  for (auto& result : reader_->collect()) core_->read_done(std::move(result), now);
+void Server::collect() {
+  for (auto& result : reader_->collect()) core_->read_done(std::move(result));
   // The outcome first: what a commit has used of the space is gone from the figures by then.
   const auto outcome = committer_->collect();
   core_->set_space(store_->space());
   if (!outcome) return;
-  if (!outcome->ok()) die(outcome->error());
-  core_->committed(now);
+  if (outcome->ok()) return core_->committed();
+  if (!stopping_ || outcome->error().code != Code::log_full) die(outcome->error());
+  unsaved_ = outcome->error();
 }
 
 void Server::hand_over(Now now) {
@@ -214,11 +215,12 @@ void Server::drain() {
   spdlog::info("stopping: committing what was received");
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   core_->drain();
+  committer_->hurry();
   // Whoever publishes meanwhile is told so; acknowledgements are taken to the end.
   const auto deadline = read_clocks().steady + 5s;
-  for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && now.steady < deadline; now = read_clocks()) {
+  for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && !unsaved_ && now.steady < deadline; now = read_clocks()) {
     receive(now);
-    collect(now);
+    collect();
     core_->tick(now);
     if (auto batch = core_->take_batch(now, true)) committer_->submit(std::move(*batch));
     reader_->submit(core_->take_reads());
@@ -230,19 +232,32 @@ void Server::drain() {
   socket_->close(2s);
   committer_.reset();
   reader_.reset();
+  if (unsaved_) {
+    spdlog::warn("no space is left for the last checkpoint ({}). Everything acknowledged is in the log; the next start reads more of it", describe(*unsaved_));
+  }
   spdlog::info("stopped at position {}", number(core_->head()));
 }
 
-// A checkpoint of everything: the next start has nothing to replay.
+// Acknowledgements first, then a checkpoint of everything: the next start has nothing to replay. In steps, each of which
+// needs little space and frees some for the next ones. Where there is none left, the last checkpoint holds.
 void Server::commit_last() {
-  while (core_->committing()) {
-    collect(read_clocks());
-    socket_->wait(wake_fd_, signal_fd_, 1ms);
+  finish_commit();
+  if (unsaved_) return;
+  if (auto batch = core_->take_batch(read_clocks(), true)) commit(std::move(*batch));
+  for (std::size_t saved = 0; saved < limits::key_shards && !unsaved_; saved += limits::final_steps) {
+    commit(core_->take_final_batch(read_clocks(), limits::final_steps));
   }
-  committer_->submit(core_->take_final_batch(read_clocks()));
-  while (core_->committing()) {
+}
+
+void Server::commit(store::CommitBatch batch) {
+  committer_->submit(std::move(batch));
+  finish_commit();
+}
+
+void Server::finish_commit() {
+  while (core_->committing() && !unsaved_) {
     socket_->wait(wake_fd_, signal_fd_, 1ms);
-    collect(read_clocks());
+    collect();
   }
 }
 

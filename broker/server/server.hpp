@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,7 @@ class Server {
   ~Server();
 
   // Serves until SIGTERM or SIGINT, then drains: no more publishes, everything staged committed, receipts sent. A
-  // failed commit ends the process here, at once.
+  // failed commit ends the process here, at once; but that the disk is full is no failure of an orderly end.
   void run();
 
  private:
@@ -29,13 +30,15 @@ class Server {
   Result<void> listen();
 
   void receive(Now now);
-  void collect(Now now);
+  void collect();
   void hand_over(Now now);
   void send(Now now);
   void wait(SteadyTime until, Now now);
   void take_signal();
   void drain();
   void commit_last();
+  void commit(store::CommitBatch batch);
+  void finish_commit();
   void say_health(Now now);
 
   const Config& config_;
@@ -46,6 +49,7 @@ class Server {
   std::unique_ptr<ReadWorker> reader_;
   int wake_fd_ = -1, signal_fd_ = -1;
   bool messages_waiting_ = false, stopping_ = false, was_full_ = false;
+  std::optional<Error> unsaved_;         // why the last commits were not made, at the end
   SteadyTime next_probe_, next_watchdog_;
   Duration watchdog_interval_{};
 };

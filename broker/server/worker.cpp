@@ -10,16 +10,6 @@ constexpr auto full_disk_pause = std::chrono::seconds(1);
 constexpr int full_disk_attempts = 30;
 constexpr auto idle_pause = std::chrono::milliseconds(20);
 
-// A commit that finds no space has written nothing, so it may be tried again; any other failure is final.
-Result<void> commit(store::Store& store, const store::CommitBatch& batch) {
-  auto outcome = store.commit(batch);
-  for (int attempt = 1; !outcome && outcome.error().code == Code::log_full && attempt < full_disk_attempts; ++attempt) {
-    std::this_thread::sleep_for(full_disk_pause);
-    outcome = store.commit(batch);
-  }
-  return outcome;
-}
-
 }  // namespace
 
 // ---- Committer
@@ -49,6 +39,26 @@ std::optional<Result<void>> Committer::collect() {
   return std::exchange(outcome_, std::nullopt);
 }
 
+void Committer::hurry() {
+  {
+    const std::lock_guard lock(mutex_);
+    hurry_ = true;
+  }
+  changed_.notify_one();
+}
+
+// A commit that finds no space has written nothing, so it may be tried again; any other failure is final.
+Result<void> Committer::commit(const store::CommitBatch& batch) {
+  auto outcome = store_.commit(batch);
+  for (int attempt = 1; !outcome && outcome.error().code == Code::log_full && attempt < full_disk_attempts; ++attempt) {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, full_disk_pause, [this] { return hurry_ || stop_; })) break;
+    lock.unlock();
+    outcome = store_.commit(batch);
+  }
+  return outcome;
+}
+
 void Committer::run() {
   bool space_to_fill = true, is_idle = true;
   std::unique_lock lock(mutex_);
@@ -73,7 +83,7 @@ void Committer::run() {
     const bool committing = batch.has_value();
     Result<void> outcome;
     if (committing) {
-      outcome = commit(store_, *batch);
+      outcome = commit(*batch);
       batch.reset();
       space_to_fill = true;
       is_idle = false;

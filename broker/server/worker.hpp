@@ -22,11 +22,14 @@ class Committer {
   ~Committer();
   // Takes the next batch; the one before must have been collected.
   void submit(store::CommitBatch batch);
-  // The outcome of the batch, once it is there.
+  // The outcome of the batch, once it is there. log_full: nothing was written, however often it was tried.
   std::optional<Result<void>> collect();
+  // From now on a full disk is not waited for.
+  void hurry();
 
  private:
   void run();
+  Result<void> commit(const store::CommitBatch& batch);
 
   store::Store& store_;
   Wake wake_;
@@ -34,7 +37,7 @@ class Committer {
   std::condition_variable changed_;
   std::optional<store::CommitBatch> batch_;
   std::optional<Result<void>> outcome_;
-  bool stop_ = false;
+  bool stop_ = false, hurry_ = false;
   std::thread thread_;
 };
 

@@ -18,8 +18,8 @@ class DiskReader final : public LogReader {
   Result<std::vector<RecordPtr>> records(Position from, std::size_t bytes_max) override;
   Result<Position> position_at(WallTime time) override;
   Result<std::vector<std::optional<KeyHead>>> key_heads(std::span<const Hash128> keys) override;
-  Result<std::vector<SequenceHit>> find_sequences(std::uint32_t publisher, Position from,
-                                                  std::span<const std::uint64_t> sequences) override;
+  Result<SequenceSlice> find_sequences(std::uint32_t publisher, Position from, std::span<const std::uint64_t> sequences,
+                                       std::size_t records_max) override;
   Result<Stat> stat() override;
   Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) override;
 

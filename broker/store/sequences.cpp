@@ -12,9 +12,11 @@ class PublisherChain {
  public:
   PublisherChain(LogCursor& cursor, std::uint32_t publisher) : cursor_(cursor), publisher_(publisher) {}
 
+  // False: a record would have to be read to go there.
+  bool is_near(Position position) const { return record_ != nullptr && record_->holds(position); }
   // Error trimmed: retention has removed that part of the log. damaged: the chain leads elsewhere.
   Result<void> go_to(Position position) {
-    if (record_ == nullptr || !record_->holds(position)) {
+    if (!is_near(position)) {
       const auto found = cursor_.seek(position);
       if (!found) return found.error();
       if (!*found || cursor_.position() > position) return trimmed(position);
@@ -59,28 +61,32 @@ class PublisherChain {
 
 }  // namespace
 
-Result<std::vector<SequenceHit>> DiskReader::find_sequences(std::uint32_t publisher, Position from,
-                                                            std::span<const std::uint64_t> sequences) {
+Result<SequenceSlice> DiskReader::find_sequences(std::uint32_t publisher, Position from,
+                                                 std::span<const std::uint64_t> sequences, std::size_t records_max) {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
   auto cursor = LogCursor::open(*txn, tables_);
   if (!cursor) return cursor.error();
-  std::vector<SequenceHit> hits(sequences.size());
+  SequenceSlice slice{std::vector<SequenceHit>(sequences.size()), sequences.size(), from};
   PublisherChain chain(*cursor, publisher);
-  Position at = from;
-  std::size_t open = sequences.size();  // sequences[0 .. open) are still to be found, the highest first
+  std::size_t records = 0;
+  Position& at = slice.next;
+  std::size_t& open = slice.open;  // sequences[0 .. open) are still to be found, the highest first
   while (open > 0 && at != Position::none) {
+    if (!chain.is_near(at) && ++records > records_max) return slice;
     if (auto gone = chain.go_to(at); !gone) return gone.error();
     // Above the event and below the later run: used up by a refusal, never stored.
     while (open > 0 && sequences[open - 1] > chain.last_sequence()) --open;
     for (; open > 0 && sequences[open - 1] >= chain.first_sequence(); --open) {
-      hits[open - 1] = chain.hit(sequences[open - 1]);
+      slice.hits[open - 1] = chain.hit(sequences[open - 1]);
     }
     // Strictly backwards, or a damaged link could lead round in circles.
     if (chain.previous() >= at) return Error{Code::damaged, "the chain of a publisher leads forward"};
     at = chain.previous();
   }
-  return hits;
+  open = 0;  // before its first event there is nothing
+  at = Position::none;
+  return slice;
 }
 
 }  // namespace bus::store

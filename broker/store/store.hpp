@@ -68,6 +68,13 @@ struct SequenceHit {
   std::uint64_t version = 0;
 };
 
+// One part of the walk back along a publisher's chain.
+struct SequenceSlice {
+  std::vector<SequenceHit> hits;      // of each sequence asked; those before `open` are not known yet
+  std::size_t open = 0;               // how many are still to be found, the lowest ones
+  Position next = Position::none;     // where the walk goes on to find them
+};
+
 // Reads the committed log. Each call opens and ends a read transaction of its own, bounded in bytes, so that
 // no page is pinned for long. One thread at a time.
 class LogReader {
@@ -86,9 +93,10 @@ class LogReader {
   virtual Result<std::vector<std::optional<KeyHead>>> key_heads(std::span<const Hash128> keys) = 0;
 
   // Walks the publisher's runs back from its event at `from` to each of `sequences` (ascending, all of them
-  // below or at the sequence of that event).
-  virtual Result<std::vector<SequenceHit>> find_sequences(std::uint32_t publisher, Position from,
-                                                          std::span<const std::uint64_t> sequences) = 0;
+  // below or at the sequence of that event). Looks into at most `records_max` records (not 0); the caller asks again for
+  // the sequences that are open then, from `next` on.
+  virtual Result<SequenceSlice> find_sequences(std::uint32_t publisher, Position from, std::span<const std::uint64_t> sequences,
+                                               std::size_t records_max) = 0;
 
   virtual Result<Stat> stat() = 0;
 

@@ -64,14 +64,23 @@ inline constexpr int receive_high_water_mark = 4;
 // ---- records and commits
 inline constexpr std::size_t record_bytes_target = 256 * KiB; // split here; one larger event stands alone
 inline constexpr std::size_t record_events_max = 4096;
-inline constexpr std::size_t commit_bytes_max = 4 * MiB;      // bodies of one commit
+// Bodies of one commit; the rest waits for the next one. Larger ones have shown to be no faster, and all who are in one wait
+// for all of it.
+inline constexpr std::size_t commit_bytes_max = 4 * MiB;
 inline constexpr auto settle_delay = 50ms;                    // settlements wait this long for a publish
 inline constexpr std::size_t tail_bytes_max = 64 * MiB;       // committed records kept for live delivery
 inline constexpr std::size_t cold_bytes_max = 32 * MiB;       // records read back for those behind
 inline constexpr std::size_t read_bytes_max = 1 * MiB;        // one answer of the log reader
 inline constexpr std::size_t reads_in_flight_max = 16;
+// Looked into by one request that walks along a publisher's chain. Their indexes have less than 16 MiB together: tens of
+// milliseconds, after which others have their turn.
+inline constexpr std::size_t chain_records_max = 64;
 inline constexpr std::size_t deliver_bytes_max = 256 * KiB;   // body of one Deliver, or one larger event
 inline constexpr std::size_t deliver_events_max = 1024;
+// Looked at, matching or not: by one source in one turn, and by all of them before the loop looks after sockets and commits
+// again. A row takes some 10 to 100 ns, so that the loop is back within a few milliseconds.
+inline constexpr std::size_t turn_rows_max = 16 * KiB;
+inline constexpr std::size_t pump_rows_max = 64 * KiB;
 
 // ---- checkpoints
 inline constexpr std::size_t key_shards = 256;                // by the first byte of the key's hash
@@ -79,7 +88,9 @@ inline constexpr std::size_t checkpoint_bytes_max = 256 * KiB;// of one commit
 inline constexpr std::size_t checkpoint_step_bytes = 256 * KiB;  // log between two shards
 inline constexpr std::size_t checkpoint_step_events = 1024;
 inline constexpr std::size_t checkpoint_step_batches = 64;    // so that the journal stays short
+inline constexpr std::size_t final_steps = 16;                // in one of the last commits: they share what one alone would need
 inline constexpr std::size_t keys_resident_max = 512 * 1024;  // beyond, clean ones are left to LMDB
+inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at once; no event with a key is that small
 
 // ---- groups
 inline constexpr std::size_t open_max = 8192;                 // in flight, delayed or ready again, a group
@@ -110,11 +121,16 @@ static_assert(window_bytes <= staged_share * (shared_bytes(staged_bytes_max) - w
 static_assert(window_bytes <= staged_share * (shared_bytes(fill_ahead_bytes / 2 / 4 * 3) - window_bytes));
 // What is kept for newcomers is a batch at least.
 static_assert(batch_bytes_max <= staged_bytes_max / newcomers_part && batch_bytes_max <= fill_ahead_bytes / 2 / 4 * 3 / newcomers_part);
+// A batch is staged as a whole.
 static_assert(batch_bytes_max <= commit_bytes_max);
 // While the disk has space any batch is admitted: half of what was grown may be gone, a quarter is for index and pages.
 static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
-// A read answer is not evicted before those who asked have seen it.
+// A read answer is not evicted before the one who asked has seen it: as many as are asked for at once are kept till then.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
+static_assert(key_shards % final_steps == 0);
+// The keys of a batch stay known until it is staged.
+static_assert(batch_events_max <= keys_resident_max);
+static_assert(deliver_events_max <= turn_rows_max && turn_rows_max <= pump_rows_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
 static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);

@@ -79,7 +79,6 @@ void ClientCore::lost(const Error& why, SteadyTime now) {
     subscribed.is_asked = false;
     doubt(subscribed, why);
     if (subscribed.group) subscribed.held_events = subscribed.held_bytes = 0;
-    subscribed.owed_events = subscribed.owed_bytes = 0;
     subscribed.listener->interrupted();
   }
   for (auto it = requests_.begin(); it != requests_.end();) {

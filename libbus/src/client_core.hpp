@@ -115,7 +115,8 @@ class ClientCore {
     bool was_unanswered = false;         // an earlier session ended before its answer: the group may have been made
     std::shared_ptr<const std::string> group;
     std::uint64_t held_events = 0, held_bytes = 0;   // delivered and not consumed
-    std::uint64_t owed_events = 0, owed_bytes = 0;   // consumed, credit not given back yet
+    std::uint64_t owed_events = 0;                   // consumed, credit not given back yet
+    std::int64_t owed_bytes = 0;                     // below 0: more is held than was ever given
     std::uint64_t epoch = 0;             // of the settlements below
     std::vector<wire::Settlement> settlements;
     struct Flush {

@@ -24,13 +24,17 @@ ClientCore::SubscriptionId ClientCore::subscribe(wire::SubscribeT what, std::sha
   return id;
 }
 
-// Credit for what is waiting here already is not given again.
+// Credit for what is waiting here already is not given again, and what was consumed meanwhile is in it. Where the last
+// event of the session before has overdrawn, that much is never given back.
 void ClientCore::send_subscribe(SubscriptionId, Subscribed& subscribed) {
   subscribed.is_asked = true;
   subscribed.is_answered = false;
   wire::SubscribeT message = subscribed.what;
   message.credit_events -= static_cast<std::uint32_t>(std::min<std::uint64_t>(subscribed.held_events, message.credit_events));
-  message.credit_bytes -= static_cast<std::uint32_t>(std::min<std::uint64_t>(subscribed.held_bytes, message.credit_bytes));
+  const auto left = static_cast<std::int64_t>(message.credit_bytes) - static_cast<std::int64_t>(subscribed.held_bytes);
+  message.credit_bytes = static_cast<std::uint32_t>(std::max<std::int64_t>(left, 0));
+  subscribed.owed_events = 0;
+  subscribed.owed_bytes = std::min<std::int64_t>(left, 0);
   send(message);
 }
 
@@ -117,7 +121,7 @@ void ClientCore::consumed(SubscriptionId id, std::uint64_t events, std::uint64_t
   subscribed->held_events -= events;
   subscribed->held_bytes -= bytes;
   subscribed->owed_events += events;
-  subscribed->owed_bytes += bytes;
+  subscribed->owed_bytes += static_cast<std::int64_t>(bytes);
 }
 
 // In portions, so that credit costs few messages.
@@ -127,7 +131,8 @@ void ClientCore::send_credit(SubscriptionId id, Subscribed& subscribed) {
   wire::CreditT message;
   message.subscription = id;
   message.events = static_cast<std::uint32_t>(std::exchange(subscribed.owed_events, 0));
-  message.bytes = static_cast<std::uint32_t>(std::exchange(subscribed.owed_bytes, 0));
+  message.bytes = static_cast<std::uint32_t>(std::max<std::int64_t>(subscribed.owed_bytes, 0));
+  subscribed.owed_bytes -= message.bytes;
   send(message);
 }
 

@@ -59,6 +59,7 @@ wire::SubscribeT subscribe_message(const ReplayOptions& options) {
 
 Result<void> EventQueue::begin(wire::SubscribeT what) {
   credit_events_ = what.credit_events;
+  credit_bytes_ = what.credit_bytes;
   auto asked = std::make_shared<wire::SubscribeT>(std::move(what));
   const bool posted = connection_->post([self = shared_from_this(), asked](ClientCore& core) {
     // The number comes before anything is told under it.
@@ -145,14 +146,15 @@ std::optional<Event> EventQueue::pop() {
   return event;
 }
 
-// In portions, as every portion wakes the connection's thread; the rest at the latest when nothing is left.
+// In portions, as every portion wakes the connection's thread: an eighth of the events or of the bytes, and the rest when
+// nothing is left.
 void EventQueue::done_with(const Event& event) {
   std::uint64_t events = 0, bytes = 0;
   {
     const std::lock_guard lock(mutex_);
     ++done_events_;
     done_bytes_ += event.bytes().size();
-    if (!queue_.empty() && done_events_ * 8 < credit_events_) return;
+    if (!queue_.empty() && done_events_ * 8 < credit_events_ && done_bytes_ * 8 < credit_bytes_) return;
     events = std::exchange(done_events_, 0);
     bytes = std::exchange(done_bytes_, 0);
   }

@@ -54,7 +54,7 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   SteadyTime lost_at_;
   std::deque<Event> queue_;
   std::uint64_t done_events_ = 0, done_bytes_ = 0;   // whose credit was not given back yet
-  std::uint64_t credit_events_ = 0;
+  std::uint64_t credit_events_ = 0, credit_bytes_ = 0;
   Position caught_up_ = Position::none;
   std::atomic<std::uint64_t> stale_{0};
 };

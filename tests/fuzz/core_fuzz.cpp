@@ -60,7 +60,7 @@ class MemoryLog {
     for (const auto& record : records_) {
       for (std::uint32_t at = 0; at < record->count(); ++at) find(record->entry(at), record->first() + at, ask, hits);
     }
-    return broker::ReadAnswer(std::move(hits));
+    return broker::ReadAnswer(store::SequenceSlice{std::move(hits)});
   }
   static void find(const store::Entry& entry, Position position, const broker::ReadSequences& ask,
                    std::vector<store::SequenceHit>& hits) {
@@ -99,7 +99,7 @@ class Run {
     }
     require(core_.sessions() == 0, "a silent session stays");
     log_.commit(core_.take_final_batch(now_));
-    core_.committed(now_);
+    core_.committed();
     core_.verify();
   }
 
@@ -110,10 +110,10 @@ class Run {
       core_.tick(now_);
       auto batch = core_.take_batch(now_);
       const auto reads = core_.take_reads();
-      for (const auto& request : reads) core_.read_done(log_.answer(request), now_);
+      for (const auto& request : reads) core_.read_done(log_.answer(request));
       if (batch) {
         log_.commit(*batch);
-        core_.committed(now_);
+        core_.committed();
       }
       for (const auto& message : core_.take_outgoing()) check(message);
       if (!batch && reads.empty()) return;

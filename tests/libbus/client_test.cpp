@@ -102,6 +102,36 @@ TEST_F(ClientTest, AGroupSharesTheWorkAmongCallbacksThatRunAtTheSameTime) {
   EXPECT_EQ(subscription.stale(), 0u);
 }
 
+// Few, large events: their bytes run out long before their number does, and long before nothing waits here.
+TEST_F(ClientTest, LargeEventsMakeRoomForTheNextWhileOthersAreBeingHandled) {
+  auto client = connect("large");
+  auto large = event("large");
+  large.attributes.emplace_back("filler", std::string(900'000, 'x'));
+  constexpr std::uint64_t at_once = 5, all = 12;  // the fifth overdraws
+  for (std::uint64_t at = 0; at < all; ++at) client.publish(large).get().value();
+  SubscribeOptions options;
+  options.patterns = {"large"};
+  options.from = At::start();
+  options.credit_bytes = 4'000'000;
+  std::atomic<std::uint64_t> begun{0};
+  std::promise<void> more_was_delivered;
+  auto subscription = client.subscribe(options, [&](const Event&) {
+    // Two are done with, this one is in hand, two wait: credit for the two must have gone back.
+    if (++begun == 3) more_was_delivered.get_future().wait();
+  }).value();
+  while (begun < 3) std::this_thread::yield();
+  const auto delivered = [&] {
+    wire::AskUnion ask;
+    ask.Set(wire::StatusRequestT());
+    return client.request(std::move(ask)).value().reply->answer.AsStatusReply()->delivered;
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (delivered() <= at_once && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_GT(delivered(), at_once);
+  more_was_delivered.set_value();
+  while (begun < all) std::this_thread::yield();
+}
+
 TEST_F(ClientTest, AnEventWhoseCallbackThrewComesAgain) {
   auto client = connect();
   std::promise<std::uint32_t> attempt;

@@ -68,7 +68,7 @@ class Model {
   void join() {
     if (members_.size() >= 5) return;
     const MemberId member{next_session_++, 1};
-    group_.join(member, roll(20), 100'000);
+    group_.join(member, Credit(static_cast<std::uint32_t>(roll(20)), 100'000));
     members_.push_back(member);
   }
   void leave() {

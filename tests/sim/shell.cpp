@@ -54,12 +54,12 @@ void Shell::stop(Now now) {
     core_->tick(now);
     hand_over(now, true);
     perform_reads(true);
-    report_reads(now, true);
-    if (batch_) report(now);
+    report_reads(true);
+    if (batch_) report();
     send();
   }
   batch_ = core_->take_final_batch(now);
-  report(now);
+  report();
   send();
   crash();
 }
@@ -69,9 +69,9 @@ void Shell::stop(Now now) {
 void Shell::turn(Now now) {
   if (random_.percent(80)) receive(now);
   perform_reads(false);
-  report_reads(now, false);
+  report_reads(false);
   if (batch_ && random_.percent(30) && !applied_ && fault_ != Fault::early_report) apply();
-  if (batch_ && random_.percent(30)) report(now);
+  if (batch_ && random_.percent(30)) report();
   if (random_.percent(5)) fill();
   if (random_.percent(90)) core_->tick(now);
   hand_over(now, false);
@@ -82,8 +82,8 @@ void Shell::turn(Now now) {
 void Shell::whole_turn(Now now) {
   for (int count = 0; count < 8; ++count) receive(now);
   perform_reads(true);
-  report_reads(now, true);
-  if (batch_) report(now);
+  report_reads(true);
+  if (batch_) report();
   core_->tick(now);
   hand_over(now, false);
   send();
@@ -140,10 +140,10 @@ void Shell::apply() {
   applied_ = true;
 }
 
-void Shell::report(Now now) {
+void Shell::report() {
   const bool early = fault_ == Fault::early_report && !applied_;
   if (!early && !applied_) apply();
-  core_->committed(now);
+  core_->committed();
   if (early) send();
   if (early) apply();
   batch_.reset();
@@ -169,12 +169,12 @@ void Shell::perform_reads(bool all) {
   }
 }
 
-void Shell::report_reads(Now now, bool all) {
+void Shell::report_reads(bool all) {
   while (!answered_.empty() && (all || random_.percent(40))) {
     const auto at = random_.below(answered_.size());
     auto result = std::move(answered_[at]);
     answered_.erase(answered_.begin() + static_cast<std::ptrdiff_t>(at));
-    core_->read_done(std::move(result), now);
+    core_->read_done(std::move(result));
     ledger_.groups_changed(*core_);
   }
 }

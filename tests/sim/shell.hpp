@@ -44,9 +44,9 @@ class Shell {
  private:
   void receive(Now now);
   void apply();
-  void report(Now now);
+  void report();
   void perform_reads(bool all);
-  void report_reads(Now now, bool all);
+  void report_reads(bool all);
   void hand_over(Now now, bool all);
   void send();
   void fill();

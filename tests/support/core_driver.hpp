@@ -45,7 +45,7 @@ class CoreDriver {
     for (bool is_busy = true; is_busy;) {
       is_busy = false;
       for (const auto& request : core_.take_reads()) {
-        core_.read_done(broker::perform(*reader_, request), now);
+        core_.read_done(broker::perform(*reader_, request));
         is_busy = true;
       }
       core_.tick(now);
@@ -69,7 +69,7 @@ class CoreDriver {
   void commit(const store::CommitBatch& batch) {
     store_->commit(batch).value();
     core_.set_space(store_->space());
-    core_.committed(now);
+    core_.committed();
   }
 
   store::Options options_;

@@ -31,7 +31,7 @@ class Harness {
     store::Options options;
     options.dir = dir_.path() / "data";
     options.map_bytes = map_bytes;
-    options.fill_ahead_bytes = 8 * limits::MiB;
+    options.fill_ahead_bytes = fill_ahead_bytes;
     options.reserve_bytes = 1 * limits::MiB;
     store_ = store::Store::open(options).value();
     reader_ = store_->reader();
@@ -52,9 +52,15 @@ class Harness {
   // With a checkpoint of everything, so that nothing is left to replay.
   void restart() {
     run();
-    store_->commit(core->take_final_batch(now)).value();
-    core->committed(now);
+    finish();
     crash();
+  }
+  // The last commits of a life.
+  void finish(std::size_t commits = limits::key_shards / limits::final_steps) {
+    for (; commits > 0; --commits) {
+      store_->commit(core->take_final_batch(now, limits::final_steps)).value();
+      core->committed();
+    }
   }
 
   // ---- steps
@@ -68,11 +74,11 @@ class Harness {
     }
   }
   // Answers the reads that were asked for.
-  bool read() {
-    auto asked = core->take_reads();
-    for (auto& request : asked) {
+  bool read() { return answer(core->take_reads()); }
+  bool answer(const std::vector<broker::ReadRequest>& asked) {
+    for (const auto& request : asked) {
       const auto error = read_fault ? read_fault(request.ask) : std::nullopt;
-      core->read_done(error ? broker::ReadResult{request.id, *error} : broker::perform(*reader_, request), now);
+      core->read_done(error ? broker::ReadResult{request.id, *error} : broker::perform(*reader_, request));
     }
     return !asked.empty();
   }
@@ -88,7 +94,7 @@ class Harness {
     if (!take()) return false;
     store_->commit(*batch_).value();
     batch_.reset();
-    core->committed(now);
+    core->committed();
     core->set_space(store_->space());
     return true;
   }
@@ -159,6 +165,7 @@ class Harness {
   std::unique_ptr<broker::Core> core;
   Now now{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h};
   std::size_t map_bytes = limits::map_bytes_min;
+  std::size_t fill_ahead_bytes = 8 * limits::MiB;
 
  private:
   void collect() {

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import unittest
 
-from broker_case import BUSD, PATIENCE, Case, command, lines, notification, read_line, run, wait_until
+from broker_case import BUSD, PATIENCE, Case, begin, command, lines, notification, read_line, run, wait_until
 
 FLATC = os.environ["FLATC"]
 
@@ -206,6 +206,41 @@ class FullLog(Case):
         os.remove(filler)
         wait_until(lambda: not full())
         self.publish(1)
+
+    def test_a_stop_without_any_space_keeps_what_was_acknowledged(self):
+        process = self.start_without_space()
+        self.assertTrue(json.loads(self.run_cli("status", "-o", "json").stdout)["log_full"])
+        self.assertEqual(terminate(process), 0)
+        with open(self.path("busd.log"), encoding="utf-8") as log:
+            self.assertIn("Everything acknowledged is in the log", log.read())
+        self.broker.start()
+        self.assertEqual(json.loads(self.run_cli("status", "-o", "json").stdout)["committed"], 400)
+        self.assertEqual((self.group("g")["acked"], self.group("g")["lag"]), (400, 0))
+        self.assertEqual(json.loads(self.run_cli("log", "verify", "-o", "json").stdout)["faults"], [])
+
+    def test_a_stop_does_not_wait_for_space(self):
+        process = self.start_without_space()
+        waiting = begin(self.broker, "sub", ">", "--group", "new")
+        self.addCleanup(waiting.communicate)
+        self.addCleanup(waiting.kill)
+        # The group is to be committed: that is tried again for half a minute, unless the broker is to stop.
+        wait_until(lambda: json.loads(self.run_cli("status", "-o", "json").stdout)["subscriptions"] > 0)
+        self.assertEqual(terminate(process), 0)
+        waiting.kill()
+        self.broker.start()
+        self.assertEqual([group["name"] for group in lines(self.run_cli("-o", "ndjson", "group", "ls"))], ["g"])
+
+    def start_without_space(self):
+        """With a log that is larger than its map may be: not one page is left, not even for acknowledgements."""
+        large = json.dumps({"notification_id": "n", "title": "x" * 200_000}) + "\n"
+        self.run_cli("pub", "a.b", "-", "--type", "SystemNotification", text=large * 400)
+        self.run_cli("sub", ">", "--group", "g", "--until-end")
+        self.broker.stop()
+        process = subprocess.Popen([BUSD, "--data", self.broker.data, "--listen", self.broker.endpoint, "--map-size", "64MiB",
+                                    "--fill-ahead", "1MiB", "--reserve", "1MiB"], stderr=self.broker.log)
+        self.addCleanup(process.kill)
+        self.run_cli("status", "--wait")
+        return process
 
 
 if __name__ == "__main__":

@@ -149,11 +149,122 @@ TEST_F(DeliveryTest, StaysWithinItsCredit) {
   EXPECT_EQ(delivered(), (Positions{4, 5}));
 }
 
+TEST_F(DeliveryTest, CountsWhatWasOverdrawnAgainstTheNextCredit) {
+  publish(5, "a.b", 1000);
+  auto message = subscribe(1, "", wire::Start::start);
+  message.credit_bytes = 1;
+  bus.send("s", message);
+  bus.run();
+  const auto event_bytes = bus.received("s").back().body.size();
+  EXPECT_EQ(delivered(), Positions{1}) << "the last event may overdraw";
+  const auto give = [&](std::size_t bytes) {
+    wire::CreditT credit;
+    credit.subscription = 1;
+    credit.bytes = static_cast<std::uint32_t>(bytes);
+    bus.send("s", credit);
+    bus.run();
+    return delivered();
+  };
+  EXPECT_EQ(give(event_bytes - 1), Positions{}) << "as much is out as was given";
+  EXPECT_EQ(give(1), Positions{2});
+  EXPECT_EQ(give(2 * event_bytes), (Positions{3, 4})) << "the second one overdraws again";
+}
+
 TEST_F(DeliveryTest, SaysWhenItHasCaughtUp) {
   publish(2);
   bus.send("s", subscribe(1, "", wire::Start::start));
   bus.run();
   EXPECT_EQ(bus.take<wire::CaughtUpT>("s").at(0).position, 2u);
+}
+
+// ---- turns
+
+// How far a source has come is seen at a group: its scan.
+class LongLog : public DeliveryTest {
+ protected:
+  void publish_rows(std::size_t count) {
+    for (std::size_t batch; count > 0; count -= batch) {
+      batch = std::min<std::size_t>(count, 4096);
+      publish(batch, "other");
+    }
+  }
+  // A group that finds nothing, made durable and joined, and no turn taken yet.
+  void join(const std::string& group) {
+    auto message = subscribe(++subscription_, group);
+    message.filter = std::make_unique<wire::FilterT>();
+    message.filter->patterns = {"wanted"};
+    bus.send("s", message);
+    bus.commit();
+  }
+  std::uint64_t scan(const std::string& group) { return number(bus.core->delivery().groups().at(group)->group->state.scan()); }
+  bool has_more() { return bus.core->tick(bus.now) == bus.now.steady; }
+  std::uint32_t subscription_ = 0;
+};
+
+TEST_F(LongLog, ATurnLooksAtAsManyRowsAsItMay) {
+  publish_rows(limits::turn_rows_max);
+  join("g");
+  EXPECT_TRUE(has_more()) << "it does not know yet that this was the end";
+  EXPECT_EQ(scan("g"), limits::turn_rows_max);
+  EXPECT_FALSE(has_more());
+  EXPECT_EQ(bus.take<wire::CaughtUpT>("s").size(), 1u);
+}
+
+TEST_F(LongLog, TheRestWaitsForTheNextTurnAndOthersHaveTheirsInBetween) {
+  publish_rows(limits::turn_rows_max + 1);
+  join("g");
+  bus.send("s", subscribe(100, "", wire::Start::start));
+  EXPECT_TRUE(has_more());
+  EXPECT_EQ(scan("g"), limits::turn_rows_max);
+  EXPECT_EQ(delivered().size(), 1000u) << "as many events as it has credit for";
+  EXPECT_FALSE(has_more());
+  EXPECT_EQ(scan("g"), limits::turn_rows_max + 1);
+}
+
+TEST_F(LongLog, AllTogetherLookAtNoMoreThanTheyMayAndNobodyIsPassedOver) {
+  publish_rows(2 * limits::turn_rows_max);
+  constexpr auto at_once = limits::pump_rows_max / limits::turn_rows_max;
+  std::vector<std::string> names;
+  for (std::size_t at = 0; at <= at_once; ++at) join(names.emplace_back("g" + std::to_string(at)));
+  bus.send("s", subscribe(100, "", wire::Start::last));  // nothing to look at, and still it comes last
+  const auto have_looked = [&] {
+    return std::count_if(names.begin(), names.end(), [&](const auto& name) { return scan(name) >= limits::turn_rows_max; });
+  };
+  EXPECT_TRUE(has_more());
+  EXPECT_EQ(have_looked(), static_cast<std::ptrdiff_t>(at_once));
+  EXPECT_EQ(scan(names.back()), 0u);
+  EXPECT_TRUE(bus.take<wire::CaughtUpT>("s").empty());
+  EXPECT_TRUE(has_more());
+  EXPECT_EQ(scan(names.back()), limits::turn_rows_max) << "it was the first in line";
+  EXPECT_FALSE(bus.take<wire::CaughtUpT>("s").empty());
+  bus.run();
+  for (const auto& name : names) EXPECT_EQ(scan(name), 2 * limits::turn_rows_max);
+}
+
+// The first ones to come would have a read each for as long as they read on.
+TEST_F(DeliveryTest, ReadersOfOldEventsShareTheReaderThread) {
+  constexpr std::uint64_t greedy = limits::reads_in_flight_max, modest = 24, each = 3;
+  bus.map_bytes = 256 * limits::MiB;
+  bus.crash();
+  bus.hello("p", "alpha");
+  for (std::uint64_t at = 0; at < greedy * each + modest; ++at) publish(1, "a.b", 600'000);  // one read each
+  bus.crash();  // nothing is in memory
+  const auto peer_of = [](std::uint64_t reader) { return "reader " + std::to_string(reader); };
+  for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) bus.hello(peer_of(reader));
+  for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) {
+    auto message = subscribe(1, "", wire::Start::position);
+    message.credit_events = reader < greedy ? each : 1;
+    message.from_value = static_cast<std::int64_t>(reader < greedy ? reader * each + 1 : greedy * each + (reader - greedy) + 1);
+    bus.send(peer_of(reader), message);
+  }
+  for (std::size_t round = 0; round * limits::reads_in_flight_max < greedy + modest; ++round) {
+    bus.core->tick(bus.now);
+    EXPECT_TRUE(bus.read());
+  }
+  bus.core->tick(bus.now);
+  for (std::uint64_t reader = 0; reader < greedy + modest; ++reader) {
+    EXPECT_FALSE(delivered(peer_of(reader)).empty()) << reader;
+  }
 }
 
 // ---- full sockets

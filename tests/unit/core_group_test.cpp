@@ -3,6 +3,8 @@
 // Method: drive a ConsumerGroup by hand with a fake clock. The model test does the same at random.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "broker/core/consumer_group.hpp"
 
 namespace bus::broker {
@@ -14,7 +16,7 @@ const MemberId a{1, 1}, b{2, 1};
 
 class GroupTest : public ::testing::Test {
  protected:
-  GroupTest() { group.join(a, 10, 1000); }
+  GroupTest() { group.join(a, {10, 1000}); }
   std::uint32_t open(std::uint64_t position, MemberId member = a) {
     return group.open(Position{position}, member, 10, now.steady);
   }
@@ -60,7 +62,7 @@ TEST_F(GroupTest, HoldsTheFloorBelowTheOldestOpenEvent) {
 
 TEST_F(GroupTest, TakesNoAckOfAnotherAttemptOrHolder) {
   open(1);
-  group.join(b, 10, 1000);
+  group.join(b, {10, 1000});
   EXPECT_EQ(group.ack(b, Position{1}, 1), Code::stale_ack);
   EXPECT_EQ(group.ack(a, Position{1}, 2), Code::stale_ack);
   EXPECT_EQ(group.nack(b, Position{1}, 1, 0s, now), Code::stale_ack);
@@ -122,12 +124,12 @@ TEST_F(GroupTest, TakesBackWhatALeavingMemberHolds) {
   group.leave(a);
   EXPECT_EQ(group.next_redelivery(), Position{1});
   EXPECT_EQ(group.in_flight(), 0u);
-  group.join(b, 1, 1000);
+  group.join(b, {1, 1000});
   EXPECT_EQ(open(1, b), 2u);
 }
 
 TEST_F(GroupTest, TakesTurnsAmongThoseWithCredit) {
-  group.join(b, 1, 1000);
+  group.join(b, {1, 1000});
   EXPECT_EQ(next(), a);
   open(1, a);
   EXPECT_EQ(next(), b);
@@ -143,15 +145,63 @@ TEST_F(GroupTest, TakesTurnsAmongThoseWithCredit) {
 
 TEST_F(GroupTest, NeedsCreditInBytesToo) {
   group.leave(a);
-  group.join(b, 5, 0);
+  group.join(b, {5, 0});
   EXPECT_EQ(next(), std::nullopt);
   group.add_credit(b, 0, 1);
   EXPECT_EQ(next(), b);
 }
 
+TEST_F(GroupTest, CountsTheDebtOfTheLastEventAgainstTheNextCredit) {
+  group.leave(a);
+  group.join(b, {10, 25});
+  for (std::uint64_t position = 1; position <= 3; ++position) {
+    ASSERT_EQ(next(), b);
+    open(position, b);  // 10 bytes each
+    group.ack(b, Position{position}, 1);
+  }
+  EXPECT_EQ(next(), std::nullopt);
+  group.add_credit(b, 0, 5);
+  EXPECT_EQ(next(), std::nullopt) << "30 bytes are out, 30 were given";
+  group.add_credit(b, 0, 1);
+  EXPECT_EQ(next(), b);
+}
+
+// What is out never exceeds what was given by more than the one event that crosses the line.
+TEST(Credit, NeverCreeps) {
+  constexpr std::uint32_t event_bytes = 1000;
+  Credit credit(limits::credit_events_max, 1);
+  std::uint64_t given = 1, used = 0;
+  for (int round = 0; round < 100; ++round) {
+    while (credit.is_open()) {
+      credit.use(event_bytes);
+      used += event_bytes;
+    }
+    EXPECT_GE(used, given);
+    EXPECT_LT(used, given + event_bytes);
+    credit.add(0, 10 + static_cast<std::uint32_t>(round));
+    given += 10 + static_cast<std::uint32_t>(round);
+  }
+}
+
+TEST(Credit, IsCutOffAtItsLimits) {
+  const auto opens = [](Credit credit, std::size_t bytes) {
+    std::size_t events = 0;
+    for (; credit.is_open(); ++events) credit.use(bytes);
+    return events;
+  };
+  constexpr auto any = std::numeric_limits<std::uint32_t>::max();
+  EXPECT_EQ(opens(Credit(limits::credit_events_max, any), 1), limits::credit_events_max);
+  EXPECT_EQ(opens(Credit(limits::credit_events_max + 1, any), 1), limits::credit_events_max);
+  EXPECT_EQ(opens(Credit(any, limits::credit_bytes_max), limits::MiB), limits::credit_bytes_max / limits::MiB);
+  EXPECT_EQ(opens(Credit(any, limits::credit_bytes_max + 1), limits::MiB), limits::credit_bytes_max / limits::MiB);
+  Credit twice(1, 1);
+  twice.add(any, any);
+  EXPECT_EQ(opens(twice, 1), limits::credit_events_max);
+}
+
 TEST_F(GroupTest, KeepsNoMoreOpenThanItMay) {
   ConsumerGroup wide({1h, limits::open_max}, Position::none);
-  wide.join(a, limits::credit_events_max, limits::credit_bytes_max);
+  wide.join(a, {limits::credit_events_max, limits::credit_bytes_max});
   for (std::uint64_t at = 1; at <= limits::open_max; ++at) {
     ASSERT_TRUE(wide.may_open());
     wide.open(Position{at}, a, 1, now.steady);
@@ -181,7 +231,7 @@ TEST_F(GroupTest, BringsBackWhatWasJournaled) {
   EXPECT_EQ(other.scan(), Position{3});
   EXPECT_EQ(other.open_count(), 2u);
   EXPECT_EQ(other.next_redelivery(), Position{1}) << "in flight when the broker stopped";
-  other.join(b, 10, 1000);
+  other.join(b, {10, 1000});
   EXPECT_EQ(other.open(Position{1}, b, 1, now.steady), 2u);
   EXPECT_EQ(other.next_redelivery(), std::nullopt);
   EXPECT_EQ(other.ack(b, Position{1}, 2), Code::ok);

@@ -83,6 +83,75 @@ TEST_F(IntakeTest, AnswersAResendOfWhatIsStillBeingCommitted) {
   EXPECT_EQ(results[1].receipts.at(0).position(), 1u);
 }
 
+// One record for each event: the walk to the first one leads through all of them.
+class LongChain : public IntakeTest {
+ protected:
+  LongChain() {
+    for (std::uint64_t sequence = 1; sequence <= limits::chain_records_max + 1; ++sequence) {
+      bus.publish("p", sequence, {good});
+      bus.run();
+    }
+    bus.take<wire::PublishResultT>("p");
+  }
+};
+
+TEST_F(LongChain, IsWalkedInOneReadAsFarAsOneMayGo) {
+  bus.publish("p", 2, {good});
+  EXPECT_TRUE(bus.read());
+  EXPECT_EQ(result().receipts.at(0).position(), 2u);
+}
+
+TEST_F(LongChain, IsWalkedInSeveralReadsBeyondAndOthersReadInBetween) {
+  bus.hello("op");
+  bus.publish("p", 1, {good, good});
+  auto first = bus.core->take_reads();
+  ASSERT_EQ(first.size(), 1u);
+  wire::EventGetT ask;
+  ask.position = 7;
+  bus.ask("op", std::move(ask));
+  bus.answer(std::move(first));
+  EXPECT_TRUE(bus.received("p").empty()) << "one record is left to look into";
+  auto second = bus.core->take_reads();
+  ASSERT_EQ(second.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<ReadRecords>(second[0].ask)) << "the operator came first";
+  EXPECT_EQ(std::get<ReadSequences>(second[1].ask).sequences, std::vector<std::uint64_t>{1});
+  bus.answer(std::move(second));
+  const auto receipts = result();
+  EXPECT_EQ(receipts.receipts.at(0).position(), 1u);
+  EXPECT_EQ(receipts.receipts.at(1).position(), 2u);
+  EXPECT_EQ(bus.take<wire::ReplyT>("op").size(), 1u);
+}
+
+TEST_F(LongChain, IsLeftWhenTheSessionThatAskedHasEnded) {
+  bus.publish("p", 1, {good});
+  EXPECT_TRUE(bus.read());
+  bus.core->gone("p");
+  EXPECT_TRUE(bus.read()) << "the part that was asked for already";
+  EXPECT_FALSE(bus.read());
+}
+
+TEST_F(LongChain, IsWalkedAnewForTheSessionThatTookOver) {
+  bus.publish("p", 1, {good});
+  bus.hello("q", "alpha");  // takes over, and sends the same again
+  bus.publish("q", 1, {good});
+  bus.run();
+  EXPECT_EQ(result("q").receipts.at(0).position(), 1u);
+  EXPECT_EQ(bus.core->head(), Position{limits::chain_records_max + 1});
+}
+
+TEST_F(LongChain, KeepsWhatWasFoundBeforeTheDamage) {
+  bus.publish("p", 1, {good, good});
+  EXPECT_TRUE(bus.read());
+  const auto asked = bus.core->take_reads();
+  ASSERT_EQ(asked.size(), 1u);
+  bus.core->read_done({asked[0].id, Error{Code::damaged, "position 1"}});
+  const auto receipts = result();
+  EXPECT_EQ(receipts.receipts.at(0).position(), 0u);
+  EXPECT_EQ(receipts.receipts.at(1).position(), 2u);
+  ASSERT_EQ(receipts.refusals.size(), 1u);
+  EXPECT_EQ(receipts.refusals[0]->code, Code::damaged);
+}
+
 TEST_F(IntakeTest, StoresOnceAcrossRestarts) {
   bus.publish("p", 1, {good, bad});
   bus.run();
@@ -206,6 +275,103 @@ TEST_F(IntakeTest, LimitsTheEventsOfAWindow) {
   bus.take<wire::PublishResultT>("p");
   bus.publish("p", next, events);
   EXPECT_TRUE(bus.failures("p").empty()) << "the window is open again";
+}
+
+// While a first commit is under way, what is published gathers for the next one.
+class FullCommit : public IntakeTest {
+ protected:
+  FullCommit() {
+    bus.map_bytes = 256 * limits::MiB;
+    bus.fill_ahead_bytes = 64 * limits::MiB;
+    bus.crash();
+    for (const char* peer : {"p", "q", "r"}) bus.hello(peer, std::string("publisher-") + peer);
+    bus.publish("p", 1, {good});
+    bus.take();
+  }
+  // A batch of exactly so many bytes.
+  static std::vector<Buffer> batch(std::size_t bytes) {
+    std::vector<Buffer> events;
+    for (; bytes > limits::MiB; bytes -= limits::MiB / 2) events.push_back(event_of(limits::MiB / 2));
+    events.push_back(event_of(bytes));
+    return events;
+  }
+  static Buffer event_of(std::size_t bytes) {
+    auto one = event("a.b");
+    std::size_t text = 0;
+    for (Buffer made = encode(one); made.size() != bytes; made = encode(one)) {
+      text += bytes - made.size();
+      one.payload = test::notification(std::string(text, 'x'));
+    }
+    return encode(one);
+  }
+  // Results that the next commit releases.
+  std::size_t commit(const Peer& peer = "p") {
+    EXPECT_TRUE(bus.commit());
+    return bus.take<wire::PublishResultT>(peer).size();
+  }
+  static constexpr auto half = limits::commit_bytes_max / 2;
+};
+
+TEST_F(FullCommit, TakesAsManyBytesAsItMay) {
+  bus.publish("p", 2, batch(half));
+  bus.publish("p", 5, batch(half));
+  EXPECT_EQ(commit(), 1u) << "the first one";
+  EXPECT_EQ(commit(), 2u);
+}
+
+TEST_F(FullCommit, LeavesTheRestToTheNextOneAndAnswersEachWithItsOwn) {
+  bus.publish("p", 2, batch(half));
+  bus.publish("p", 5, batch(half - 8));
+  bus.publish("p", 8, {test::skipped(), good});  // 8 bytes would have fitted
+  bus.publish("q", 1, {good});                   // does not, either
+  EXPECT_EQ(commit(), 1u);
+  ASSERT_TRUE(bus.take());
+  EXPECT_TRUE(bus.received("p").empty()) << "nothing is on disk yet";
+  EXPECT_EQ(commit(), 2u);
+  EXPECT_TRUE(bus.received("q").empty());
+  ASSERT_TRUE(bus.take());
+  bus.commit();
+  EXPECT_EQ(bus.take<wire::PublishResultT>("p").at(0).receipts.at(1).position(), 8u);
+  EXPECT_EQ(bus.take<wire::PublishResultT>("q").at(0).receipts.at(0).position(), 9u);
+  EXPECT_FALSE(bus.commit());
+}
+
+TEST_F(FullCommit, IsSharedInTheOrderInWhichTheyCame) {
+  for (const std::uint64_t first : {2, 5, 8, 11, 14}) bus.publish("p", first, batch(half));  // for two commits and a half
+  bus.publish("q", 1, batch(half));
+  bus.publish("r", 1, batch(half));
+  EXPECT_EQ(commit(), 1u);
+  EXPECT_EQ(commit(), 2u) << "there was room for them when they came";
+  EXPECT_EQ(commit(), 2u) << "the first in line";
+  EXPECT_EQ(commit("q"), 1u) << "now it stands behind the others";
+  EXPECT_EQ(bus.take<wire::PublishResultT>("r").size(), 1u);
+  EXPECT_EQ(commit(), 1u);
+}
+
+TEST_F(FullCommit, IsNotWaitedForBySessionsThatHaveEnded) {
+  bus.publish("p", 2, batch(half));
+  bus.publish("p", 5, batch(half));
+  bus.publish("q", 1, batch(half));
+  bus.publish("r", 1, batch(half));
+  bus.core->gone("q");
+  EXPECT_EQ(commit(), 1u);
+  EXPECT_EQ(commit(), 2u);
+  EXPECT_EQ(commit("r"), 1u);
+  EXPECT_FALSE(bus.commit());
+  EXPECT_TRUE(bus.core->idle());
+}
+
+TEST_F(FullCommit, IsNotWaitedForByDuplicates) {
+  bus.publish("q", 1, {good});
+  EXPECT_EQ(commit(), 1u);
+  EXPECT_EQ(commit("q"), 1u);
+  bus.publish("p", 2, {good});
+  bus.take();
+  bus.publish("p", 3, batch(half));
+  bus.publish("p", 6, batch(half));
+  bus.publish("q", 1, {good});
+  EXPECT_TRUE(bus.read());
+  EXPECT_TRUE(result("q").receipts.at(0).duplicate());
 }
 
 TEST_F(IntakeTest, TakesNothingWhileDraining) {

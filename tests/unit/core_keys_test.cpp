@@ -2,6 +2,8 @@
 // Method: drive Keys by hand through advance, checkpoint, commit and eviction.
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "broker/core/keys.hpp"
 
 namespace bus::broker {
@@ -95,6 +97,74 @@ TEST(Keys, AreEvictedOnlyBeyondTheLimit) {
   keys.evict(60);
   EXPECT_LE(keys.size(), 60u);
   EXPECT_GT(keys.size(), 0u);
+}
+
+TEST(Keys, AreEvictedNoMoreAtOnceThanTheyMayBe) {
+  Keys keys;
+  for (std::uint64_t number = 0; number < 2 * limits::keys_evicted_max + 1; ++number) keys.install(key(number), {});
+  keys.evict(0);
+  EXPECT_EQ(keys.size(), limits::keys_evicted_max + 1);
+  keys.evict(0);
+  EXPECT_EQ(keys.size(), 1u);
+  keys.evict(0);
+  EXPECT_EQ(keys.size(), 0u);
+}
+
+TEST(Keys, GoInTheOrderInWhichTheyTurnedClean) {
+  Keys keys;
+  for (const std::uint64_t number : {1, 2, 3}) keys.install(key(number), {});
+  keys.advance(key(1), Position{1});  // dirty: it is passed over
+  keys.evict(2);
+  EXPECT_TRUE(keys.find(key(1)).has_value());
+  EXPECT_FALSE(keys.find(key(2)).has_value());
+  std::vector<store::KeyHead> out;
+  keys.checkpoint(0, 1, out);
+  keys.committed(1);
+  keys.evict(1);
+  EXPECT_FALSE(keys.find(key(3)).has_value());
+  EXPECT_EQ(keys.find(key(1))->version, 1u) << "it has turned clean last";
+}
+
+TEST(Keys, AreListedOnceHoweverOftenTheyAreUsed) {
+  Keys keys;
+  std::vector<store::KeyHead> out;
+  keys.install(key(1), {});
+  for (std::uint64_t batch = 1; batch <= 10; ++batch) {
+    keys.advance(key(1), Position{batch});
+    keys.checkpoint(0, batch, out);
+    keys.committed(batch);
+  }
+  keys.install(key(2), {});
+  keys.evict(1);
+  EXPECT_FALSE(keys.find(key(1)).has_value());
+  keys.evict(0);
+  EXPECT_EQ(keys.size(), 0u);
+}
+
+// As the core does it: of what commits bring a 256th is saved for each 1,024 events.
+TEST(Keys, StayWithinTheirNumberWhenEveryKeyIsNew) {
+  constexpr std::size_t most = 10'000, commits = 40;
+  constexpr auto steps = limits::batch_events_max / limits::checkpoint_step_events;
+  Keys keys;
+  std::array<std::size_t, limits::key_shards> dirty{};
+  std::uint64_t number = 0;
+  std::size_t step = 0;
+  for (std::uint64_t batch = 1; batch <= commits; ++batch) {
+    for (std::size_t at = 0; at < limits::batch_events_max; ++at, ++number) {
+      const auto shard = number % limits::key_shards;
+      keys.install(key(number, shard), {});
+      keys.advance(key(number, shard), Position{number + 1});
+      ++dirty[shard];
+    }
+    std::vector<store::KeyHead> out;
+    for (std::size_t saved = 0; saved < steps; ++saved, step = (step + 1) % limits::key_shards) {
+      keys.checkpoint(step, batch, out);
+      dirty[step] = 0;
+    }
+    keys.committed(batch);
+    keys.evict(most);
+    EXPECT_LE(keys.size(), most + std::accumulate(dirty.begin(), dirty.end(), std::size_t{0}));
+  }
 }
 
 }  // namespace

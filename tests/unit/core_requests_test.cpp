@@ -143,6 +143,15 @@ TEST_F(RequestsTest, CountTopicsOnceAcrossRestarts) {
   }
 }
 
+TEST_F(RequestsTest, HaveNothingToReplayAfterAllOfTheLastCheckpoint) {
+  const auto replay_from = [&] { return reply(wire::LogStatRequestT()).answer.AsLogStatReply()->replay_from; };
+  constexpr auto commits = limits::key_shards / limits::final_steps;
+  bus.finish(commits - 1);
+  EXPECT_EQ(replay_from(), 1u);
+  bus.finish(1);
+  EXPECT_EQ(replay_from(), 4u);
+}
+
 TEST_F(RequestsTest, TellOneEvent) {
   wire::EventGetT get;
   get.position = 1;

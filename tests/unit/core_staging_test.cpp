@@ -140,6 +140,15 @@ TEST_F(StagingTest, CountsBytesUntilTheyAreCommitted) {
   EXPECT_EQ(staging.bytes(), body.size());
 }
 
+TEST_F(StagingTest, FitsAsManyBytesAsACommitMayHave) {
+  EXPECT_TRUE(staging.fits(limits::commit_bytes_max + 1)) << "an empty one takes any batch";
+  stage(1);
+  EXPECT_TRUE(staging.fits(limits::commit_bytes_max - body.size()));
+  EXPECT_FALSE(staging.fits(limits::commit_bytes_max - body.size() + 1));
+  staging.take(wall_time(1), replay);
+  EXPECT_TRUE(staging.fits(limits::commit_bytes_max)) << "what is with the committer does not count";
+}
+
 TEST_F(StagingTest, HandsOutOneBatchAtATime) {
   EXPECT_FALSE(staging.has_changes());
   staging.take(wall_time(1), replay);

@@ -330,52 +330,6 @@ TEST_F(StoreTest, FindsTheHeadsOfKeysInTheOrderAsked) {
   EXPECT_EQ(heads[2]->version, 2u);
 }
 
-TEST_F(StoreTest, FindsWhatBecameOfEachSequence) {
-  BatchMaker maker(*store_);
-  maker.add({.publisher = 1});                 // sequence 1 at position 1
-  maker.add({.publisher = 2});
-  maker.add({.key = "anna", .publisher = 1});  // 2 at 3
-  commit(maker);
-  maker.skip_sequence(1);                      // 3 was refused
-  maker.add({.key = "anna", .publisher = 1});  // 4 at 4
-  maker.add({.publisher = 1});                 // 5 at 5
-  commit(maker);
-  const std::uint64_t sequences[] = {1, 2, 3, 4, 5};
-  const auto hits = store_->reader()->find_sequences(1, maker.last_of(1), sequences).value();
-  ASSERT_EQ(hits.size(), 5u);
-  const std::uint64_t positions[] = {1, 3, 0, 4, 5}, versions[] = {0, 1, 0, 2, 0};
-  for (std::size_t at = 0; at < hits.size(); ++at) {
-    EXPECT_EQ(number(hits[at].position), positions[at]) << at;
-    EXPECT_EQ(hits[at].version, versions[at]) << at;
-  }
-}
-
-TEST_F(StoreTest, FindsSequencesAcrossManyRecordsAndOtherPublishers) {
-  BatchMaker maker(*store_);
-  std::vector<Position> stored;
-  for (int batch = 0; batch < 30; ++batch) {
-    for (std::uint32_t event = 0; event < 7; ++event) {
-      const std::uint32_t publisher = event % 3;
-      const Position position = maker.add({.publisher = publisher});
-      if (publisher == 1) stored.push_back(position);
-    }
-    commit(maker);
-  }
-  std::vector<std::uint64_t> sequences(stored.size());
-  for (std::size_t at = 0; at < sequences.size(); ++at) sequences[at] = at + 1;
-  const auto hits = store_->reader()->find_sequences(1, maker.last_of(1), sequences).value();
-  for (std::size_t at = 0; at < hits.size(); ++at) EXPECT_EQ(hits[at].position, stored[at]);
-}
-
-TEST_F(StoreTest, AChainThatLeadsToSomebodyElseIsDamage) {
-  BatchMaker maker(*store_);
-  maker.add({.publisher = 1});
-  maker.add({.publisher = 2});
-  commit(maker);
-  const std::uint64_t sequences[] = {1};
-  EXPECT_TRUE(fails(store_->reader()->find_sequences(1, Position{2}, sequences), Code::damaged, "publisher 1"));
-}
-
 TEST_F(StoreTest, StatTellsWhereTheLogStands) {
   BatchMaker maker(*store_);
   for (int batch = 0; batch < 3; ++batch) {
