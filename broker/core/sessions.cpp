@@ -4,11 +4,12 @@
 
 namespace bus::broker {
 
+// Of 24 bytes: what XXH3 makes of 16 or less can be undone, multiplication by multiplication.
 SessionId Sessions::new_token() {
   SessionId token = 0;
   while (token == 0 || by_id_.contains(token)) {
     Writer counted;
-    counted.put(secret_.high).put(++tokens_);
+    counted.put(secret_.high).put(++tokens_).put(secret_.low);
     token = hash128(bytes_of(counted.bytes()), secret_.low).high;
   }
   return token;

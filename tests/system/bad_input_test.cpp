@@ -165,7 +165,8 @@ TEST_F(BadInput, AnotherProtocolVersionIsRefused) {
 }
 
 TEST_F(BadInput, APublishersNameHasRules) {
-  for (const std::string& name : {std::string(limits::publisher_bytes_max + 1, 'p'), std::string("with space"), std::string("a\nb")}) {
+  for (const std::string& name : {std::string(limits::publisher_bytes_max + 1, 'p'), std::string("with space"), std::string("a\nb"),
+                                  std::string("anonymous-1-1")}) {
     RawPeer stranger(broker_.endpoint());
     wire::HelloT hello;
     hello.protocol = wire::protocol_version;

@@ -228,7 +228,7 @@ class FullLog(Case):
         self.assertEqual(terminate(process), 0)
         waiting.kill()
         self.broker.start()
-        self.assertEqual([group["name"] for group in lines(self.run_cli("-o", "ndjson", "group", "ls"))], ["g"])
+        self.assertEqual([group["group"] for group in lines(self.run_cli("-o", "ndjson", "group", "ls"))], ["g"])
 
     def start_without_space(self):
         """With a log that is larger than its map may be: not one page is left, not even for acknowledgements."""
