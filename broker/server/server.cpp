@@ -233,7 +233,8 @@ void Server::drain() {
   committer_.reset();
   reader_.reset();
   if (unsaved_) {
-    spdlog::warn("no space is left for the last checkpoint ({}). Everything acknowledged is in the log; the next start reads more of it", describe(*unsaved_));
+    spdlog::warn("no space is left for the last checkpoint ({}). Everything acknowledged is in the log; the next start reads more of it",
+                 describe(*unsaved_));
   }
   spdlog::info("stopped at position {}", number(core_->head()));
 }
