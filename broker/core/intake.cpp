@@ -157,7 +157,7 @@ void Intake::advance(const std::string& name) {
     parked_bytes_ -= batch.body.bytes.size();
     Parked done = std::move(batch);
     publisher.parked.pop_front();
-    answer(publisher.holder, name, std::move(done));
+    answer(publisher.holder, name, done);
   }
 }
 
@@ -356,18 +356,18 @@ wire::Receipt Intake::stage_item(std::uint32_t publisher, std::uint64_t sequence
   return {number(staged.position), staged.version, false};
 }
 
-void Intake::answer(SessionId session, const std::string& name, Parked batch) {
-  auto shared = std::make_shared<Parked>(std::move(batch));
-  auto done = [this, session, name, shared] {
+// Only the answer waits for the commit: the events are in the records by now, and what was refused is let go.
+void Intake::answer(SessionId session, const std::string& name, const Parked& batch) {
+  auto done = [this, session, name, bytes = batch.body.bytes.size(), events = batch.items.size(), result = Frame::of(result_of(batch))] {
     const auto it = publishers_.find(name);
     if (it != publishers_.end() && it->second.holder == session) {
-      it->second.window_bytes -= shared->body.bytes.size();
-      it->second.window_events -= shared->items.size();
+      it->second.window_bytes -= bytes;
+      it->second.window_events -= events;
     }
-    sessions_.send(session, result_of(*shared));
+    sessions_.send(session, result);
   };
   // Duplicates alone were read from committed records: nothing to wait for.
-  staging_.hold(shared->staged ? staging_.batch() : staging_.committed_batch(), std::move(done));
+  staging_.hold(batch.staged ? staging_.batch() : staging_.committed_batch(), std::move(done));
 }
 
 Buffer Intake::result_of(const Parked& batch) {

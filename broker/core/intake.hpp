@@ -107,7 +107,7 @@ class Intake {
   bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
   wire::Receipt stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item);
-  void answer(SessionId session, const std::string& name, Parked batch);
+  void answer(SessionId session, const std::string& name, const Parked& batch);
   static Buffer result_of(const Parked& batch);
   Parked* waiting_front(const std::string& name);
 

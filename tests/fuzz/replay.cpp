@@ -106,7 +106,7 @@ int write_seeds(const fs::path& dir) {
 
 // BUS_FUZZ_KEEP=1: an abort leaves the input that led to it where a person can find it.
 void note_input(const std::string& input) {
-  std::ofstream(fs::temp_directory_path() / "bus-fuzz-last-input.hex") << hexadecimal(bytes_of(input));
+  std::ofstream(fs::temp_directory_path() / "bus-fuzz-last-input.hex") << bus::hexadecimal(bus::bytes_of(input));
 }
 
 int replay() {

@@ -447,20 +447,6 @@ TEST_F(DeliveryTest, TellsMembersThatTheirGroupIsGone) {
   EXPECT_TRUE(bus.core->delivery().groups().empty());
 }
 
-TEST_F(DeliveryTest, MakesNoGroupWhereAnExistingOneIsMeant) {
-  auto message = subscribe(1, "g");
-  message.existing = true;
-  bus.send("s", message);
-  bus.run();
-  EXPECT_EQ(bus.take<wire::FailureT>("s").at(0).code, Code::unknown_group);
-  EXPECT_TRUE(bus.core->delivery().groups().empty());
-  bus.send("s", subscribe(1, "g"));
-  message.subscription = 2;
-  bus.send("s", message);
-  bus.run();
-  EXPECT_EQ(bus.take<wire::SubscribedT>("s").size(), 2u);
-}
-
 // The answer to the first Subscribe is still on its way (a commit, a read) when its number is free again.
 TEST_F(DeliveryTest, ANumberThatIsTakenAgainBelongsToTheNewSubscription) {
   const auto replace = [&](const wire::SubscribeT& first, const wire::SubscribeT& second) {

@@ -134,6 +134,20 @@ TEST_F(RequestsTest, TellManySchemasInParts) {
   EXPECT_EQ(std::set<std::string>(told.begin(), told.end()).size(), told.size());
 }
 
+TEST_F(RequestsTest, MakeNoGroupWhereAnExistingOneIsMeant) {
+  auto message = subscribe(1, "g");
+  message.existing = true;
+  bus.send("op", message);
+  bus.run();
+  EXPECT_EQ(bus.take<wire::FailureT>("op").at(0).code, Code::unknown_group);
+  EXPECT_TRUE(bus.core->delivery().groups().empty());
+  bus.send("op", subscribe(1, "g"));
+  message.subscription = 2;
+  bus.send("op", message);
+  bus.run();
+  EXPECT_EQ(bus.take<wire::SubscribedT>("op").size(), 2u);
+}
+
 TEST_F(RequestsTest, CountTopicsOnceAcrossRestarts) {
   for (const bool clean : {false, true}) {
     clean ? bus.restart() : bus.crash();
