@@ -59,10 +59,15 @@ const NewEvent& BenchPublisher::next() {
   return event_;
 }
 
+// On the client's thread, or on the publishing one where nothing was taken.
 void BenchPublisher::take(const Result<Receipt>& receipt) {
-  if (!receipt && !refusal_) refusal_ = receipt.error();
   ++answered_;
+  if (receipt) return;
+  const std::lock_guard lock(mutex_);
+  if (!refused_.exchange(true)) refusal_ = receipt.error();
 }
+
+bool BenchPublisher::over() const { return refused_ || interrupted() != 0; }
 
 // As long as receipts keep coming. Afterwards none comes any more.
 void BenchPublisher::settle() {
@@ -71,13 +76,14 @@ void BenchPublisher::settle() {
     client_.close(Duration(0));
     fail(Code::timed_out, "the broker sends no receipts any more");
   }
+  const std::lock_guard lock(mutex_);
   if (refusal_) throw Failed(*refusal_);
 }
 
 double BenchPublisher::publish_all() {
   Progress progress("published", options_.count);
   const auto begun = steady_now();
-  for (std::uint64_t at = 0; at < options_.count && interrupted() == 0; ++at) {
+  for (std::uint64_t at = 0; at < options_.count && !over(); ++at) {
     client_.publish(next(), [this](const Result<Receipt>& receipt) { take(receipt); });
     if (at % 256 == 0) progress.update(at, at);
   }
@@ -89,12 +95,13 @@ Latencies BenchPublisher::publish_paced() {
   Latencies latencies;
   const auto begun = steady_now();
   const auto wall_begun = wall_now();
-  for (std::uint64_t at = 0; at < options_.count && interrupted() == 0; ++at) {
+  for (std::uint64_t at = 0; at < options_.count && !over(); ++at) {
     const Duration after(static_cast<std::int64_t>(static_cast<double>(at) / options_.rate * 1e9));
     pause_until(begun + after);
     event_.time = wall_begun + after;
     client_.publish(next(), [this, &latencies, due = begun + after](const Result<Receipt>& receipt) {
       take(receipt);
+      const std::lock_guard lock(mutex_);
       latencies.push_back((steady_now() - due).count());
     });
   }

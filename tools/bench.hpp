@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,8 +30,7 @@ using Latencies = std::vector<std::int64_t>;
 Json percentiles(Latencies& latencies);
 double median(std::vector<double> values);
 
-// BenchPublisher publishes equal events of a given size and waits for all of their receipts, which come on the client's
-// thread.
+// BenchPublisher publishes equal events of a given size and waits for all of their receipts.
 class BenchPublisher {
  public:
   // Publishes one event to learn what the envelope takes. Throws Failed.
@@ -47,6 +47,7 @@ class BenchPublisher {
   const NewEvent& next();
   void fill(std::size_t text_bytes);
   void take(const Result<Receipt>& receipt);
+  bool over() const;
   void settle();
 
   const BenchOptions& options_;
@@ -55,7 +56,9 @@ class BenchPublisher {
   std::uint64_t made_ = 0;
   std::size_t event_bytes_ = 0;
   std::atomic<std::uint64_t> answered_{0};
-  std::optional<Error> refusal_;       // the first; read when all are answered
+  std::atomic<bool> refused_{false};
+  std::mutex mutex_;
+  std::optional<Error> refusal_;       // the first
 };
 
 // What one round of publishing wrote, so that the floor can write the same.

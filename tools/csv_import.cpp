@@ -137,7 +137,9 @@ std::uint64_t CsvImport::settle() {
   for (;;) {
     const auto before = answers_.load();
     const auto unknown = client_.flush(interrupted() != 0 ? Duration(std::chrono::seconds(1)) : options_.patience);
-    if (unknown.events == 0 || over() || answers_ == before) return unknown.events;
+    if (unknown.events > 0 && !over() && answers_ != before) continue;
+    if (unknown.events > 0 && unknown.reason.code != Code::ok) give_up(unknown.reason);
+    return unknown.events;
   }
 }
 

@@ -45,7 +45,7 @@ int run(const Cli& cli) try {
   return status(Exit::ok);
 } catch (const bus::Failed& failed) {
   complain(failed.error());
-  return status(exit_for(failed.error().code));
+  return interrupted() != 0 ? status(Exit::signal) + interrupted() : status(exit_for(failed.error().code));
 }
 
 }  // namespace

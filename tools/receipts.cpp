@@ -89,7 +89,7 @@ void Receipts::run() {
     lock.lock();
     open_bytes_ -= bytes;
     --open_events_;
-    over_ = over_ || failure_ != nullptr || summary_.unknown;
+    over_ = over_ || failure_ != nullptr || summary_.unknown != Code::ok;
     changed_.notify_all();
   }
 }
@@ -105,7 +105,7 @@ void Receipts::print(Sent sent) {
     return;
   }
   const auto code = receipt.error().code;
-  if (!is_refusal(code) || code == Code::busy) summary_.unknown = true;
+  if ((!is_refusal(code) || code == Code::busy) && summary_.unknown == Code::ok) summary_.unknown = code;
   refuse(sent.where, receipt.error());
 }
 
@@ -117,6 +117,7 @@ Receipts::Summary Receipts::finish() {
   changed_.notify_all();
   thread_.join();
   if (failure_) std::rethrow_exception(failure_);
+  summary_.refused += sent_.size();
   if (!single_) items_.finish();
   flush();
   return summary_;

@@ -42,7 +42,7 @@ class Receipts {
   struct Summary {
     std::uint64_t stored = 0, refused = 0;
     Code worst = Code::ok;                   // of the last refusal
-    bool unknown = false;                    // some got no answer
+    Code unknown = Code::ok;                 // why some got no answer, or none that says whether they are stored
   };
   // Waits until everything added has been printed. Throws what printing threw.
   Summary finish();

@@ -28,7 +28,7 @@ Duration ack_wait_of(Client& client, const std::string& group) {
 }  // namespace
 
 Subscriber::Subscriber(SubscriberOptions options, Client& client, Schemas& schemas)
-    : options_(std::move(options)), client_(client), schemas_(schemas), items_(options_.format), ack_wait_(30s),
+    : options_(std::move(options)), client_(client), schemas_(schemas), items_(options_.format), ack_wait_(100ms),
       last_(steady_now()) {}
 
 // ---- on the subscription's thread

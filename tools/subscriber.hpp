@@ -51,7 +51,7 @@ class Subscriber {
   Client& client_;
   Schemas& schemas_;
   Items items_;
-  std::atomic<Duration> ack_wait_;      // of the group; while a command runs, more time is asked for
+  std::atomic<Duration> ack_wait_;      // of the group, until it is known the shortest: while a command runs, more time is asked for
   Bell bell_;
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;                   // of what follows

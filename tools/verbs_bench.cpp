@@ -15,6 +15,7 @@ namespace {
 Client connect(const Globals& globals, const BenchOptions& options) {
   ClientOptions client;
   client.window_bytes = options.window;
+  client.publish_timeout = options.patience;
   return connect(globals, std::move(client));
 }
 
@@ -49,7 +50,9 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
   std::vector<double> rates, floors, ratios;
   for (unsigned at = 0; at < options.rounds && interrupted() == 0; ++at) {
     const auto before = written_so_far(client);
-    rates.push_back(static_cast<double>(options.count) / publisher.publish_all());
+    const auto seconds = publisher.publish_all();
+    if (interrupted() != 0) break;
+    rates.push_back(static_cast<double>(options.count) / seconds);
     const auto written = written_so_far(client) - before;
     Json round = {{"events_per_second", rounded(rates.back())}, {"commits", written.commits}, {"records", written.records}};
     if (floor) {
@@ -146,8 +149,9 @@ std::uint64_t read_by_group(Client& client, const At& from, std::uint64_t count)
     if (++taken == count) bell.ring();
   }).value();
   while (taken < count && interrupted() == 0) bell.wait(std::chrono::seconds(1));
-  subscription.flush().value();
+  const auto flushed = subscription.flush();
   subscription.close();
+  flushed.value();
   return bytes;
 }
 
@@ -167,7 +171,13 @@ Exit bench_e2e(const Globals& globals, const BenchOptions& options) {
     deliveries.push_back(took);
     if (deliveries.size() == options.count) bell.ring();
   }).value();
-  auto receipts = publisher.publish_paced();
+  Latencies receipts;
+  try {
+    receipts = publisher.publish_paced();
+  } catch (...) {
+    subscription.close();  // it uses what is here
+    throw;
+  }
   const auto all = [&] {
     const std::lock_guard lock(mutex);
     return deliveries.size() >= options.count;

@@ -149,7 +149,7 @@ void publish_all(const PubOptions& options, Publishing& publishing, Receipts& re
 }
 
 Exit exit_of(const Receipts::Summary& summary) {
-  if (summary.unknown) return summary.worst == Code::publisher_fenced || summary.worst == Code::log_changed ? Exit::conflict : Exit::unavailable;
+  if (summary.unknown != Code::ok) return exit_for(summary.unknown);
   if (summary.refused == 0) return Exit::ok;
   return summary.stored > 0 ? Exit::partial : exit_for(summary.worst);
 }
@@ -176,10 +176,12 @@ Exit publish(const Globals& globals, PubOptions options) {
   Receipts receipts(globals.format, single, globals.patience());
   publish_all(options, publishing, receipts);
   const auto summary = receipts.finish();
-  client.close(summary.unknown ? Duration(0) : globals.patience());
+  const bool unknown = summary.unknown != Code::ok;
+  const auto left = client.close(unknown ? Duration(0) : globals.patience());
+  if (left.reason.code != Code::ok) complain(left.reason);
   if (summary.stored + summary.refused == 0) warn("nothing was published: the input is empty");
   if (summary.refused > 0 && !single) {
-    warn(std::to_string(summary.stored) + " stored, " + std::to_string(summary.refused) + (summary.unknown ? " refused or unknown" : " refused"));
+    warn(std::to_string(summary.stored) + " stored, " + std::to_string(summary.refused) + (unknown ? " refused or unknown" : " refused"));
   }
   return exit_of(summary);
 }
@@ -209,7 +211,7 @@ void define_envelope(CLI::App& verb, PubOptions& options) {
   verb.add_option("--subject", options.subject, "the person the event is about");
   add_time(verb, "--time", options.time, "when it happened; left out: now");
   add_choice<Priority>(verb, "--priority", options.priority,
-                       {{"low", Priority::low}, {"medium", Priority::medium}, {"high", Priority::high}}, "order among ready events");
+                       {{"low", Priority::low}, {"medium", Priority::medium}, {"high", Priority::high}}, "stored with the event; it does not change the order yet");
   verb.add_option("--correlation-id", options.correlation_id, "common to the events of one conversation");
   verb.add_option("--causation-id", options.causation_id, "id of the event that caused this one");
   verb.add_option("--traceparent", options.traceparent, "W3C trace context");

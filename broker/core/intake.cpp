@@ -15,7 +15,9 @@ std::uint64_t Intake::last_staged(const std::string& name) const {
 std::uint64_t Intake::claim(Session& session, std::uint64_t& batch) {
   Publisher& publisher = publishers_[session.publisher];
   for (const Parked& parked : publisher.parked) parked_bytes_ -= parked.body.bytes.size();
+  const bool in_line = publisher.in_line;
   publisher = {};
+  publisher.in_line = in_line;
   publisher.holder = session.id;
   publisher.fence = session.fence = next_fence_++;
   publisher.accepted = last_staged(session.publisher);
@@ -144,14 +146,14 @@ void Intake::advance(const std::string& name) {
   Publisher& publisher = it->second;
   while (!publisher.parked.empty()) {
     Parked& batch = publisher.parked.front();
-    if (batch.waiting) return;
+    if (batch.waiting || publisher.in_line) return;
     if (find_duplicates(name, batch) || find_cold_keys(name, batch)) {
       batch.waiting = true;
       return;
     }
     if (!fits_commit(batch)) {
-      if (!std::exchange(publisher.in_line, true)) line_.push_back(name);
-      return;
+      publisher.in_line = true;
+      return line_.push_back(name);
     }
     stage(name, publisher, batch);
     parked_bytes_ -= batch.body.bytes.size();
@@ -258,7 +260,11 @@ bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
     if (fresh) ask.push_back(item.key);
     if (it->second.empty() || it->second.back() != name) it->second.push_back(name);
   }
-  if (!ask.empty()) ask_keys(std::move(ask));
+  for (auto left = std::span<const Hash128>(ask); !left.empty();) {
+    const auto part = left.first(std::min(left.size(), limits::key_reads_max));
+    ask_keys({part.begin(), part.end()});
+    left = left.subspan(part.size());
+  }
   return wait;
 }
 
@@ -294,11 +300,11 @@ void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answ
 // event was never stored, so a refusal is true. It is right where the log is damaged: that does not pass, and the
 // publisher's events of other keys need not wait for an operator. Any other failure may pass: the batch is given back.
 void Intake::fail_key(const std::string& name, const Hash128& key, const Error& error) {
-  if (error.code != Code::damaged) return give_back(name, error);
   Parked& batch = publishers_.at(name).parked.front();
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     Item& item = batch.items[at];
     if (item.envelope == nullptr || item.envelope->key() == nullptr || item.key != key) continue;
+    if (error.code != Code::damaged) return give_back(name, error);
     batch.refused.insert_or_assign(at, error);
     item.envelope = nullptr;
   }

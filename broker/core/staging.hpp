@@ -61,8 +61,7 @@ class Staging {
 
   // True if bodies of so many bytes may still go into the batch being gathered. An empty one takes any batch.
   bool fits(std::size_t bytes) const { return staged_bytes_ == 0 || staged_bytes_ + bytes <= limits::commit_bytes_max; }
-  bool has_events() const { return events_ > 0; }
-  bool has_changes() const { return has_events() || !rows_.empty() || journal_entries_ > 0; }
+  bool has_changes() const { return events_ > 0 || !rows_.empty() || journal_entries_ > 0; }
   bool committing() const { return committing_; }
   // Bytes of events staged or with the committer.
   std::size_t bytes() const { return staged_bytes_ + committing_bytes_; }
@@ -70,7 +69,7 @@ class Staging {
   std::uint64_t staged_events() const { return events_; }
   std::uint64_t commits() const { return commits_; }  // since the start
 
-  // Seals what was staged. `checkpoint` is asked to add the shards of this many steps.
+  // Seals what was staged.
   store::CommitBatch take(WallTime now, const store::Head& replay);
   // The batch taken last is durable: its records, in order. Then run the answers with release().
   std::vector<store::RecordPtr> committed();

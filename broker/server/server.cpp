@@ -170,7 +170,10 @@ void Server::send(Now) {
     switch (socket_->send(message)) {
       case RouterSocket::Sent::yes: break;
       case RouterSocket::Sent::would_block: core_->blocked(std::move(message)); break;
-      case RouterSocket::Sent::no_such_peer: core_->gone(message.peer); break;
+      case RouterSocket::Sent::no_such_peer:
+        core_->gone(message.peer);
+        peers_gone_ = true;
+        break;
     }
   }
 }
@@ -178,7 +181,8 @@ void Server::send(Now) {
 void Server::wait(SteadyTime until, Now) {
   const auto left = until - read_clocks().steady;
   auto timeout = std::chrono::ceil<std::chrono::milliseconds>(std::clamp<Duration>(left, 0ms, 1000ms));
-  if (messages_waiting_) timeout = 0ms;
+  // What a peer that has gone leaves behind is for others, now.
+  if (messages_waiting_ || std::exchange(peers_gone_, false)) timeout = 0ms;
   const auto ready = socket_->wait(wake_fd_, signal_fd_, timeout);
   if (ready.woken) {
     eventfd_t count = 0;

@@ -48,7 +48,7 @@ class Server {
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<ReadWorker> reader_;
   int wake_fd_ = -1, signal_fd_ = -1;
-  bool messages_waiting_ = false, stopping_ = false, was_full_ = false;
+  bool messages_waiting_ = false, peers_gone_ = false, stopping_ = false, was_full_ = false;
   std::optional<Error> unsaved_;         // why the last commits were not made, at the end
   SteadyTime next_probe_, next_watchdog_;
   Duration watchdog_interval_{};

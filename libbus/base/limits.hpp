@@ -72,6 +72,7 @@ inline constexpr std::size_t tail_bytes_max = 64 * MiB;       // committed recor
 inline constexpr std::size_t cold_bytes_max = 32 * MiB;       // records read back for those behind
 inline constexpr std::size_t read_bytes_max = 1 * MiB;        // one answer of the log reader
 inline constexpr std::size_t reads_in_flight_max = 16;
+inline constexpr std::size_t key_reads_max = 256;             // heads of keys that one read looks up
 // Looked into by one request that walks along a publisher's chain. Their indexes have less than 16 MiB together: tens of
 // milliseconds, after which others have their turn.
 inline constexpr std::size_t chain_records_max = 64;

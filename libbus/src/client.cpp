@@ -109,14 +109,14 @@ Result<Subscription> Client::subscribe(SubscribeOptions options, std::function<v
 
 Result<Subscription> Client::subscribe(SubscribeOptions options, std::function<void(Subscription&, const Event&)> callback) {
   if (impl_->is_closed) return was_closed();
-  auto state = std::make_shared<Subscription::State>(impl_->connection, options, std::move(callback));
+  auto state = std::make_shared<Subscription::State>(impl_->connection, options);
   {
     const std::lock_guard lock(impl_->mutex);
     std::erase_if(impl_->subscriptions, [](const auto& one) { return one.expired(); });
     impl_->subscriptions.push_back(state);
   }
   if (auto begun = state->begin(subscribe_message(options)); !begun) return begun.error();
-  state->start_threads();
+  state->start_threads(std::move(callback));
   return Subscription(std::move(state));
 }
 
@@ -149,8 +149,12 @@ Result<Client::Answer> Client::request(wire::AskUnion ask) {
 // ---- the end
 
 Unknown Client::close(Duration deadline) {
-  if (impl_->is_closed.exchange(true)) return impl_->connection->close(), Unknown{};
-  const auto until = std::chrono::steady_clock::now() + deadline;
+  const auto until = std::chrono::steady_clock::now() + std::min<Duration>(deadline, forever);
+  if (impl_->is_closed.exchange(true)) {
+    const auto unknown = impl_->connection->flush(deadline);  // another thread is closing, or has closed
+    impl_->connection->close();
+    return unknown;
+  }
   impl_->connection->stop_publishing();
   std::vector<std::shared_ptr<Subscription::State>> subscriptions;
   {

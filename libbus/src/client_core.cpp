@@ -76,7 +76,7 @@ void ClientCore::lost(const Error& why, SteadyTime now) {
   for (Pending& pending : pending_) pending.sent = false;
   for (auto& [id, subscribed] : subscriptions_) {
     subscribed.was_unanswered = subscribed.was_unanswered || (subscribed.is_asked && !subscribed.was_started);
-    subscribed.is_asked = false;
+    subscribed.is_asked = subscribed.is_answered = false;
     doubt(subscribed, why);
     if (subscribed.group) subscribed.held_events = subscribed.held_bytes = 0;
     subscribed.listener->interrupted();
@@ -144,7 +144,7 @@ SteadyTime ClientCore::tick(Now now) {
   send_batches(now.steady);
   send_requests();
   for (auto& [id, subscribed] : subscriptions_) {
-    if (!subscribed.is_asked) continue;
+    if (!subscribed.is_answered) continue;
     if (!subscribed.settlements.empty()) send_settlements(id, subscribed);
     send_credit(id, subscribed);
   }

@@ -94,7 +94,8 @@ class ClientCore {
   void settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement);
   // Calls back once all settlements so far are durable; `disconnected` if some may have been lost with a connection,
   // said once.
-  void flush(SubscriptionId id, DoneCallback done);
+  std::uint64_t flush(SubscriptionId id, DoneCallback done);
+  void forget_flush(SubscriptionId id, std::uint64_t flush);
 
   // ---- requests. Those without a connection wait for one; those on the way when it breaks are `disconnected`.
   std::uint64_t request(wire::AskUnion ask, AnswerCallback done);

@@ -142,9 +142,9 @@ void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Sett
   Subscribed* subscribed = find(id);
   if (subscribed == nullptr) return;
   ++subscribed->settled;
-  if (!subscribed->is_asked) {
+  if (!subscribed->is_answered) {
     subscribed->in_doubt = true;
-    return;  // the event is with somebody else by now
+    return;  // it is of an earlier session, and the event with somebody else by now
   }
   if (!subscribed->settlements.empty() && subscribed->epoch != epoch) send_settlements(id, *subscribed);
   subscribed->epoch = epoch;
@@ -161,17 +161,25 @@ void ClientCore::send_settlements(SubscriptionId id, Subscribed& subscribed, std
   send(message);
 }
 
-void ClientCore::flush(SubscriptionId id, DoneCallback done) {
+std::uint64_t ClientCore::flush(SubscriptionId id, DoneCallback done) {
   Subscribed* subscribed = find(id);
-  if (subscribed == nullptr) return done(is_over() ? over_ : Error{Code::closed, "the subscription has ended"});
-  if (!subscribed->group) return done({});
+  if (subscribed == nullptr) return done(is_over() ? over_ : Error{Code::closed, "the subscription has ended"}), 0;
+  if (!subscribed->group) return done({}), 0;
   if (std::exchange(subscribed->in_doubt, false)) {
     subscribed->confirmed = subscribed->settled;
-    return done(Error{Code::disconnected, "the connection broke after acknowledgements were given; where they were lost the events come again"});
+    done(Error{Code::disconnected, "the connection broke after acknowledgements were given; where they were lost the events come again"});
+    return 0;
   }
-  if (!subscribed->is_asked) return done(Error{Code::disconnected, "there is no connection to the broker"});
+  if (!subscribed->is_answered) {
+    return done(Error{Code::disconnected, "there is no connection to the broker" + (trouble_.detail.empty() ? "" : ": " + trouble_.detail)}), 0;
+  }
   subscribed->flushes.emplace(++last_request_, Subscribed::Flush{std::move(done), subscribed->settled});
   send_settlements(id, *subscribed, last_request_);
+  return last_request_;
+}
+
+void ClientCore::forget_flush(SubscriptionId id, std::uint64_t flush) {
+  if (Subscribed* subscribed = find(id)) subscribed->flushes.erase(flush);
 }
 
 // The connection is lost, and with it what the broker did not confirm: whoever waits for that is told.
@@ -179,7 +187,8 @@ void ClientCore::doubt(Subscribed& subscribed, const Error& why) {
   subscribed.settlements.clear();
   const auto flushes = std::exchange(subscribed.flushes, {});
   for (const auto& [request, flush] : flushes) flush.done(Error{Code::disconnected, why.detail});
-  if (flushes.empty() && subscribed.settled > subscribed.confirmed) subscribed.in_doubt = true;
+  const auto told = flushes.empty() ? subscribed.confirmed : flushes.rbegin()->second.settled;
+  if (subscribed.settled > told) subscribed.in_doubt = true;
   subscribed.confirmed = subscribed.settled;
 }
 

@@ -24,15 +24,22 @@ ClientCore::Options core_options(const ClientOptions& options) {
   return {options.name, options.publisher, options.backoff_min, options.backoff_max, random_value()};
 }
 
-// Signals are the service's: none shall interrupt the thread, or run their code on it.
-std::thread start_without_signals(std::function<void()> run) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread(std::move(run));
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
-}
+// Signals are the service's: none shall interrupt the connection's thread, or run their code on it. A fault still does.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t signals;
+    sigfillset(&signals);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&signals, fault);
+    pthread_sigmask(SIG_SETMASK, &signals, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 SteadyTime deadline_of(Duration duration) {
   return std::chrono::steady_clock::now() + std::min<Duration>(duration > Duration(0) ? duration : forever, forever);
@@ -45,7 +52,8 @@ Now read_clocks() {
 }
 
 Connection::Connection(const ClientOptions& options) : options_(options), core_(core_options(options), events()) {
-  thread_ = start_without_signals([this] { run(); });
+  const SignalsBlocked inherited_by_the_thread;
+  thread_ = std::thread([this] { run(); });
 }
 
 Connection::~Connection() { close(); }
@@ -156,7 +164,9 @@ void Connection::close() {
     wake_up_.ring();
     changed_.notify_all();
   }
-  if (thread_.joinable() && !on_thread()) thread_.join();
+  if (on_thread()) return;
+  const std::lock_guard joining(join_mutex_);
+  if (thread_.joinable()) thread_.join();
 }
 
 // ---- the thread

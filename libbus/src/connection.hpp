@@ -96,6 +96,7 @@ class Connection {
   Error trouble_;                        // what stands in the way, as of the last turn
   bool asleep_ = false, retired_ = false, stop_ = false;
 
+  std::mutex join_mutex_;
   std::thread thread_;                   // last: it uses all of the above
 };
 

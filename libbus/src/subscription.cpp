@@ -169,30 +169,29 @@ void EventQueue::give_credit(std::uint64_t events, std::uint64_t bytes) {
 
 namespace {
 
-// Whose callback runs on this thread.
-thread_local const Subscription::State* calling = nullptr;
+// A callback runs on this thread, of whichever subscription.
+thread_local bool calling = false;
 
 }  // namespace
 
-Subscription::State::State(std::shared_ptr<Connection> connection, const SubscribeOptions& options, Callback callback)
+Subscription::State::State(std::shared_ptr<Connection> connection, const SubscribeOptions& options)
     : EventQueue(std::move(connection)),
       acks_(!options.group.empty() && options.ack == AckMode::automatic),
-      concurrency_(std::max(1u, options.concurrency)),
-      callback_(std::move(callback)) {}
+      concurrency_(std::max(1u, options.concurrency)) {}
 
 // Each thread owns the state: here all have ended, but for the one that may be letting go of it.
 Subscription::State::~State() {
   for (std::thread& thread : threads_) thread.get_id() == std::this_thread::get_id() ? thread.detach() : thread.join();
 }
 
-void Subscription::State::start_threads() {
+void Subscription::State::start_threads(Callback callback) {
+  const auto shared = std::make_shared<const Callback>(std::move(callback));
   for (unsigned at = 0; at < concurrency_; ++at) {
-    threads_.emplace_back([self = std::static_pointer_cast<State>(shared_from_this())] { self->work(); });
+    threads_.emplace_back([self = std::static_pointer_cast<State>(shared_from_this()), shared] { self->work(*shared); });
   }
 }
 
-void Subscription::State::work() {
-  Subscription handle(std::static_pointer_cast<State>(shared_from_this()));
+void Subscription::State::work(const Callback& callback) {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopped_ || ended_ || !queue_.empty(); });
@@ -200,7 +199,7 @@ void Subscription::State::work() {
     if (!event) return;
     ++running_;
     lock.unlock();
-    call(handle, *event);
+    call(callback, *event);
     done_with(*event);
     lock.lock();
     if (--running_ > 0) continue;
@@ -209,16 +208,17 @@ void Subscription::State::work() {
   }
 }
 
-void Subscription::State::call(Subscription& handle, const Event& event) {
+void Subscription::State::call(const Callback& callback, const Event& event) {
+  Subscription handle(std::static_pointer_cast<State>(shared_from_this()));
   bool returned = true;
-  calling = this;
+  calling = true;
   try {
-    callback_(handle, event);
+    callback(handle, event);
   } catch (...) {
     // The service has said by throwing that it is not done; who wants the reason logged does so in the callback.
     returned = false;
   }
-  calling = nullptr;
+  calling = false;
   if (!acks_) return;
   returned ? settle(event, wire::Verdict::ack, 0ms) : settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
 }
@@ -231,22 +231,25 @@ void Subscription::State::settle(const Event& event, wire::Verdict verdict, Dura
 Result<void> Subscription::State::flush(Duration deadline) {
   auto promise = std::make_shared<std::promise<Result<void>>>();
   auto future = promise->get_future();
-  const bool posted = connection_->post([id = id_, promise](ClientCore& core) {
-    core.flush(id, [promise](Result<void> done) { promise->set_value(std::move(done)); });
+  auto number = std::make_shared<std::uint64_t>(0);
+  const bool posted = connection_->post([id = id_, promise, number](ClientCore& core) {
+    *number = core.flush(id, [promise](Result<void> done) { promise->set_value(std::move(done)); });
   });
   if (!posted) return Error{Code::closed, "the client was closed"};
-  if (future.wait_for(deadline) != std::future_status::ready) {
+  if (future.wait_for(std::min<Duration>(deadline, forever)) != std::future_status::ready) {
+    connection_->post([id = id_, number](ClientCore& core) { core.forget_flush(id, *number); });
     return Error{Code::timed_out, "the broker did not confirm the acknowledgements in time; they may be durable or not"};
   }
   return future.get();
 }
 
-// What the running callbacks still acknowledge arrives before the end does. A callback does not wait for itself.
+// What the running callbacks still acknowledge arrives before the end does. A callback waits neither for itself nor for
+// others, which may be waiting for it.
 void Subscription::State::close(SteadyTime deadline) {
   halt();
   {
     std::unique_lock lock(mutex_);
-    leaves_ = calling == this;
+    leaves_ = calling && running_ > 0;
     if (leaves_) return;
     changed_.wait_until(lock, deadline, [this] { return running_ == 0; });
   }
@@ -294,8 +297,8 @@ Result<std::optional<Event>> Replay::State::read() {
       return event;
     }
     if (ended_ && !ended_->ok()) return ended_->error();
-    if (ended_) return std::optional<Event>();
     if (stopped_) return Error{Code::closed, "the client was closed before the end of the replay"};
+    if (ended_) return std::optional<Event>();
     // It goes on by itself once the broker is back, but a reader shall not wait for ever.
     const auto timeout = connection_->request_timeout();
     if (connected_ || timeout == Duration(0)) {

@@ -61,10 +61,11 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
 
 struct Subscription::State final : public EventQueue {
   using Callback = std::function<void(Subscription&, const Event&)>;
-  State(std::shared_ptr<Connection> connection, const SubscribeOptions& options, Callback callback);
+  State(std::shared_ptr<Connection> connection, const SubscribeOptions& options);
   ~State() override;
 
-  void start_threads();
+  // Only they own the callback: what a service has put into it must not go on the connection's thread.
+  void start_threads(Callback callback);
   void settle(const Event& event, wire::Verdict verdict, Duration delay);
   Result<void> flush(Duration deadline);
   void close(SteadyTime deadline);
@@ -74,12 +75,11 @@ struct Subscription::State final : public EventQueue {
   std::uint64_t stale_acks() const { return stale_; }
 
  private:
-  void work();
-  void call(Subscription& handle, const Event& event);
+  void work(const Callback& callback);
+  void call(const Callback& callback, const Event& event);
 
   const bool acks_;                      // by itself
   const unsigned concurrency_;
-  const Callback callback_;
   unsigned running_ = 0;                 // callbacks
   bool leaves_ = false;                  // closed by a callback: the last one that runs tells the broker
   std::vector<std::thread> threads_;

@@ -157,6 +157,45 @@ TEST_F(ClientCoreTest, AFlushThatTheConnectionCutsShortIsToldThen) {
   EXPECT_EQ(flush(id), Code::ok) << "it has been said";
 }
 
+TEST_F(ClientCoreTest, AFlushThatNobodyWaitsForAnyMoreTellsNobody) {
+  greet(1);
+  const auto id = join("g");
+  ack(id, 1);
+  core.forget_flush(id, core.flush(id, [](const Result<void>&) { FAIL() << "it was given up"; }));
+  lose();
+  greet(2);
+  confirm(id);
+  EXPECT_EQ(flush(id), Code::disconnected);
+  EXPECT_EQ(flush(id), Code::ok);
+}
+
+TEST_F(ClientCoreTest, AFlushSpeaksOfWhatWasGivenBeforeItAndNoMore) {
+  greet(1);
+  const auto id = join("g");
+  ack(id, 1);
+  core.flush(id, [](const Result<void>&) {});
+  ack(id, 2);
+  lose();
+  greet(2);
+  confirm(id);
+  EXPECT_EQ(flush(id), Code::disconnected) << "of the second ack";
+  EXPECT_EQ(flush(id), Code::ok);
+}
+
+// The broker would answer unknown_subscription, and that would end it.
+TEST_F(ClientCoreTest, AnAckOfAnEarlierSessionIsNotSentInTheNext) {
+  greet(1);
+  const auto id = join("g");
+  lose();
+  greet(2);
+  ack(id, 1);
+  EXPECT_EQ(hear<wire::SubscribeT>().size(), 1u);
+  EXPECT_TRUE(hear<wire::SettleT>().empty());
+  confirm(id);
+  EXPECT_EQ(flush(id), Code::disconnected);
+  EXPECT_FALSE(listener->end.has_value());
+}
+
 TEST_F(ClientCoreTest, AFlushThatIsRefusedEnds) {
   greet(1);
   const auto id = join("g");

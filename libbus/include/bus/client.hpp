@@ -37,7 +37,8 @@ struct ClientOptions {
   std::string server;                  // ZeroMQ endpoint; empty: default_endpoint()
   std::string name;                    // shown to operators; empty: the program's name
   // The name this client publishes under. Its sequence continues across restarts, so that a resend after a
-  // crash is stored once. Empty: a transient name that the broker gives, and gives to others once this client has left.
+  // crash is stored once. Empty: a transient name that the broker gives, and gives to others once this client
+  // has left, or was away for an hour: then it ends with publisher_fenced.
   std::string publisher;
   Duration connect_timeout = 5s;       // of connect(), for the first connection
   Duration request_timeout = 5s;       // of requests; 0 waits for ever
@@ -48,8 +49,8 @@ struct ClientOptions {
   std::size_t window_bytes = 16u << 20;  // published and not yet receipted; the broker may allow less
 };
 
-// Runs on the client's thread: it must not wait, throw (that ends the process), or destroy the client. A publish() in
-// it never waits for room: it is told `busy` when the window is full.
+// Runs on the client's thread, or, where nothing was taken, at once on the one that publishes. It must not wait, throw
+// (that ends the process), or destroy the client. A publish() in it is told `busy` when the window is full.
 using ReceiptCallback = std::function<void(Result<Receipt>)>;
 
 // Where a read begins or ends.
@@ -99,14 +100,16 @@ class BUS_API Subscription {
   void ack(const Event& event);
   void nack(const Event& event, Duration delay = 0ms);
   void extend(const Event& event);
-  // Waits until every ack and nack given so far is durable. Errors: timed_out, closed, and disconnected: there is no
-  // connection, or one broke since the last flush and may have taken acknowledgements with it; those events come again.
-  // That is said once, and the next flush speaks of what was given since.
+  // Waits until every ack and nack given so far is durable. Errors: timed_out, closed, what ended the subscription or the
+  // client, and disconnected: there is no connection, or one broke since the last flush and may have taken
+  // acknowledgements with it; those events come again. That is said once; the next flush speaks of what was given since.
   Result<void> flush(Duration deadline = 5s);
-  // Ends it and waits until no callback runs any more; called by a callback, it ends when that returns, its ack included.
+  // Ends it and waits until no callback of it runs any more. Called by a callback (of any subscription) it does not wait:
+  // it ends when the last one has returned, whose ack is still taken.
   // What was in flight is delivered again to others.
   void close();
-  // Waits until the subscription has ended: `to` was reached (ok), or an error, such as group_removed.
+  // Waits until the subscription has ended: `to` was reached or this side closed it (ok), or an error, such as
+  // group_removed. Not for callbacks, which it would wait for.
   Result<void> wait();
   // Nothing was left to deliver, and in a group to settle, up to this position when the broker last said so.
   Position caught_up() const;
@@ -240,8 +243,8 @@ class BUS_API Client {
   };
   Result<Answer> request(wire::AskUnion ask);
 
-  // Stops taking events, waits for running callbacks, receipts and settlements, says Bye. Idempotent; what is left is
-  // unknown.
+  // Stops taking events, waits for running callbacks, receipts and settlements up to the deadline, and says Bye, which
+  // takes a second more at most. What is left is unknown; a callback that runs on may outlive the client. Idempotent.
   Unknown close(Duration deadline = 5s);
 
  private:
