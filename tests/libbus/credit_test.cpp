@@ -50,6 +50,10 @@ class CreditTest : public ::testing::Test {
     welcome.heartbeat_ms = 5000;
     welcome.timeout_ms = 15000;
     hear(welcome);
+    wire::SubscribedT subscribed;
+    subscribed.subscription = id_;
+    subscribed.next = position_ + 1;
+    hear(subscribed);
     given_events = given_bytes = 0;
     count();
   }
