@@ -117,7 +117,7 @@ void Subscriber::wait_for_end(Subscription& subscription) {
 void Subscriber::finish(Subscription& subscription) {
   auto flushed = grouped() ? subscription.flush(options_.patience) : Result<void>();
   if (!flushed && flushed.error().code == Code::disconnected) {
-    warn(describe(flushed.error()));
+    warn("the connection broke in between; events whose acknowledgement it took with it come again");
     flushed = subscription.flush(options_.patience);
   }
   if (subscription.stale() > 0) {
