@@ -25,10 +25,10 @@ HOMES = [
     (r"nlohmann/.*", ["tools/*"]),
     (r"CLI/.*", ["broker/main.cpp", "tools/*"]),
     (r"systemd/.*", ["broker/server/server.cpp"]),
-    (r"xxhash\.h", ["libbus/base/hash.cpp", "tools/file_hash.cpp"]),
+    (r"xxhash\.h", ["libbus/base/hash.cpp", "libbus/base/hash_wide.cpp", "tools/file_hash.cpp"]),
     (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/payload_types.cpp", "broker/core/builtin_types.hpp", "tools/*"]),
     (r"bus/(codes|event|wire)_generated\.h", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/filter.hpp"]),
-    (r"bus/suoke_\w+_generated\.h", ["broker/core/builtin_types.cpp", "tools/*", "examples/*"]),
+    (r"bus/suoke_\w+_generated\.h", ["broker/core/builtin_types.cpp", "tools/*", "examples/*", "bench/*"]),
 ]
 
 # What each folder may include of the project, deepest layer first.
@@ -51,9 +51,9 @@ LAYER_EXCEPTIONS = {
 }
 
 # Modules that are nothing but state: the standard library and value types.
-PURE = ["broker/core/consumer_group.*", "broker/core/names.hpp", "broker/core/keys.*"]
+PURE = ["broker/core/consumer_group.*", "broker/core/names.hpp", "broker/core/key*"]
 VALUE_TYPES = ["base/bytes.hpp", "base/check.hpp", "base/hash.hpp", "base/limits.hpp", "bus/result.hpp", "bus/types.hpp",
-               "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/names.hpp", "broker/core/keys.hpp"]
+               "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp"]
 
 # What would make the core, or the client's core, depend on anything but its arguments.
 DETERMINISTIC = ["broker/core/*", "libbus/src/client_core*", "libbus/src/outbox.*"]

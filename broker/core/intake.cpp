@@ -83,17 +83,38 @@ bool Intake::has_room(const Publisher& publisher, std::size_t bytes) const {
   return publisher.window_bytes + bytes <= limits::staged_share * (shared - used);
 }
 
-Result<const wire::Event*> Intake::check(Bytes event) const {
-  if (load<std::uint32_t>(event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
-  auto envelope = wire::check_event(event);
-  if (!envelope) return envelope;
-  if (state_.topics.size() >= limits::topics_max && !state_.topics.find((*envelope)->topic()->string_view())) {
-    return Error{Code::too_many_topics, "the broker knows as many topics as it may"};
+// The topic is not known yet: may it be?
+Result<void> Intake::check_new_topic(std::string_view topic) const {
+  if (auto good = wire::check_topic(topic); !good) return good;
+  if (state_.topics.size() < limits::topics_max) return {};
+  return Error{Code::too_many_topics, "the broker knows as many topics as it may"};
+}
+
+// Null: look it up by name, which tells what is wrong.
+const PayloadTypes::Type* Intake::payload_type(std::uint32_t number) {
+  if (number >= payload_types_.size()) payload_types_.resize(number + 1, nullptr);
+  return payload_types_[number] = types_.find(state_.types.name(number));
+}
+
+// The event of an item; fills in the rest of it. A topic that is known was checked when it was new.
+Result<void> Intake::check(Item& item) {
+  if (load<std::uint32_t>(item.event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
+  wire::Envelope envelope;
+  if (auto good = wire::read_envelope(item.event, envelope); !good) return good;
+  item.topic = state_.topics.find(envelope.topic).value_or(0);
+  if (item.topic == 0) {
+    if (auto good = check_new_topic(envelope.topic); !good) return good;
   }
-  const auto* payload = (*envelope)->payload();
-  auto good = types_.verify((*envelope)->type()->string_view(), {payload->data(), payload->size()});
-  if (!good) return good.error();
-  return envelope;
+  item.type = state_.types.find(envelope.type).value_or(0);
+  const auto* verifier = item.type < payload_types_.size() ? payload_types_.data()[item.type] : nullptr;
+  if (verifier == nullptr && item.type != 0) verifier = payload_type(item.type);
+  if (verifier == nullptr || !PayloadTypes::verify(*verifier, envelope.payload)) {
+    if (auto good = types_.verify(envelope.type, envelope.payload); !good) return good;
+  }
+  item.priority = static_cast<std::uint8_t>(envelope.priority);
+  item.has_key = envelope.has_key;
+  if (item.has_key) item.key = hash128(bytes_of(envelope.key), key_secret_);
+  return {};
 }
 
 Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) {
@@ -106,15 +127,12 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) 
     auto event = cursor.next();
     if (!event) return event.error();
     if (batch.items.size() == message.count()) return Error{Code::malformed, "the body has more events than its header says"};
-    Item item;
-    if (auto envelope = check(*event); !envelope) {
-      batch.refused.emplace(batch.items.size(), envelope.error());
-    } else {
-      item.event = *event;
-      item.envelope = *envelope;
-      if (const auto* key = item.envelope->key()) item.key = hash128(bytes_of(key->string_view()), key_secret_);
+    Item& item = batch.items.emplace_back();
+    item.event = *event;
+    if (auto good = check(item); !good) {
+      batch.refused.emplace(batch.items.size() - 1, good.error());
+      item = {};
     }
-    batch.items.push_back(item);
   }
   if (batch.items.size() != message.count()) return Error{Code::malformed, "the body has fewer events than its header says"};
   return batch;
@@ -254,7 +272,7 @@ bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
   bool wait = false;
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];
-    if (item.envelope == nullptr || item.envelope->key() == nullptr || state_.keys.find(item.key)) continue;
+    if (!item.has_key || state_.keys.is_known(item.key)) continue;
     wait = true;
     auto [it, fresh] = cold_.try_emplace(item.key);
     if (fresh) ask.push_back(item.key);
@@ -303,10 +321,10 @@ void Intake::fail_key(const std::string& name, const Hash128& key, const Error& 
   Parked& batch = publishers_.at(name).parked.front();
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     Item& item = batch.items[at];
-    if (item.envelope == nullptr || item.envelope->key() == nullptr || item.key != key) continue;
+    if (!item.has_key || item.key != key) continue;
     if (error.code != Code::damaged) return give_back(name, error);
     batch.refused.insert_or_assign(at, error);
-    item.envelope = nullptr;
+    item = {};
   }
 }
 
@@ -333,33 +351,27 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
   batch.staged = true;
   const Session* session = sessions_.find(publisher.holder);
   BUS_CHECK(session != nullptr && session->publisher == name);  // drop() would have taken the batch with it
-  const auto number = staging_.publisher(*session);
-  bool refused_last = false;
-  for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
-    const Item& item = batch.items[at];
-    refused_last = item.envelope == nullptr;
-    if (refused_last) {
-      batch.receipts.emplace_back(0, 0, false);
-      ++counters_.refused;
-    } else {
-      batch.receipts.push_back(stage_item(number, batch.first_sequence + at, item));
-    }
-  }
-  if (refused_last) staging_.refuse(number, batch.last_sequence());
-}
-
-wire::Receipt Intake::stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item) {
   Staging::NewEntry entry;
-  entry.publisher = publisher;
-  entry.sequence = sequence;
-  entry.topic = item.envelope->topic()->string_view();
-  entry.type = item.envelope->type()->string_view();
-  entry.priority = static_cast<std::uint8_t>(item.envelope->priority());
-  entry.key = item.envelope->key() != nullptr ? &item.key : nullptr;
-  entry.body = item.event;
-  const Staged staged = staging_.stage(entry);
-  ++counters_.events;
-  return {number(staged.position), staged.version, false};
+  entry.publisher = staging_.publisher(*session);
+  const auto begun = batch.receipts.size();
+  batch.receipts.resize(batch.items.size());
+  for (std::size_t at = begun; at < batch.items.size(); ++at) {
+    const Item& item = batch.items[at];
+    if (item.event.empty()) {
+      ++counters_.refused;
+      continue;
+    }
+    entry.sequence = batch.first_sequence + at;
+    entry.topic = item.topic != 0 ? item.topic : staging_.topic(wire::trusted_event(item.event)->topic()->string_view());
+    entry.type = item.type != 0 ? item.type : staging_.type(wire::trusted_event(item.event)->type()->string_view());
+    entry.priority = item.priority;
+    entry.key = item.has_key ? &item.key : nullptr;
+    entry.body = item.event;
+    const Staged staged = staging_.stage(entry);
+    batch.receipts[at] = {number(staged.position), staged.version, false};
+    ++counters_.events;
+  }
+  if (batch.items.back().event.empty()) staging_.refuse(entry.publisher, batch.last_sequence());
 }
 
 // Only the answer waits for the commit: the events are in the records by now, and what was refused is let go.

@@ -17,6 +17,7 @@
 #include "broker/core/payload_types.hpp"
 #include "broker/core/sessions.hpp"
 #include "broker/core/staging.hpp"
+#include "wire/envelope.hpp"
 #include "wire/event_codec.hpp"
 
 namespace bus::broker {
@@ -56,8 +57,10 @@ class Intake {
  private:
   struct Item {
     Bytes event;                        // empty: refused or skipped
-    const wire::Event* envelope = nullptr;
     Hash128 key;
+    std::uint32_t topic = 0, type = 0;  // their numbers; 0: not known yet
+    std::uint8_t priority = 0;
+    bool has_key = false;
   };
   struct Parked {
     Frame body;
@@ -91,7 +94,9 @@ class Intake {
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
   Result<Parked> unpack(const wire::Publish& message, Frame body);
-  Result<const wire::Event*> check(Bytes event) const;
+  Result<void> check(Item& item);
+  Result<void> check_new_topic(std::string_view topic) const;
+  const PayloadTypes::Type* payload_type(std::uint32_t number);
   std::uint64_t last_staged(const std::string& name) const;
 
   void advance(const std::string& name);
@@ -106,7 +111,6 @@ class Intake {
   void give_back(const std::string& name, const Error& error);
   bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
-  wire::Receipt stage_item(std::uint32_t publisher, std::uint64_t sequence, const Item& item);
   void answer(SessionId session, const std::string& name, const Parked& batch);
   static Buffer result_of(const Parked& batch);
   Parked* waiting_front(const std::string& name);
@@ -117,6 +121,7 @@ class Intake {
   Reads& reads_;
   const PayloadTypes& types_;
   std::uint64_t key_secret_;
+  std::vector<const PayloadTypes::Type*> payload_types_;   // by the number of the type, as they are asked for; 0: none
   std::unordered_map<std::string, Publisher> publishers_;  // by name, those with a session
   std::map<std::uint64_t, std::vector<std::string>> waiting_for_commit_;
   std::deque<std::string> line_;  // publishers that wait for room in a commit; some have left since

@@ -7,75 +7,70 @@
 namespace bus::broker {
 
 std::optional<Keys::Head> Keys::find(const Hash128& key) const {
-  const auto it = heads_.find(key);
-  if (it != heads_.end()) return it->second.head;
+  if (const auto* slot = shard_of(key).find(key)) return Head{slot->position, slot->version};
   return complete_ ? std::optional(Head{}) : std::nullopt;
 }
 
 void Keys::install(const Hash128& key, Head head) {
-  const auto [it, is_new] = heads_.try_emplace(key, Entry{.head = head});
-  if (is_new) list_clean(key, it->second);
-}
-
-void Keys::list_clean(const Hash128& key, Entry& entry) {
-  if (!entry.listed) clean_.push_back(key);
-  entry.listed = true;
-}
-
-void Keys::mark_dirty(const Hash128& key, Entry& entry) {
-  if (!entry.dirty) dirty_[shard_of(key)].push_back(key);
-  entry.dirty = true;
-}
-
-Keys::Head Keys::advance(const Hash128& key, Position position) {
-  const auto [it, fresh] = heads_.try_emplace(key);
-  BUS_CHECK(!fresh || complete_);
-  Entry& entry = it->second;
-  const Head before = entry.head;
-  BUS_CHECK(before.position < position);
-  entry.head = {position, before.version + 1};
-  mark_dirty(key, entry);
-  return before;
+  if (shard_of(key).find(key) != nullptr) return;
+  KeyTable::Slot& slot = find_or_add(key);
+  slot.set(head.position, head.version);
 }
 
 void Keys::restore(const Hash128& key, Head head) {
-  Entry& entry = heads_[key];
-  if (entry.head.position >= head.position) return;
-  entry.head = head;
-  mark_dirty(key, entry);
+  KeyTable::Slot& slot = find_or_add(key);
+  if (slot.position >= head.position) return;
+  slot.set(head.position, head.version);
+  mark_dirty(key, slot);
 }
 
 void Keys::checkpoint(std::size_t shard, std::uint64_t batch, std::vector<store::KeyHead>& out) {
-  auto& dirty = dirty_[shard];
-  std::sort(dirty.begin(), dirty.end());
-  for (const Hash128& key : dirty) {
-    Entry& entry = heads_.at(key);
-    entry.dirty = false;
-    entry.saving = static_cast<std::uint32_t>(batch);
-    out.push_back({key, entry.head.position, entry.head.version});
-    saving_.emplace_back(batch, key);
+  const auto before = static_cast<std::ptrdiff_t>(out.size());
+  KeyTable& table = shards_[shard];
+  for (std::size_t at = 0; at < table.slots(); ++at) {
+    KeyTable::Slot& slot = table[at];
+    if (!slot.dirty) continue;
+    slot.dirty = 0;
+    slot.saving = 1;
+    out.push_back({slot.key, slot.position, slot.version});
   }
-  dirty.clear();
+  std::sort(out.begin() + before, out.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  saved_in_[shard] = batch;
+  saving_.push_back(shard);
 }
 
 void Keys::committed(std::uint64_t batch) {
-  const auto end = std::find_if(saving_.begin(), saving_.end(), [&](const auto& one) { return one.first > batch; });
-  for (auto it = saving_.begin(); it != end; ++it) {
-    Entry& entry = heads_.at(it->second);
-    if (entry.saving == static_cast<std::uint32_t>(it->first)) entry.saving = 0;
-    if (is_clean(entry)) list_clean(it->second, entry);
-  }
-  saving_.erase(saving_.begin(), end);
+  std::erase_if(saving_, [&](std::size_t shard) {
+    if (saved_in_[shard] > batch) return false;
+    KeyTable& table = shards_[shard];
+    for (std::size_t at = 0; at < table.slots(); ++at) {
+      const bool was_unclean = !table[at].is_clean();
+      table[at].saving = 0;
+      unclean_[shard] -= was_unclean && table[at].is_clean();
+    }
+    return true;
+  });
 }
 
 void Keys::evict(std::size_t most) {
-  for (std::size_t step = 0; step < limits::keys_evicted_max && heads_.size() > most && !clean_.empty(); ++step) {
-    const auto it = heads_.find(clean_.front());
-    BUS_CHECK(it != heads_.end());
-    clean_.pop_front();
-    it->second.listed = false;
-    if (!is_clean(it->second)) continue;  // it is listed again when it is
-    heads_.erase(it);
+  // Some slots are empty or not clean: so many steps find enough.
+  constexpr std::size_t steps_max = 4 * limits::keys_evicted_max;
+  std::size_t evicted = 0;
+  for (std::size_t step = 0; step < steps_max && evicted < limits::keys_evicted_max && size_ > most; ++step) {
+    KeyTable& table = shards_[hand_shard_];
+    if (hand_slot_ >= table.slots() || table.size() == unclean_[hand_shard_]) {
+      hand_shard_ = (hand_shard_ + 1) % limits::key_shards;
+      hand_slot_ = 0;
+      continue;
+    }
+    const KeyTable::Slot& slot = table[hand_slot_];
+    if (!slot.used || !slot.is_clean()) {
+      ++hand_slot_;
+      continue;
+    }
+    table.erase(hand_slot_);  // another may have come to this slot
+    --size_;
+    ++evicted;
     complete_ = false;
   }
 }

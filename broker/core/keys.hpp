@@ -9,11 +9,10 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
+#include "broker/core/key_table.hpp"
 #include "broker/store/batch.hpp"
 
 namespace bus::broker {
@@ -29,12 +28,23 @@ class Keys {
   explicit Keys(bool complete = false) : complete_(complete) {}
   void set_complete(bool complete) { complete_ = complete; }
 
+  // False: its head must be read first.
+  bool is_known(const Hash128& key) const { return complete_ || shard_of(key).find(key) != nullptr; }
   // The head, or nothing if it must be read first.
   std::optional<Head> find(const Hash128& key) const;
   // What the store said of a cold key. Ignored if the key is known by now.
   void install(const Hash128& key, Head head);
   // The key has a new last event: version + 1. The head must be known. Returns the head before.
-  Head advance(const Hash128& key, Position position);
+  Head advance(const Hash128& key, Position position) {
+    const auto known = size_;
+    KeyTable::Slot& slot = find_or_add(key);
+    BUS_CHECK(size_ == known || complete_);
+    const Head before{slot.position, slot.version};
+    BUS_CHECK(before.position < position);
+    slot.set(position, before.version + 1);
+    mark_dirty(key, slot);
+    return before;
+  }
   // Recovery: the head is at least this.
   void restore(const Hash128& key, Head head);
 
@@ -42,28 +52,34 @@ class Keys {
   // has committed.
   void checkpoint(std::size_t shard, std::uint64_t batch, std::vector<store::KeyHead>& out);
   void committed(std::uint64_t batch);
-  // Forgets clean heads while more than `most` are known, those first that have been clean the longest. At most
-  // keys_evicted_max at once, which is more than a commit brings: to be called after each.
+  // Forgets clean heads while more than `most` are known. A key in use is dirty most of the time, so this finds the others:
+  // it goes round and round, from where it stopped. At most keys_evicted_max at once, which is more than a commit
+  // brings: to be called after each.
   void evict(std::size_t most);
 
-  std::size_t size() const { return heads_.size(); }
+  std::size_t size() const { return size_; }
 
  private:
-  struct Entry {
-    Head head;
-    std::uint32_t saving = 0;  // low half of the last batch that checkpoints it and has not committed; 0: none
-    bool dirty = false;        // newer than any checkpoint
-    bool listed = false;       // in clean_
-  };
-  static std::size_t shard_of(const Hash128& key) { return key.high >> 56; }
-  static bool is_clean(const Entry& entry) { return !entry.dirty && entry.saving == 0; }
-  void mark_dirty(const Hash128& key, Entry& entry);
-  void list_clean(const Hash128& key, Entry& entry);
+  static std::size_t shard_number(const Hash128& key) { return key.high >> 56; }
+  const KeyTable& shard_of(const Hash128& key) const { return shards_[shard_number(key)]; }
+  void mark_dirty(const Hash128& key, KeyTable::Slot& slot) {
+    unclean_[shard_number(key)] += slot.is_clean();
+    slot.dirty = 1;
+  }
+  KeyTable::Slot& find_or_add(const Hash128& key) {
+    KeyTable& shard = shards_[shard_number(key)];
+    const auto before = shard.size();
+    KeyTable::Slot& slot = shard.find_or_add(key);
+    size_ += shard.size() - before;
+    return slot;
+  }
 
-  std::unordered_map<Hash128, Entry> heads_;
-  std::array<std::vector<Hash128>, limits::key_shards> dirty_;
-  std::vector<std::pair<std::uint64_t, Hash128>> saving_;  // in the order of their batches
-  std::deque<Hash128> clean_;  // in the order they turned so, each once; some are dirty again
+  std::array<KeyTable, limits::key_shards> shards_;
+  std::array<std::size_t, limits::key_shards> unclean_{};     // how many of the shard are dirty or being saved
+  std::array<std::uint64_t, limits::key_shards> saved_in_{};  // the last batch that checkpoints the shard
+  std::vector<std::size_t> saving_;    // shards of which a checkpoint has not committed
+  std::size_t size_ = 0;               // of all shards
+  std::size_t hand_shard_ = 0, hand_slot_ = 0;                // where evict() goes on
   bool complete_;
 };
 

@@ -171,18 +171,22 @@ bool has_required(const reflection::Schema& schema, const Object& object, const 
   });
 }
 
-bool verify_compiled(bool (*verify)(flatbuffers::Verifier&), Bytes payload) {
-  flatbuffers::Verifier verifier(payload.data(), payload.size(), tight());
-  return verify(verifier);
+bool verify_aligned(const PayloadTypes::Type& type, Bytes payload) {
+  if (type.compiled != nullptr) {
+    flatbuffers::Verifier verifier(payload.data(), payload.size(), tight());
+    return type.compiled(verifier);
+  }
+  const auto& schema = *reflection::GetSchema(type.schema->data());
+  return flatbuffers::Verify(schema, *type.object, payload.data(), payload.size(), limits::verifier_depth_max, limits::verifier_tables_max) &&
+         has_required(schema, *type.object, *flatbuffers::GetAnyRoot(payload.data()));
 }
 
 }  // namespace
 
 PayloadTypes::PayloadTypes() {
   for (const BuiltinType& builtin : builtin_types()) {
-    const auto verify = builtin.verify;
     Type type;
-    type.verify = [verify](Bytes payload) { return verify_compiled(verify, payload); };
+    type.compiled = builtin.verify;
     type.bfbs = std::string(builtin.bfbs);
     type.builtin = true;
     types_.emplace(builtin.name, std::move(type));
@@ -190,7 +194,7 @@ PayloadTypes::PayloadTypes() {
 }
 
 Result<void> PayloadTypes::add(std::string bfbs, const std::string& file) {
-  // The schema's own copy, shared with the closures: the verifier walks it for every event.
+  // The schema's own copy, shared by its types: the verifier walks it for every event.
   const auto owned = std::make_shared<const Buffer>(copy_of(bytes_of(bfbs)));
   const auto schema = parse(*owned, file);
   if (!schema) return schema.error();
@@ -206,12 +210,8 @@ Result<void> PayloadTypes::add(std::string bfbs, const std::string& file) {
     Type type;
     type.bfbs = bfbs;
     type.file = file;
-    type.verify = [owned, object](Bytes payload) {
-      const auto& its_schema = *reflection::GetSchema(owned->data());
-      return flatbuffers::Verify(its_schema, *object, payload.data(), payload.size(), limits::verifier_depth_max,
-                                 limits::verifier_tables_max) &&
-             has_required(its_schema, *object, *flatbuffers::GetAnyRoot(payload.data()));
-    };
+    type.schema = owned;
+    type.object = object;
     types_.emplace(object->name()->str(), std::move(type));
   }
   return {};
@@ -222,17 +222,18 @@ const PayloadTypes::Type* PayloadTypes::find(std::string_view name) const {
   return it == types_.end() ? nullptr : &it->second;
 }
 
+bool PayloadTypes::verify(const Type& type, Bytes payload) {
+  if (payload.size() < 8) return false;
+  if (reinterpret_cast<std::uintptr_t>(payload.data()) % 8 == 0) return verify_aligned(type, payload);
+  return verify_aligned(type, copy_of(payload));
+}
+
 Result<void> PayloadTypes::verify(std::string_view name, Bytes payload) const {
   const Type* type = find(name);
   if (type == nullptr) {
     return Error{Code::unknown_type, "no schema of type '" + std::string(name.substr(0, 128)) + "' is loaded"};
   }
-  Buffer copy;
-  if (reinterpret_cast<std::uintptr_t>(payload.data()) % 8 != 0) {
-    copy = copy_of(payload);
-    payload = copy;
-  }
-  if (payload.size() >= 8 && type->verify(payload)) return {};
+  if (verify(*type, payload)) return {};
   return Error{Code::bad_payload, "the payload does not verify as " + std::string(name)};
 }
 

@@ -2,7 +2,6 @@
 // reflection for those loaded from .bfbs files. Filled before the broker starts, immutable afterwards.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -11,12 +10,21 @@
 #include "base/bytes.hpp"
 #include "bus/result.hpp"
 
+namespace flatbuffers {
+class Verifier;
+}
+namespace reflection {
+struct Object;
+}
+
 namespace bus::broker {
 
 class PayloadTypes {
  public:
   struct Type {
-    std::function<bool(Bytes payload)> verify;
+    bool (*compiled)(flatbuffers::Verifier&) = nullptr;  // built-in types
+    std::shared_ptr<const Buffer> schema;                // all others: their schema, and
+    const reflection::Object* object = nullptr;          // their table in it
     std::string bfbs;   // reflection schema
     bool builtin = false;
     std::string file;   // where it was loaded from; empty for built-in types
@@ -33,6 +41,7 @@ class PayloadTypes {
   const Type* find(std::string_view name) const;
   // Errors: unknown_type, bad_payload. `payload` may have any alignment.
   Result<void> verify(std::string_view type, Bytes payload) const;
+  static bool verify(const Type& type, Bytes payload);
   const std::map<std::string, Type, std::less<>>& all() const { return types_; }
 
  private:

@@ -26,6 +26,8 @@ std::uint32_t Staging::publisher(const Session& session) {
 
 namespace {
 
+constexpr std::size_t spare_builders = 4;  // of a commit of 1 MiB
+
 template <typename Table, typename MakeRow>
 std::uint32_t find_or_add(Table& table, std::string_view name, std::vector<store::Row>& rows, MakeRow row) {
   if (const auto number = table.find(name)) return *number;
@@ -36,10 +38,24 @@ std::uint32_t find_or_add(Table& table, std::string_view name, std::vector<store
 
 }  // namespace
 
+std::uint32_t Staging::topic(std::string_view name) {
+  return find_or_add(state_.topics, name, rows_, [&](auto number) { return state_.topic_row(number); });
+}
+
+std::uint32_t Staging::type(std::string_view name) {
+  return find_or_add(state_.types, name, rows_, [&](auto number) { return state_.type_row(number); });
+}
+
+store::RecordBuilder& Staging::begin_record() {
+  if (building_++ == builders_.size()) builders_.emplace_back();
+  builder_ = &builders_[building_ - 1];
+  return *builder_;
+}
+
 Staged Staging::stage(const NewEntry& event) {
   store::Entry entry;
-  entry.topic = find_or_add(state_.topics, event.topic, rows_, [&](auto number) { return state_.topic_row(number); });
-  entry.type = find_or_add(state_.types, event.type, rows_, [&](auto number) { return state_.type_row(number); });
+  entry.topic = event.topic;
+  entry.type = event.type;
   entry.priority = event.priority;
   entry.checksum = checksum(event.body);
   entry.publisher = event.publisher;
@@ -57,8 +73,8 @@ Staged Staging::stage(const NewEntry& event) {
   publisher.last_batch = batch();
   publisher.dirty = true;
 
-  if (builders_.empty() || !builders_.back().fits(event.body.size())) builders_.emplace_back();
-  builders_.back().append(entry, event.body);
+  const bool fits = builder_ != nullptr && builder_->fits(event.body.size());
+  (fits ? *builder_ : begin_record()).append(entry, event.body);
   staged_bytes_ += event.body.size();
   ++events_;
   next_ = next_ + 1;
@@ -90,13 +106,15 @@ store::CommitBatch Staging::take(WallTime now, const store::Head& replay) {
   head_.committed_at = std::max(head_.committed_at, now);
   head_.replay_from = replay.replay_from;
   head_.replay_batch = replay.replay_batch;
-  for (store::RecordBuilder& builder : builders_) {
-    auto record = builder.seal({log_id_, head_.committed + 1, head_.committed_at, head_.chain, head_.batch});
+  for (std::size_t at = 0; at < building_; ++at) {
+    auto record = builders_[at].seal({log_id_, head_.committed + 1, head_.committed_at, head_.chain, head_.batch});
     head_.committed = record->last();
     head_.chain = record->chain_after();
     batch.records.push_back(std::move(record));
   }
-  builders_.clear();
+  building_ = 0;
+  builder_ = nullptr;
+  builders_.resize(std::min(builders_.size(), spare_builders));
   BUS_CHECK(head_.committed + 1 == next_);
   batch.head = head_;
   batch.journal = journal_.take();

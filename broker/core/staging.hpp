@@ -37,11 +37,15 @@ class Staging {
   std::uint64_t committed_batch() const { return committed_batch_; }
   Position last() const { return next_ - 1; }
 
-  // Appends a verified event of a known publisher; its key, if it has one, must be known to state.keys.
+  // The number of a topic or type, made if it is new.
+  std::uint32_t topic(std::string_view name);
+  std::uint32_t type(std::string_view name);
+
+  // Appends a verified event of a known publisher, topic and type; its key, if it has one, must be known to state.keys.
   struct NewEntry {
     std::uint32_t publisher = 0;
     std::uint64_t sequence = 0;
-    std::string_view topic, type;
+    std::uint32_t topic = 0, type = 0;
     std::uint8_t priority = 0;
     const Hash128* key = nullptr;
     Bytes body;
@@ -76,13 +80,17 @@ class Staging {
   void release();
 
  private:
+  store::RecordBuilder& begin_record();
+
   State& state_;
   Sessions& sessions_;
   store::LogId log_id_;
   store::Head head_;                      // as of the last batch taken
   std::uint64_t committed_batch_ = 0;
   Position next_{1};                      // of the next event staged
-  std::deque<store::RecordBuilder> builders_;
+  std::deque<store::RecordBuilder> builders_;   // the first ones hold what was staged, the others are spare
+  std::size_t building_ = 0;              // how many of them do
+  store::RecordBuilder* builder_ = nullptr;     // the last of those
   std::vector<store::Row> rows_;
   Writer journal_;
   std::size_t journal_entries_ = 0;

@@ -80,14 +80,30 @@ store::Row State::publisher_row(std::uint32_t number) const {
 }
 
 void State::count(const store::Record& record) {
+  struct Sum {
+    std::uint64_t events = 0, bytes = 0;
+    std::uint32_t first = 0, last = 0;
+    bool counted = false;  // recovery: the row has it
+  };
+  std::vector<Sum> sums(record.kinds());
   for (std::uint32_t at = 0; at < record.count(); ++at) {
-    const Position position = record.first() + at;
-    TopicData& topic = topics[record.topic(at)];
-    if (position <= topic.last) continue;  // recovery: the row has counted it
-    ++topic.events;
-    topic.bytes += record.body_bytes(at);
-    if (topic.first == Position::none) topic.first = position;
-    topic.last = position;
+    Sum& sum = sums[record.kind_of(at)];
+    if (sum.events++ == 0) sum.first = at;
+    sum.bytes += record.body_bytes(at);
+    sum.last = at;
+  }
+  // Of all kinds first, since several may be of one topic.
+  for (std::uint32_t kind = 0; kind < record.kinds(); ++kind) {
+    sums[kind].counted = sums[kind].events == 0 || topics[record.kind(kind).topic].last >= record.first();
+  }
+  for (std::uint32_t kind = 0; kind < record.kinds(); ++kind) {
+    const Sum& sum = sums[kind];
+    if (sum.counted) continue;
+    TopicData& topic = topics[record.kind(kind).topic];
+    topic.events += sum.events;
+    topic.bytes += sum.bytes;
+    if (topic.first == Position::none || topic.first > record.first() + sum.first) topic.first = record.first() + sum.first;
+    topic.last = std::max(topic.last, record.first() + sum.last);
     topic.last_at = record.committed_at();
     topic.dirty = true;
   }

@@ -1,6 +1,7 @@
 // OrdinalTable finds the ordinal of a row by the row's hash; the rows stay with the caller.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -16,28 +17,32 @@ class OrdinalTable {
   template <typename Equal, typename HashOf>
   std::uint16_t find_or_add(std::uint64_t hash, std::uint16_t next, const Equal& equal, const HashOf& hash_of) {
     if (std::size_t{next} * 2 >= slots_.size()) grow(next, hash_of);
-    for (std::size_t slot = hash & mask();; slot = (slot + 1) & mask()) {
-      if (slots_[slot] == empty) return slots_[slot] = next;
-      if (equal(slots_[slot])) return slots_[slot];
+    std::uint16_t* const slots = slots_.data();
+    for (std::size_t slot = hash & mask_;; slot = (slot + 1) & mask_) {
+      const std::uint16_t ordinal = slots[slot];
+      if (ordinal == empty) return slots[slot] = next;
+      if (equal(ordinal)) return ordinal;
     }
   }
-  void clear() { slots_.clear(); }
+  // No rows any more; what was allocated stays.
+  void clear() { std::fill(slots_.begin(), slots_.end(), empty); }
 
  private:
   static constexpr std::uint16_t empty = 0xffff;
-  std::size_t mask() const { return slots_.size() - 1; }
 
   template <typename HashOf>
-  void grow(std::uint16_t rows, const HashOf& hash_of) {
+  [[gnu::noinline]] void grow(std::uint16_t rows, const HashOf& hash_of) {
     slots_.assign(slots_.empty() ? 16 : slots_.size() * 4, empty);
+    mask_ = slots_.size() - 1;
     for (std::uint16_t ordinal = 0; ordinal < rows; ++ordinal) {
-      std::size_t slot = hash_of(ordinal) & mask();
-      while (slots_[slot] != empty) slot = (slot + 1) & mask();
+      std::size_t slot = hash_of(ordinal) & mask_;
+      while (slots_[slot] != empty) slot = (slot + 1) & mask_;
       slots_[slot] = ordinal;
     }
   }
 
   std::vector<std::uint16_t> slots_;
+  std::size_t mask_ = 0;
 };
 
 }  // namespace bus::store

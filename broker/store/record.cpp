@@ -118,13 +118,6 @@ const char* Record::index_fault() const {
   return body_end == bodies_bytes_ ? nullptr : "the bodies do not fill their part";
 }
 
-EntryRow Record::row(std::uint32_t at) const {
-  BUS_CHECK(at < count_);
-  return load<EntryRow>(bytes_.data() + entries_at_ + at * sizeof(EntryRow));
-}
-KindRow Record::kind(std::uint32_t at) const {
-  return load<KindRow>(bytes_.data() + kinds_at_ + row(at).kind * sizeof(KindRow));
-}
 KeyRow Record::key(std::uint32_t ordinal) const {
   return load<KeyRow>(bytes_.data() + keys_at_ + ordinal * sizeof(KeyRow));
 }
@@ -132,16 +125,9 @@ RunRow Record::run(std::uint32_t ordinal) const {
   return load<RunRow>(bytes_.data() + runs_at_ + ordinal * sizeof(RunRow));
 }
 
-std::uint32_t Record::topic(std::uint32_t at) const { return kind(at).topic; }
-std::uint32_t Record::type(std::uint32_t at) const { return kind(at).type; }
-std::uint8_t Record::priority(std::uint32_t at) const { return kind(at).priority; }
-std::uint64_t Record::event_checksum(std::uint32_t at) const { return row(at).checksum; }
-
 std::vector<std::uint32_t> Record::topics() const {
   std::vector<std::uint32_t> topics;
-  for (std::uint32_t ordinal = 0; ordinal < kinds_; ++ordinal) {
-    topics.push_back(load<KindRow>(bytes_.data() + kinds_at_ + ordinal * sizeof(KindRow)).topic);
-  }
+  for (std::uint32_t ordinal = 0; ordinal < kinds_; ++ordinal) topics.push_back(kind(ordinal).topic);
   std::sort(topics.begin(), topics.end());
   topics.erase(std::unique(topics.begin(), topics.end()), topics.end());
   return topics;
@@ -154,7 +140,7 @@ Run Record::run_of(std::uint32_t at) const {
 
 Entry Record::entry(std::uint32_t at) const {
   const EntryRow entry_row = row(at);
-  const KindRow kind_row = kind(at);
+  const KindRow kind_row = kind(entry_row.kind);
   const RunRow run_row = run(entry_row.run);
   Entry entry{kind_row.topic, kind_row.type, kind_row.priority, kind_row.flags, entry_row.checksum, run_row.publisher,
               run_row.first_sequence + (at - run_row.first_index), Position{run_row.previous}, std::nullopt};
@@ -163,14 +149,6 @@ Entry Record::entry(std::uint32_t at) const {
   const Position previous = entry_row.key_back == 0 ? Position{key_row.previous} : first_ + at - entry_row.key_back;
   entry.key = KeyLink{{key_row.high, key_row.low}, key_row.base_version + entry_row.key_ordinal, previous};
   return entry;
-}
-
-std::uint32_t Record::body_begin(std::uint32_t at) const { return at == 0 ? 0 : row(at - 1).body_end; }
-std::size_t Record::body_bytes(std::uint32_t at) const { return row(at).body_end - body_begin(at); }
-
-Bytes Record::body(std::uint32_t at) const {
-  BUS_CHECK(has_bodies_);
-  return Bytes(bytes_).subspan(header_bytes + body_begin(at), body_bytes(at));
 }
 
 bool Record::body_intact(std::uint32_t at) const { return checksum(body(at)) == event_checksum(at); }

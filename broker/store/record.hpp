@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/check.hpp"
 #include "base/hash.hpp"
 #include "base/limits.hpp"
 #include "broker/store/ordinal_table.hpp"
@@ -76,17 +77,28 @@ class Record {
   bool holds(Position position) const { return position >= first() && position <= last(); }
 
   // Index columns; `at` is 0 … count() - 1, and wrong input is a bug. Cheap: no allocation.
-  std::uint32_t topic(std::uint32_t at) const;
-  std::uint32_t type(std::uint32_t at) const;
-  std::uint8_t priority(std::uint32_t at) const;
-  std::uint64_t event_checksum(std::uint32_t at) const;
+  std::uint32_t topic(std::uint32_t at) const { return kind(row(at).kind).topic; }
+  std::uint32_t type(std::uint32_t at) const { return kind(row(at).kind).type; }
+  std::uint8_t priority(std::uint32_t at) const { return kind(row(at).kind).priority; }
+  std::uint64_t event_checksum(std::uint32_t at) const { return row(at).checksum; }
+  // Events of one kind agree in topic, type, priority and flags: what depends on those alone is decided once a record.
+  std::uint32_t kinds() const { return kinds_; }
+  std::uint32_t kind_of(std::uint32_t at) const { return row(at).kind; }
+  format::KindRow kind(std::uint32_t ordinal) const {
+    BUS_CHECK(ordinal < kinds_);
+    return load<format::KindRow>(bytes_.data() + kinds_at_ + ordinal * sizeof(format::KindRow));
+  }
   // The distinct topics of the record, for routing a whole record at once.
   std::vector<std::uint32_t> topics() const;
   Entry entry(std::uint32_t at) const;
   Run run_of(std::uint32_t at) const;
-  std::size_t body_bytes(std::uint32_t at) const;
+  std::size_t body_bytes(std::uint32_t at) const { return row(at).body_end - body_begin(at); }
   // The event: 4-byte size, FlatBuffer, zeros up to a multiple of 8. Aligned to 8; lives as long as the record.
-  Bytes body(std::uint32_t at) const;
+  Bytes body(std::uint32_t at) const {
+    BUS_CHECK(has_bodies_);
+    const auto begin = body_begin(at);
+    return {bytes_.data() + format::header_bytes + begin, row(at).body_end - begin};
+  }
 
   // True if the body has the checksum of the index. Not cached.
   bool body_intact(std::uint32_t at) const;
@@ -95,11 +107,13 @@ class Record {
  private:
   friend class RecordBuilder;
   Record(const format::Header& header, Buffer bytes, bool has_bodies);
-  format::EntryRow row(std::uint32_t at) const;
-  format::KindRow kind(std::uint32_t at) const;
+  format::EntryRow row(std::uint32_t at) const {
+    BUS_CHECK(at < count_);
+    return load<format::EntryRow>(bytes_.data() + entries_at_ + at * sizeof(format::EntryRow));
+  }
   format::KeyRow key(std::uint32_t ordinal) const;
   format::RunRow run(std::uint32_t ordinal) const;
-  std::uint32_t body_begin(std::uint32_t at) const;
+  std::uint32_t body_begin(std::uint32_t at) const { return at == 0 ? 0 : row(at - 1).body_end; }
   const char* index_fault() const;
 
   Buffer bytes_;                      // the whole record, or header and index without the bodies
@@ -120,12 +134,15 @@ class Record {
 class RecordBuilder {
  public:
   // False once another body of that size should begin the next record.
-  bool fits(std::size_t body_bytes) const;
+  bool fits(std::size_t body_bytes) const {
+    if (empty()) return true;
+    return count_ < limits::record_events_max && bytes() + body_bytes + index_growth_max <= record_bytes_max;
+  }
   // Copies the body (size-prefixed, padded to 8). Call only if fits(), or while empty().
   void append(const Entry& entry, Bytes body);
-  std::uint32_t count() const;
-  bool empty() const { return count() == 0; }
-  std::size_t bytes() const;
+  std::uint32_t count() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  std::size_t bytes() const { return used_ + index_bytes_; }
   struct Seal {
     LogId log_id;
     Position first;
@@ -133,7 +150,7 @@ class RecordBuilder {
     std::uint64_t chain_before;
     std::uint64_t batch;
   };
-  // The finished record; the builder is empty again.
+  // The finished record; the builder is empty again, and keeps the memory of its tables.
   RecordPtr seal(const Seal& seal);
 
  private:
@@ -143,8 +160,13 @@ class RecordBuilder {
     std::uint16_t events = 0;
     std::uint16_t last_index = 0;
   };
+  // LMDB puts 16 bytes before a large value; with them a full record takes whole pages and not one more.
+  static constexpr std::size_t record_bytes_max = limits::record_bytes_target - 16;
+  // What one more event adds to the index at most.
+  static constexpr std::size_t index_growth_max =
+      sizeof(format::EntryRow) + sizeof(format::KeyRow) + sizeof(format::RunRow) + sizeof(format::KindRow);
   void reserve(std::size_t bytes);
-  std::size_t index_bytes() const;
+  void clear();
   std::uint16_t kind_of(const Entry& entry);
   std::uint16_t run_of(const Entry& entry);
   void link_key(const KeyLink& link, format::EntryRow& row);
@@ -153,6 +175,8 @@ class RecordBuilder {
 
   Buffer bytes_;                      // room for the record; used_ bytes are taken
   std::size_t used_ = format::header_bytes;
+  std::size_t index_bytes_ = 0;       // that the rows below will take
+  std::uint32_t count_ = 0;           // of entries_
   std::vector<format::EntryRow> entries_;
   std::vector<KeyState> keys_;
   std::vector<format::RunRow> runs_;

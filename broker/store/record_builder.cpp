@@ -1,5 +1,5 @@
 // Building a record. append() is on the path of every event: one copy of the body, a row of the index, and at
-// most two lookups in small tables; nothing is allocated but when a table or the buffer doubles.
+// most two lookups in small tables; nothing is allocated but when a table or the buffer grows, and tables are used again.
 #include <algorithm>
 
 #include "base/check.hpp"
@@ -11,10 +11,6 @@ using namespace format;
 
 namespace {
 
-// LMDB puts 16 bytes before a large value; with them a full record takes whole pages and not one more.
-constexpr std::size_t record_bytes_max = limits::record_bytes_target - 16;
-// What one more event adds to the index at most.
-constexpr std::size_t index_growth_max = sizeof(EntryRow) + sizeof(KeyRow) + sizeof(RunRow) + sizeof(KindRow);
 constexpr std::size_t first_buffer_bytes = 4 * limits::KiB;
 static_assert(limits::record_events_max <= count_max);
 
@@ -31,32 +27,19 @@ std::uint8_t* write_rows(std::uint8_t* to, const std::vector<Row>& rows) {
 
 }  // namespace
 
-std::uint32_t RecordBuilder::count() const { return static_cast<std::uint32_t>(entries_.size()); }
-
-std::size_t RecordBuilder::index_bytes() const {
-  return index_layout(keys_.size(), runs_.size(), entries_.size(), kinds_.size()).bytes;
-}
-
-std::size_t RecordBuilder::bytes() const { return used_ + index_bytes(); }
-
-bool RecordBuilder::fits(std::size_t body_bytes) const {
-  if (empty()) return true;
-  return count() < limits::record_events_max && bytes() + body_bytes + index_growth_max <= record_bytes_max;
-}
-
 // Grows fourfold: a full record is copied a third of once, a record of one event does not hold 256 KiB.
-void RecordBuilder::reserve(std::size_t bytes) {
-  if (bytes <= bytes_.size()) return;
+[[gnu::noinline]] void RecordBuilder::reserve(std::size_t bytes) {
   const std::size_t grown = std::min(std::max(first_buffer_bytes, bytes_.size() * 4), limits::record_bytes_target);
   Buffer larger(std::max(bytes, grown));
   if (!bytes_.empty()) std::memcpy(larger.data(), bytes_.data(), used_);
   bytes_ = std::move(larger);
 }
 
-void RecordBuilder::append(const Entry& entry, Bytes body) {
+// Flat: four small steps for each event, and their calls would cost as much as they do.
+[[gnu::flatten]] void RecordBuilder::append(const Entry& entry, Bytes body) {
   BUS_CHECK(body.size() >= 8 && body.size() % 8 == 0 && body.size() <= limits::batch_bytes_max);
   BUS_CHECK(count() < limits::record_events_max);
-  reserve(used_ + body.size() + index_growth_max);
+  if (used_ + body.size() + index_growth_max > bytes_.size()) reserve(used_ + body.size() + index_growth_max);
   std::memcpy(bytes_.data() + used_, body.data(), body.size());
   used_ += body.size();
 
@@ -67,16 +50,19 @@ void RecordBuilder::append(const Entry& entry, Bytes body) {
   row.run = run_of(entry);
   if (entry.key) link_key(*entry.key, row);
   entries_.push_back(row);
+  ++count_;
+  index_bytes_ += sizeof row;
 }
 
 std::uint16_t RecordBuilder::kind_of(const Entry& entry) {
   const KindRow kind{entry.topic, entry.type, entry.priority, entry.flags, 0};
   const auto next = static_cast<std::uint16_t>(kinds_.size());
-  if (next > 0 && kinds_.back() == kind) return static_cast<std::uint16_t>(next - 1);
   const auto found = kind_ordinals_.find_or_add(
-      hash_of(kind), next, [&](std::uint16_t at) { return kinds_[at] == kind; },
+      hash_of(kind), next, [&](std::uint16_t at) { return kinds_.data()[at] == kind; },
       [&](std::uint16_t at) { return hash_of(kinds_[at]); });
-  if (found == next) kinds_.push_back(kind);
+  if (found != next) return found;
+  kinds_.push_back(kind);
+  index_bytes_ += sizeof kind;
   return found;
 }
 
@@ -88,26 +74,31 @@ std::uint16_t RecordBuilder::run_of(const Entry& entry) {
       return static_cast<std::uint16_t>(runs_.size() - 1);
     }
   }
+  index_bytes_ += sizeof(RunRow);
   runs_.push_back({entry.publisher, static_cast<std::uint16_t>(count()), 1, entry.sequence,
                    number(entry.publisher_previous)});
   return static_cast<std::uint16_t>(runs_.size() - 1);
 }
 
-void RecordBuilder::link_key(const KeyLink& link, EntryRow& row) {
+void RecordBuilder::link_key(const KeyLink& link, EntryRow& entry) {
   const auto index = static_cast<std::uint16_t>(count());
   const auto next = static_cast<std::uint16_t>(keys_.size());
-  row.key = key_ordinals_.find_or_add(
+  entry.key = key_ordinals_.find_or_add(
       link.hash.low, next,
-      [&](std::uint16_t at) { return keys_[at].row.low == link.hash.low && keys_[at].row.high == link.hash.high; },
+      [&](std::uint16_t at) {
+        const KeyRow& row = keys_.data()[at].row;
+        return row.low == link.hash.low && row.high == link.hash.high;
+      },
       [&](std::uint16_t at) { return keys_[at].row.low; });
-  if (row.key == next) {
+  if (entry.key == next) {
+    index_bytes_ += sizeof(KeyRow);
     keys_.push_back({{link.hash.high, link.hash.low, link.version, number(link.previous)}, 1, index});
     return;
   }
-  KeyState& key = keys_[row.key];
+  KeyState& key = keys_[entry.key];
   BUS_CHECK(link.version == key.row.base_version + key.events);
-  row.key_ordinal = key.events++;
-  row.key_back = static_cast<std::uint16_t>(index - std::exchange(key.last_index, index));
+  entry.key_ordinal = key.events++;
+  entry.key_back = static_cast<std::uint16_t>(index - std::exchange(key.last_index, index));
 }
 
 void RecordBuilder::write_index(std::uint8_t* to) const {
@@ -139,6 +130,19 @@ Header RecordBuilder::header(const Seal& seal) const {
   return header;
 }
 
+void RecordBuilder::clear() {
+  bytes_ = {};
+  used_ = header_bytes;
+  index_bytes_ = 0;
+  count_ = 0;
+  entries_.clear();
+  keys_.clear();
+  runs_.clear();
+  kinds_.clear();
+  key_ordinals_.clear();
+  kind_ordinals_.clear();
+}
+
 RecordPtr RecordBuilder::seal(const Seal& seal) {
   BUS_CHECK(!empty() && seal.first != Position::none);
   Header sealed = header(seal);
@@ -156,7 +160,7 @@ RecordPtr RecordBuilder::seal(const Seal& seal) {
   sealed.checksum = checksum(stored.subspan(used_), checksum(stored.first(offsetof(Header, checksum))));
   std::memcpy(bytes_.data(), &sealed, header_bytes);
   RecordPtr record(new Record(sealed, std::move(bytes_), true));
-  *this = RecordBuilder();
+  clear();
   return record;
 }
 

@@ -66,13 +66,13 @@ struct KindRow {
   std::uint32_t topic = 0, type = 0;
   std::uint8_t priority = 0, flags = 0;
   std::uint16_t reserved = 0;
-  bool operator==(const KindRow&) const = default;
+  bool operator==(const KindRow& other) const { return std::memcmp(this, &other, sizeof other) == 0; }
 };
 
 inline constexpr std::size_t header_bytes = sizeof(Header);
 static_assert(header_bytes == 128 && offsetof(Header, zero) == 86 && offsetof(Header, checksum) == 120);
 static_assert(sizeof(KeyRow) == 32 && sizeof(RunRow) == 24 && sizeof(EntryRow) == 24 && sizeof(KindRow) == 12);
-static_assert(std::has_unique_object_representations_v<Header>);
+static_assert(std::has_unique_object_representations_v<Header> && std::has_unique_object_representations_v<KindRow>);
 
 // Where the tables of the index begin, counted from the start of the index.
 struct IndexLayout {

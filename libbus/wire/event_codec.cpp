@@ -37,37 +37,48 @@ bool plain_token(std::string_view token) {
   return !token.empty() && std::all_of(token.begin(), token.end(), [](char c) { return token_bytes[static_cast<unsigned char>(c)]; });
 }
 
-std::string quoted(std::string_view text) {
+[[gnu::cold, gnu::noinline]] std::string quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text.substr(0, 64)) out += (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c;
   return out + (text.size() > 64 ? "…'" : "'");
 }
 
-Error length_error(Code code, const char* what, std::size_t size, std::size_t most) {
+[[gnu::cold, gnu::noinline]] Error length_error(Code code, const char* what, std::size_t size, std::size_t most) {
   return {code, std::string(what) + " has " + std::to_string(size) + " bytes; 1 to " + std::to_string(most) + " are allowed"};
 }
 
 bool is_too_long(const flatbuffers::String* text) { return text != nullptr && text->size() > limits::text_bytes_max; }
 
-Error too_long(const char* what, std::size_t size) {
+[[gnu::cold, gnu::noinline]] Error too_long(const char* what, std::size_t size) {
   return {Code::bad_event, std::string(what) + " has " + std::to_string(size) + " bytes, the limit is " + std::to_string(limits::text_bytes_max)};
 }
 
-Result<void> check_attributes(const Event& event) {
-  const auto* attributes = event.attributes();
-  if (attributes == nullptr) return {};
-  if (attributes->size() > limits::attributes_max) {
-    return Error{Code::bad_event, "attributes: " + std::to_string(attributes->size()) + ", the limit is " +
+[[gnu::noinline]] Result<void> check_attributes(const flatbuffers::Vector<flatbuffers::Offset<Attribute>>& attributes) {
+  if (attributes.size() > limits::attributes_max) {
+    return Error{Code::bad_event, "attributes: " + std::to_string(attributes.size()) + ", the limit is " +
                                       std::to_string(limits::attributes_max)};
   }
-  for (const auto* attribute : *attributes) {
+  for (const auto* attribute : attributes) {
     if (is_too_long(attribute->name())) return too_long("an attribute's name", attribute->name()->size());
   }
   return {};
 }
 
+bool has_long_text(const Event& event) {
+  return is_too_long(event.source()) || is_too_long(event.subject()) || is_too_long(event.correlation_id()) ||
+         is_too_long(event.causation_id()) || is_too_long(event.traceparent()) || is_too_long(event.dataschema());
+}
+
+[[gnu::cold, gnu::noinline]] Error long_text(const Event& event) {
+  for (const auto& [text, what] : {std::pair{event.source(), "source"}, {event.subject(), "subject"},
+                                   {event.correlation_id(), "correlation_id"}, {event.causation_id(), "causation_id"},
+                                   {event.traceparent(), "traceparent"}, {event.dataschema(), "dataschema"}}) {
+    if (is_too_long(text)) return too_long(what, text->size());
+  }
+  return {};
+}
+
 Result<void> check_rules(const Event& event) {
-  if (auto topic = check_topic(event.topic()->string_view()); !topic) return topic;
   if (event.key() != nullptr && (event.key()->size() == 0 || event.key()->size() > limits::key_bytes_max)) {
     return length_error(Code::bad_key, "the key", event.key()->size(), limits::key_bytes_max);
   }
@@ -80,27 +91,14 @@ Result<void> check_rules(const Event& event) {
   if (event.deliver_at() != 0 || event.expires_at() != 0) {
     return Error{Code::bad_event, "deliver_at and expires_at are not supported yet; leave them 0"};
   }
-  for (const auto& [text, what] : {std::pair{event.source(), "source"}, {event.subject(), "subject"},
-                                   {event.correlation_id(), "correlation_id"}, {event.causation_id(), "causation_id"},
-                                   {event.traceparent(), "traceparent"}, {event.dataschema(), "dataschema"}}) {
-    if (is_too_long(text)) return too_long(what, text->size());
-  }
-  return check_attributes(event);
+  if (has_long_text(event)) return long_text(event);
+  return event.attributes() == nullptr ? Result<void>() : check_attributes(*event.attributes());
 }
 
 }  // namespace
 
-Result<Bytes> EventCursor::next() {
-  if (rest_.size() < 8) return Error{Code::malformed, "the body ends within an event's size"};
-  const auto size = std::size_t{load<std::uint32_t>(rest_.data())};
-  const auto padded = size == 0 ? 8 : round_up(size + 4, 8);
-  if (padded > rest_.size()) return Error{Code::malformed, "an event's size runs past the end of the body"};
-  const Bytes event = rest_.first(padded);
-  rest_ = rest_.subspan(padded);
-  return event;
-}
-
-Result<const Event*> check_event(Bytes event) {
+// Flat: the generated verifier is a tree of small functions, and this is the dearest step of a publish.
+[[gnu::flatten]] Result<const Event*> verify_event(Bytes event) {
   const auto size = std::size_t{load<std::uint32_t>(event.data())};
   if (size > limits::event_bytes_max) {
     return Error{Code::event_too_large, "the event has " + std::to_string(size) + " bytes, the limit is " +
@@ -115,6 +113,13 @@ Result<const Event*> check_event(Bytes event) {
   }
   const Event* envelope = trusted_event(event);
   if (auto rules = check_rules(*envelope); !rules) return rules.error();
+  return envelope;
+}
+
+Result<const Event*> check_event(Bytes event) {
+  const auto envelope = verify_event(event);
+  if (!envelope) return envelope;
+  if (auto topic = check_topic((*envelope)->topic()->string_view()); !topic) return topic.error();
   return envelope;
 }
 

@@ -19,7 +19,15 @@ class EventCursor {
   bool done() const { return rest_.empty(); }
   // The next event, 4-byte size and padding included (a size of 0: a skipped sequence, 8 bytes).
   // Error malformed: the size runs past the frame, or the padding does.
-  Result<Bytes> next();
+  Result<Bytes> next() {
+    if (rest_.size() < 8) return Error{Code::malformed, "the body ends within an event's size"};
+    const auto size = std::size_t{load<std::uint32_t>(rest_.data())};
+    const auto padded = size == 0 ? 8 : round_up(size + 4, 8);
+    if (padded > rest_.size()) return Error{Code::malformed, "an event's size runs past the end of the body"};
+    const Bytes event = rest_.first(padded);
+    rest_ = rest_.subspan(padded);
+    return event;
+  }
 
  private:
   Bytes rest_;
@@ -29,6 +37,9 @@ class EventCursor {
 // Errors: bad_event, bad_topic, bad_key, event_too_large: the envelope rules of schemas/event.fbs.
 // The payload is not looked at.
 Result<const Event*> check_event(Bytes event);
+
+// The same but for the topic, for those who know it already. Errors: bad_event, bad_key, event_too_large.
+Result<const Event*> verify_event(Bytes event);
 
 // The envelope of an event that check_event() has accepted before, such as one from the log.
 inline const Event* trusted_event(Bytes event) { return flatbuffers::GetSizePrefixedRoot<Event>(event.data()); }

@@ -2,6 +2,7 @@
 // Method: drive Keys by hand through advance, checkpoint, commit and eviction.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <numeric>
 
 #include "broker/core/keys.hpp"
@@ -110,22 +111,17 @@ TEST(Keys, AreEvictedNoMoreAtOnceThanTheyMayBe) {
   EXPECT_EQ(keys.size(), 0u);
 }
 
-TEST(Keys, GoInTheOrderInWhichTheyTurnedClean) {
+TEST(Keys, GoWhenTheyAreNotInUse) {
   Keys keys;
   for (const std::uint64_t number : {1, 2, 3}) keys.install(key(number), {});
-  keys.advance(key(1), Position{1});  // dirty: it is passed over
-  keys.evict(2);
-  EXPECT_TRUE(keys.find(key(1)).has_value());
-  EXPECT_FALSE(keys.find(key(2)).has_value());
-  std::vector<store::KeyHead> out;
-  keys.checkpoint(0, 1, out);
-  keys.committed(1);
+  keys.advance(key(2), Position{1});
   keys.evict(1);
+  EXPECT_FALSE(keys.find(key(1)).has_value());
+  EXPECT_EQ(keys.find(key(2))->version, 1u) << "dirty: it is passed over";
   EXPECT_FALSE(keys.find(key(3)).has_value());
-  EXPECT_EQ(keys.find(key(1))->version, 1u) << "it has turned clean last";
 }
 
-TEST(Keys, AreListedOnceHoweverOftenTheyAreUsed) {
+TEST(Keys, AreKeptOnceHoweverOftenTheyAreUsed) {
   Keys keys;
   std::vector<store::KeyHead> out;
   keys.install(key(1), {});
@@ -134,11 +130,47 @@ TEST(Keys, AreListedOnceHoweverOftenTheyAreUsed) {
     keys.checkpoint(0, batch, out);
     keys.committed(batch);
   }
-  keys.install(key(2), {});
-  keys.evict(1);
-  EXPECT_FALSE(keys.find(key(1)).has_value());
+  EXPECT_EQ(keys.size(), 1u);
   keys.evict(0);
   EXPECT_EQ(keys.size(), 0u);
+}
+
+// Against a plain map, with collisions: the keys share their home slots in hundreds.
+TEST(KeyTable, IsAMap) {
+  KeyTable table;
+  std::map<Hash128, std::uint64_t> plain;
+  std::uint64_t random = 1;
+  for (std::uint64_t step = 1; step <= 20'000; ++step) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const Hash128 one{random >> 40 & 7, random >> 50 & 255};
+    const auto* found = table.find(one);
+    ASSERT_EQ(found != nullptr, plain.contains(one));
+    if (found != nullptr) {
+      ASSERT_EQ(found->version, plain[one]);
+    }
+    if (random >> 33 & 1) {
+      auto& slot = table.find_or_add(one);
+      ASSERT_EQ(slot.key, one);
+      slot.set(Position{step}, step);
+      plain[one] = step;
+    } else if (table.slots() > 0) {
+      const auto at = (random >> 20) % table.slots();
+      if (!table[at].used) continue;
+      ASSERT_EQ(plain.erase(table[at].key), 1u);
+      table.erase(at);
+    }
+    ASSERT_EQ(table.size(), plain.size());
+  }
+}
+
+// The promise to operators: so many bytes a key, however many there are.
+TEST(KeyTable, TakesLessThan64BytesAKey) {
+  KeyTable table;
+  for (std::uint64_t number = 1; number <= 10'000; ++number) {
+    table.find_or_add({number, number * 7919});
+    if (number < 32) continue;
+    ASSERT_LE(table.slots() * sizeof(KeyTable::Slot), 64 * number) << number;
+  }
 }
 
 // As the core does it: of what commits bring a 256th is saved for each 1,024 events.

@@ -19,8 +19,8 @@ class StagingTest : public ::testing::Test {
     Staging::NewEntry entry;
     entry.publisher = staging.publisher(session);
     entry.sequence = sequence;
-    entry.topic = "a.b";
-    entry.type = test::notification_type;
+    entry.topic = staging.topic("a.b");
+    entry.type = staging.type(test::notification_type);
     entry.key = key;
     entry.body = body;
     return staging.stage(entry);

@@ -6,13 +6,15 @@
 #include <random>
 
 #include "tests/support/events.hpp"
+#include "tests/support/samples.hpp"
+#include "wire/envelope.hpp"
 #include "wire/event_codec.hpp"
 #include "wire/message.hpp"
 
 namespace bus::wire {
 namespace {
 
-Code code_of(const Result<void>& result) { return result.error().code; }
+Code code_of(const Result<void>& result) { return result ? Code::ok : result.error().code; }
 Code code_of(const Result<const Event*>& result) { return result ? Code::ok : result.error().code; }
 Code code_of(const EventT& event) {
   const Buffer bytes = test::encode(event);
@@ -261,6 +263,104 @@ TEST(Message, HeaderHasAtMostOneMebibyte) {
   const auto message = parse(frame);
   ASSERT_FALSE(message.ok());
   EXPECT_EQ(message.error().code, Code::malformed);
+}
+
+// ---- the short way through an envelope
+
+bool same(const Envelope& envelope, const Event& event) {
+  const auto* key = event.key();
+  return envelope.topic == event.topic()->string_view() && envelope.type == event.type()->string_view() &&
+         envelope.has_key == (key != nullptr) && envelope.key == (key != nullptr ? key->string_view() : "") &&
+         envelope.priority == event.priority() && envelope.payload.data() == event.payload()->data() &&
+         envelope.payload.size() == event.payload()->size();
+}
+
+EventT without_attributes() {
+  auto event = testing::sample_event("saga.started", "saga-1");
+  event.attributes.clear();
+  return event;
+}
+
+TEST(Envelope, OfMostEventsIsReadTheShortWay) {
+  const Buffer bytes = testing::encode_event(without_attributes());
+  Envelope envelope;
+  ASSERT_TRUE(read_plain_envelope(bytes, envelope));
+  EXPECT_TRUE(same(envelope, *trusted_event(bytes)));
+}
+
+TEST(Envelope, WithAttributesIsReadTheLongWay) {
+  const Buffer bytes = testing::encode_event(testing::sample_event("saga.started", "saga-1"));
+  Envelope envelope;
+  EXPECT_FALSE(read_plain_envelope(bytes, envelope));
+  ASSERT_EQ(code_of(read_envelope(bytes, envelope)), Code::ok);
+  EXPECT_TRUE(same(envelope, *trusted_event(bytes)));
+}
+
+// The short way may say no where the long one says yes, never the other way round.
+void expect_no_more_than_the_long_way(const Buffer& bytes, std::uint64_t& accepted) {
+  Envelope envelope;
+  if (!read_plain_envelope(bytes, envelope)) return;
+  ++accepted;
+  const auto checked = verify_event(bytes);
+  ASSERT_TRUE(checked.ok()) << checked.error().detail;
+  ASSERT_TRUE(same(envelope, **checked));
+}
+
+TEST(Envelope, IsAcceptedTheShortWayOnlyWhereTheLongOneAgrees) {
+  std::mt19937_64 random(1);
+  std::uint64_t accepted = 0;
+  EventT bare;
+  bare.topic = "a", bare.type = "b", bare.id = "c", bare.payload = {1, 2, 3};
+  for (const EventT& event : {without_attributes(), testing::sample_event("saga.started", "saga-1"), bare}) {
+    const Buffer good = testing::encode_event(event);
+    const auto structure = std::min<std::size_t>(good.size(), 128);  // sizes, offsets and the vtable come first
+    for (std::size_t at = 0; at < good.size(); ++at) {
+      for (const int value : {0, 1, 2, 4, 8, 0x7f, 0x80, 0xfe, 0xff, good[at] + 1, good[at] - 1, good[at] + 4, good[at] ^ 0x20}) {
+        Buffer bad = good;
+        bad[at] = static_cast<std::uint8_t>(value);
+        if (load<std::uint32_t>(bad.data()) + std::size_t{4} > bad.size()) continue;  // no span of a cursor
+        expect_no_more_than_the_long_way(bad, accepted);
+      }
+    }
+    for (int round = 0; round < 20'000; ++round) {
+      Buffer bad = good;
+      for (int change = 0; change < 3; ++change) bad[4 + random() % (structure - 4)] = static_cast<std::uint8_t>(random() % 2 ? random() : random() % 64);
+      expect_no_more_than_the_long_way(bad, accepted);
+    }
+    for (std::size_t size = 8; size < good.size(); size += 8) {
+      Buffer cut(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size));
+      const auto said = static_cast<std::uint32_t>(size - 4);
+      std::memcpy(cut.data(), &said, sizeof said);
+      expect_no_more_than_the_long_way(cut, accepted);
+    }
+  }
+  EXPECT_GT(accepted, 1000u) << "most changes of text change nothing";
+}
+
+TEST(Envelope, KeepsTheLimitsOfEveryField) {
+  const auto accepts = [](const auto& change) {
+    auto event = without_attributes();
+    change(event);
+    const Buffer bytes = testing::encode_event(event);
+    Envelope envelope;
+    const bool plain = read_plain_envelope(bytes, envelope);
+    EXPECT_EQ(plain, verify_event(bytes).ok());
+    return plain;
+  };
+  for (const auto field : {&EventT::source, &EventT::subject, &EventT::correlation_id, &EventT::causation_id, &EventT::traceparent, &EventT::dataschema}) {
+    EXPECT_TRUE(accepts([&](EventT& event) { event.*field = std::string(limits::text_bytes_max, 'x'); }));
+    EXPECT_FALSE(accepts([&](EventT& event) { event.*field = std::string(limits::text_bytes_max + 1, 'x'); }));
+  }
+  EXPECT_TRUE(accepts([](EventT& event) { event.key = std::string(limits::key_bytes_max, 'x'); }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.key = std::string(limits::key_bytes_max + 1, 'x'); }));
+  EXPECT_TRUE(accepts([](EventT& event) { event.id = std::string(limits::id_bytes_max, 'x'); }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.id = std::string(limits::id_bytes_max + 1, 'x'); }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.id = ""; }));
+  EXPECT_TRUE(accepts([](EventT& event) { event.priority = Priority::low; }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.priority = static_cast<Priority>(3); }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.encoding = static_cast<Encoding>(1); }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.deliver_at = 1; }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.expires_at = 1; }));
 }
 
 }  // namespace

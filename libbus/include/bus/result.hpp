@@ -1,6 +1,7 @@
 // What a call can end in: a value, or an Error with a documented code.
 #pragma once
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -69,21 +70,29 @@ class [[nodiscard]] Result {
   std::variant<T, Error> state_;
 };
 
+// One pointer, since most are ok and every event passes through several.
 template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Error error) : error_(std::move(error)) {}
+  Result(Error error) : error_(error.code == Code::ok ? nullptr : std::make_unique<Error>(std::move(error))) {}
+  Result(const Result& other) : error_(other.error_ ? std::make_unique<Error>(*other.error_) : nullptr) {}
+  Result(Result&&) = default;
+  Result& operator=(Result other) noexcept { return error_ = std::move(other.error_), *this; }
 
-  bool ok() const { return error_.code == Code::ok; }
+  bool ok() const { return error_ == nullptr; }
   explicit operator bool() const { return ok(); }
   void value() const {
-    if (!ok()) throw Failed(error_);
+    if (!ok()) throw Failed(*error_);
   }
-  const Error& error() const { return error_; }
+  // The error; code ok if there is none.
+  const Error& error() const {
+    static const Error none;
+    return error_ ? *error_ : none;
+  }
 
  private:
-  Error error_;
+  std::unique_ptr<Error> error_;
 };
 
 }  // namespace bus

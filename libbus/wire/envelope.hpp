@@ -1,0 +1,28 @@
+// The envelope of an event, verified and as views: what the broker reads of each event that is published.
+#pragma once
+
+#include <string_view>
+
+#include "base/bytes.hpp"
+#include "bus/event_generated.h"
+#include "bus/result.hpp"
+
+namespace bus::wire {
+
+// Views into the event.
+struct Envelope {
+  std::string_view topic, type, key;
+  bool has_key = false;
+  Priority priority = Priority::medium;
+  Bytes payload;
+};
+
+// Verifies one span of an EventCursor, which must be aligned to 8, and fills in a new `envelope`. The topic's own rule and
+// the payload are not looked at. Errors: bad_event, bad_key, event_too_large: the rules of schemas/event.fbs.
+Result<void> read_envelope(Bytes event, Envelope& envelope);
+
+// The short way that read_envelope() tries first. True: the long one would fill in the same. False means nothing.
+// For tests of just that.
+bool read_plain_envelope(Bytes event, Envelope& envelope);
+
+}  // namespace bus::wire
