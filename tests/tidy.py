@@ -25,6 +25,7 @@ HOMES = [
     (r"nlohmann/.*", ["tools/*"]),
     (r"CLI/.*", ["broker/main.cpp", "tools/*"]),
     (r"systemd/.*", ["broker/server/server.cpp"]),
+    (r"boost/.*", ["bench/latencies.cpp"]),
     (r"xxhash\.h", ["libbus/base/hash.cpp", "tools/file_hash.cpp"]),
     (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/payload_types.cpp", "broker/core/builtin_types.hpp", "tools/*"]),
     (r"bus/(codes|event|wire)_generated\.h", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/filter.hpp"]),
@@ -41,7 +42,9 @@ LAYERS = {
     "broker/core": ["base/*", "bus/*", "wire/*", "broker/store/*", "broker/core/*"],
     "broker/server": ["base/*", "bus/*", "wire/*", "broker/store/*", "broker/core/*", "broker/server/*"],
     "broker": ["bus/*", "broker/server/*"],
-    "tools": ["bus/*", "tools/*", "base/bytes.hpp", "base/limits.hpp"],
+    "bench": ["bench/latencies.hpp"],
+    "bench/peers": ["bench/*"],
+    "tools": ["bus/*", "tools/*", "bench/latencies.hpp", "base/bytes.hpp", "base/limits.hpp"],
     "examples": ["bus/*"],
 }
 # The only files that may look deeper than their layer: they work on a log that no broker serves.
