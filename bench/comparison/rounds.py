@@ -67,7 +67,7 @@ def written_by(result):
     last = rounds[-1] if isinstance(rounds, list) and rounds else {}
     if not last.get("records") or not last.get("record_bytes"):
         return {}
-    return {"commits": last["commits"], "records": last["records"], "record_bytes": max(1, last["record_bytes"] // last["records"])}
+    return {"events": result.get("events", 0), "commits": last["commits"], "records": last["records"], "record_bytes": max(1, last["record_bytes"] // last["records"])}
 
 
 def filled(words, values):

@@ -32,13 +32,15 @@ def yes_or_no(answer):
     return {True: "yes", False: "NO", None: "not known"}[answer]
 
 
-def note(outcome):
-    settings = ", ".join(f"{name} {value}" for name, value in outcome.settings.items())
-    return outcome.acknowledged + (f" [{settings}]" if settings else "")
+def note(name, outcome):
+    """What the figures do not tell: failures and settings."""
+    settings = ", ".join(f"{setting} {value}" for setting, value in outcome.settings.items())
+    text = f"FAILED: {outcome.failed}" if outcome.failed else f"cannot do it: {outcome.cannot}" if outcome.cannot else settings
+    return f"{name}, {outcome.count:,} events" + (f": {text}" if text else "")
 
 
 def row(name, figure, workload, outcomes):
-    """Cells of one system: its median, busd's ratio to it, what is demanded, whether it is reached."""
+    """Cells of one system: its median, busd's ratio to it, what is demanded, whether it is reached, what its receipts are worth."""
     outcome = outcomes[name]
     found = values(outcome.rounds, figure)
     own = name == "busd"
@@ -46,7 +48,7 @@ def row(name, figure, workload, outcomes):
     judged = [(demand, answer) for demand, answer in verdicts(workload, outcomes)
               if demand.figure == figure and demand.against == (None if own else name)]
     return (name, number(Spread.of(found).median) if found else "-", spread_text(Spread.of(against)) if against else "",
-            "; ".join(str(demand) for demand, _ in judged), "; ".join(yes_or_no(answer) for _, answer in judged))
+            "; ".join(str(demand) for demand, _ in judged), "; ".join(yes_or_no(answer) for _, answer in judged), outcome.acknowledged)
 
 
 def figure_lines(figure, workload, outcomes):
@@ -54,9 +56,9 @@ def figure_lines(figure, workload, outcomes):
     rows = [cells for cells in (row(name, figure, workload, outcomes) for name in outcomes) if cells[1] != "-" or cells[3]]
     if not rows:
         return []
-    head = (f"{unit}, {'more' if more else 'less'} is better", "median", "busd / it (min..max)", "demanded of busd", "reached")
+    head = (f"{unit}, {'more' if more else 'less'} is better", "median", "busd / it (min..max)", "demanded of busd", "reached", "an acknowledgement means")
     table = [head, *rows]
-    widths = [max(len(cells[at]) for cells in table) for at in range(5)]
+    widths = [max(len(cells[at]) for cells in table) for at in range(len(head))]
     widths[0] = max(widths[0], 30)
     return ["  " + "  ".join(cell.rjust(width) if at == 1 else cell.ljust(width) for at, (cell, width) in enumerate(zip(cells, widths))).rstrip()
             for cells in table]
@@ -66,10 +68,8 @@ def workload_lines(workload, outcomes):
     lines = ["", f"{workload.name}: {workload.what}"]
     for figure in workload.shows:
         lines += figure_lines(figure, workload, outcomes)
-    lines.append("  What an acknowledgement means, and settings:")
     for name, outcome in outcomes.items():
-        text = f"FAILED: {outcome.failed}" if outcome.failed else f"cannot do it: {outcome.cannot}" if outcome.cannot else note(outcome)
-        lines += textwrap.wrap(f"{name}, {outcome.count:,} events: {text}", 120, initial_indent="    ", subsequent_indent="      ")
+        lines += textwrap.wrap(note(name, outcome), 120, initial_indent="    ", subsequent_indent="      ")
     return lines
 
 
