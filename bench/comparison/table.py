@@ -88,9 +88,11 @@ def show(report, races):
     lines = header_lines(report)
     for workload, outcomes in races:
         lines += workload_lines(workload, outcomes)
-    missed = [f"{workload.name}: {demand.figure} {demand}" for workload, outcomes in races
-              for demand, answer in verdicts(workload, outcomes) if answer is False]
-    lines += ["", f"{len(missed)} demands are not reached" + (":" if missed else "."), *(f"  {text}" for text in missed)]
+    for answer, what in ((False, "not reached"), (None, "not known, because one side was not measured")):
+        found = [f"{workload.name}: {demand.figure} {demand}" for workload, outcomes in races
+                 for demand, said in verdicts(workload, outcomes) if said is answer]
+        if found:
+            lines += ["", f"{what.capitalize()}:", *(f"  {text}" for text in found)]
     return "\n".join(lines)
 
 

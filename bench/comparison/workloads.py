@@ -69,7 +69,7 @@ WORKLOADS = (
         "publish", "durable publishing: one publisher, as fast as it goes, events of 256 bytes",
         bus="pub --count {count} --size 256 --rounds 1", peers="publish --count {count} --size 256",
         floors={"lmdb": APPEND, "lmdb-filled": APPEND + " --zero-filled"},
-        counts=counts(1_000_000, 100_000, 100_000, 300_000, 50_000),
+        counts=counts(1_000_000, 200_000, 100_000, 300_000, 50_000),
         demands=(*faster(15, NATS, REDIS, instead=("lmdb", 0.8)), *faster(30, RABBITMQ, instead=("lmdb", 0.8)))),
     Workload(
         "publish-tmpfs", "the same without a disk: data on tmpfs, against the same frames over raw ZeroMQ",
