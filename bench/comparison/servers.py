@@ -21,13 +21,13 @@ class Programs:
 
     def __init__(self, build, bus):
         self.busd, self.bus_cli = bus / "broker" / "busd", bus / "tools" / "bus-cli"
-        self.bench = build / "bench"
+        self.build = build
 
 
 class Server:
     """One system, from start() to stop(). A failed start() wants a stop(), too."""
 
-    client = None  # the program that measures it
+    client = None  # the program that measures it, in the build directory
     settings = ""  # of the server, as printed
 
     def __init__(self, name, programs, directory):
@@ -44,14 +44,14 @@ class Server:
     @property
     def called(self):
         """What measures it, in messages."""
-        return self.client
+        return os.path.basename(self.client)
 
     def start(self):
         raise NotImplementedError
 
     def command(self, words):
         """The program that measures, with these words of a workload."""
-        return [self.programs.bench / self.client, *words, "--server", f"127.0.0.1:{self.port}"]
+        return [self.programs.build / self.client, *words, "--server", f"127.0.0.1:{self.port}"]
 
     def check(self):
         for process in self.processes:
@@ -90,7 +90,7 @@ class Busd(Server):
 
 
 class Nats(Server):
-    client = "bench-nats"
+    client = "bench/bench-nats"
     settings = "-js, file storage; its sync_interval is 2 minutes"
 
     def start(self):
@@ -99,7 +99,7 @@ class Nats(Server):
 
 
 class Redis(Server):
-    client = "bench-redis"
+    client = "bench/bench-redis"
 
     fsync = None
 
@@ -121,7 +121,7 @@ class RedisEverySecond(Redis):
 
 
 class RabbitMq(Server):
-    client = "bench-rabbitmq"
+    client = "bench/bench-rabbitmq"
     settings = "quorum queues, no plugins"
     # Debian's wrapper in the path changes the user; this is what it calls.
     program = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -150,14 +150,14 @@ class RabbitMq(Server):
 class Floor(Server):
     """No server: the program alone does it all."""
 
-    client = "bench-floors"
+    client = "bench/floors/bench-floors"
     settings = "no server"
 
     def start(self):
         self.data.mkdir()
 
     def command(self, words):
-        return [self.programs.bench / self.client, *words]
+        return [self.programs.build / self.client, *words]
 
 
 KINDS = {"busd": Busd, "nats": Nats, "redis-always": RedisAlways, "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq} | dict.fromkeys(FLOORS, Floor)
