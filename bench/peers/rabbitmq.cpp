@@ -21,6 +21,7 @@ constexpr std::string_view stored_stream = "bench-stream";
 constexpr std::string_view quorum = "quorum", stream = "stream";
 constexpr unsigned window_default = 1000;
 constexpr unsigned prefetch_default = 1000;
+constexpr unsigned stream_prefetch_default = 5000;
 constexpr unsigned prefetch_max = 65'535;  // of the protocol
 constexpr amqp_channel_t channel = 1;
 constexpr int frame_bytes_max = 131'072;
@@ -41,7 +42,9 @@ timeval timeval_of(Duration duration) {
   return {microseconds / 1'000'000, microseconds % 1'000'000};
 }
 
-unsigned prefetch_of(const Options& options) { return std::min(options.batch.value_or(prefetch_default), prefetch_max); }
+unsigned prefetch_of(const Options& options, unsigned otherwise = prefetch_default) {
+  return std::min(options.batch.value_or(otherwise), prefetch_max);
+}
 
 // ---- connection
 
@@ -409,7 +412,7 @@ std::pair<std::uint64_t, Time> read_all(const Options& options, Link& link, unsi
 
 Measured replay(const Options& options) {
   Link link(options);
-  const auto prefetch = prefetch_of(options);
+  const auto prefetch = prefetch_of(options, stream_prefetch_default);
   const auto begun = now();
   link.subscribe(stored_stream, prefetch, "first");
   const auto [taken, last] = read_all(options, link, prefetch);
@@ -423,7 +426,7 @@ Measured replay(const Options& options) {
 
 Measured fanout(const Options& options) {
   const Queue queue(options, "bench-fanout", stream);
-  const auto prefetch = prefetch_of(options);
+  const auto prefetch = prefetch_of(options, stream_prefetch_default);
   Publisher publisher(options);
   std::deque<Link> readers;
   for (unsigned at = 0; at < options.subscribers; ++at) readers.emplace_back(options).subscribe(queue.name(), prefetch, "first");
