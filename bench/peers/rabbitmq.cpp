@@ -1,7 +1,10 @@
 // bench-rabbitmq: RabbitMQ through its C client: quorum queues, and a stream for what is read more than once.
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <deque>
@@ -18,6 +21,7 @@ constexpr std::string_view stored_stream = "bench-stream";
 constexpr std::string_view quorum = "quorum", stream = "stream";
 constexpr unsigned window_default = 1000;
 constexpr unsigned prefetch_default = 1000;
+constexpr unsigned stream_prefetch_default = 5000;
 constexpr unsigned prefetch_max = 65'535;  // of the protocol
 constexpr amqp_channel_t channel = 1;
 constexpr int frame_bytes_max = 131'072;
@@ -38,7 +42,9 @@ timeval timeval_of(Duration duration) {
   return {microseconds / 1'000'000, microseconds % 1'000'000};
 }
 
-unsigned prefetch_of(const Options& options) { return std::min(options.batch.value_or(prefetch_default), prefetch_max); }
+unsigned prefetch_of(const Options& options, unsigned otherwise = prefetch_default) {
+  return std::min(options.batch.value_or(otherwise), prefetch_max);
+}
 
 // ---- connection
 
@@ -63,6 +69,13 @@ class Link {
   }
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
+
+  // From now on the kernel joins what is sent into large segments, until this waits. The library sends each method and
+  // each part of an event for itself, of which every one would wake the server.
+  void join_segments() {
+    joins_ = true;
+    set_cork(1);
+  }
 
   // ---- queues
 
@@ -111,13 +124,10 @@ class Link {
   // The next frame, if there is one by the deadline. Its contents are valid until the next call.
   const amqp_frame_t* next(Time deadline) {
     if (++frames_ % 256 == 0) amqp_maybe_release_buffers(raw());
-    while (amqp_frames_enqueued(raw()) || amqp_data_in_buffer(raw()) || readable(amqp_get_sockfd(raw()), deadline)) {
+    while (amqp_frames_enqueued(raw()) || amqp_data_in_buffer(raw()) || wait(deadline)) {
       const timeval at_once{};
       const int status = amqp_simple_wait_frame_noblock(raw(), &frame_, &at_once);
-      if (status == AMQP_STATUS_TIMEOUT) {  // a part of a frame
-        if (!readable(amqp_get_sockfd(raw()), deadline)) return nullptr;
-        continue;
-      }
+      if (status == AMQP_STATUS_TIMEOUT) continue;  // only a part of a frame was there
       check(status, "waiting for the server");
       refuse_closing();
       return &frame_;
@@ -141,6 +151,16 @@ class Link {
 
  private:
   amqp_connection_state_t raw() const { return connection_.get(); }
+
+  bool wait(Time deadline) {
+    if (joins_ && readable(amqp_get_sockfd(raw()), Time{})) return true;
+    if (joins_) set_cork(0);           // sends what is there
+    const bool there = readable(amqp_get_sockfd(raw()), deadline);
+    if (joins_) set_cork(1);
+    return there;
+  }
+
+  void set_cork(int on) const { setsockopt(amqp_get_sockfd(raw()), IPPROTO_TCP, TCP_CORK, &on, sizeof on); }
 
   // True with the last frame of an event.
   bool take_event(const amqp_frame_t& frame) {
@@ -190,6 +210,7 @@ class Link {
   Event arriving_{};
   std::uint64_t body_left_ = 0;
   bool begun_ = false;
+  bool joins_ = false;
 };
 
 // A queue is new, and is taken away at the end.
@@ -228,7 +249,7 @@ class Publisher {
     link_.publish(queue, event);
     ++published_;
   }
-  std::uint64_t published() const { return published_; }
+  void join_segments() { link_.join_segments(); }
   std::uint64_t unconfirmed() const { return published_ - floor_ - early_.size(); }
 
   // Until no more than `most` are unconfirmed.
@@ -261,10 +282,11 @@ class Publisher {
 Duration publish_all(const Options& options, std::uint64_t count, Publisher& publisher, std::string_view queue) {
   Payloads payloads(options.size);
   const std::uint64_t window = options.window.value_or(window_default);
+  publisher.join_segments();
   const auto begun = now();
   for (std::uint64_t at = 0; at < count; ++at) {
     publisher.publish(queue, payloads.next());
-    publisher.settle(window - 1);
+    if (publisher.unconfirmed() >= window) publisher.settle(window / 2);
   }
   publisher.settle(0);
   return now() - begun;
@@ -316,6 +338,7 @@ Measured consume(const Options& options) {
   Link link(options);
   const auto begun = now();
   link.subscribe(queue.name(), prefetch);
+  link.join_segments();
   for (std::uint64_t taken = 1; taken <= options.count + prefetch; ++taken) {
     const auto event = link.next_event();
     if (!event) throw Failed("only " + std::to_string(taken - 1) + " events came; look at the server's log");
@@ -389,7 +412,7 @@ std::pair<std::uint64_t, Time> read_all(const Options& options, Link& link, unsi
 
 Measured replay(const Options& options) {
   Link link(options);
-  const auto prefetch = prefetch_of(options);
+  const auto prefetch = prefetch_of(options, stream_prefetch_default);
   const auto begun = now();
   link.subscribe(stored_stream, prefetch, "first");
   const auto [taken, last] = read_all(options, link, prefetch);
@@ -403,7 +426,7 @@ Measured replay(const Options& options) {
 
 Measured fanout(const Options& options) {
   const Queue queue(options, "bench-fanout", stream);
-  const auto prefetch = prefetch_of(options);
+  const auto prefetch = prefetch_of(options, stream_prefetch_default);
   Publisher publisher(options);
   std::deque<Link> readers;
   for (unsigned at = 0; at < options.subscribers; ++at) readers.emplace_back(options).subscribe(queue.name(), prefetch, "first");
