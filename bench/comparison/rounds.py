@@ -188,7 +188,7 @@ class Race:
             outcome.rounds.append(figures)
         outcome.command = " ".join([server.called, *words]).replace(str(server.data), "DIR")
         outcome.settings = result.get("settings", {})
-        outcome.acknowledged = acknowledged_by_busd(self.workload) if name == "busd" else result.get("acknowledged", "")
+        outcome.acknowledged = acknowledged_by_busd(self.workload) if name == "busd" else server.acknowledges or result.get("acknowledged", "")
         return figures
 
     def run_round(self, number):

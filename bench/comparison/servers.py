@@ -29,6 +29,7 @@ class Server:
 
     client = None  # the program that measures it, in the build directory
     settings = ""  # of the server, as printed
+    acknowledges = ""  # what an acknowledgement means, where only the server's settings tell; else the program says it
 
     def __init__(self, name, programs, directory):
         self.name, self.programs, self.directory = name, programs, directory
@@ -113,11 +114,13 @@ class Redis(Server):
 class RedisAlways(Redis):
     fsync = "always"
     settings = "--appendonly yes --appendfsync always; no snapshots, no rewriting of the file"
+    acknowledges = "The event is synced to the append-only file."
 
 
 class RedisEverySecond(Redis):
     fsync = "everysec"
     settings = "--appendonly yes --appendfsync everysec; no snapshots, no rewriting of the file"
+    acknowledges = "The event is written to the append-only file, which is synced once a second."
 
 
 class RabbitMq(Server):

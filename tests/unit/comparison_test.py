@@ -14,7 +14,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
 
-from comparison import processes, rounds, table  # noqa: E402
+from comparison import processes, rounds, servers, table  # noqa: E402
 from comparison.ratios import Demand, Spread, ratios, reached, values  # noqa: E402
 from comparison.processes import Work  # noqa: E402
 from comparison.rounds import Progress, Race, figures_of, is_at_rest, written_by  # noqa: E402
@@ -139,6 +139,7 @@ class System:
     """One line of Python in the place of a server and of the program that measures it."""
 
     called = "line"
+    acknowledges = ""
 
     def __init__(self, name, line, stopped):
         self.name, self.line, self.stopped, self.data = name, line, stopped, Path("/nowhere")
@@ -225,6 +226,14 @@ class Races(unittest.TestCase):
         self.assertEqual([(demand["against"], demand["reached"]) for demand in told["demands"]], [("nats", False), ("lmdb", None)])
         self.assertEqual(told["demands"][0]["ratios"], [2.5, 2.5, 2.5])
         self.assertEqual(told["systems"]["nats"]["median"], {"rate": 40})
+
+    def test_who_syncs_once_a_second_is_not_said_to_sync(self):
+        # One program measures both servers, and cannot tell them apart.
+        self.assertIn("once a second", servers.RedisEverySecond.acknowledges)
+        self.addCleanup(setattr, System, "acknowledges", "")
+        System.acknowledges = "later"
+        outcomes = self.race({"nats": prints(events_per_second=1, acknowledged="at once")})
+        self.assertEqual(outcomes["nats"].acknowledged, "later")
 
     def test_peers_are_prepared_once(self):
         workload = replace(self.WORKLOAD, prepare="prepare {log}", log=70)
