@@ -22,6 +22,40 @@ class CannotDo(Exception):
     """The system has nothing like this workload; not a failure."""
 
 
+class Interrupts:
+    """SIGINT and SIGTERM as KeyboardInterrupt with the signal's number; once, since what takes everything down then shall not
+    be interrupted. Never inside held(): between the start of a program, or of a directory, and the note that it has to end, an
+    exception would leave it behind for good."""
+
+    depth, pending = 0, None
+
+    @classmethod
+    def install(cls):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, cls.take)
+
+    @classmethod
+    def take(cls, number, _):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        if cls.depth:
+            cls.pending = number
+        else:
+            raise KeyboardInterrupt(number)
+
+    @classmethod
+    @contextlib.contextmanager
+    def held(cls):
+        cls.depth += 1
+        try:
+            yield
+        finally:
+            cls.depth -= 1
+            if cls.depth == 0 and cls.pending:
+                number, cls.pending = cls.pending, None
+                raise KeyboardInterrupt(number)
+
+
 def free_port():
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -74,7 +108,7 @@ class Process:
                 self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                                 start_new_session=True, env={**os.environ, **(env or {})})
             except OSError as error:
-                raise Failed(f"cannot start {name}: {error}; see bench/packages and --build") from error
+                raise Failed(f"cannot start {name}: {error.strerror}; see bench/packages and --build") from error
 
     def check(self):
         """That it still runs."""
@@ -110,11 +144,17 @@ class Process:
 
 def output_of(command, timeout_s, env=None):
     """(exit status, stdout, stderr). It is ended if it takes longer, and if we are."""
-    try:
-        result = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                                timeout=timeout_s, env={**os.environ, **(env or {})})
-    except OSError as error:
-        raise Failed(f"cannot start {command[0]}: {error}; build it with -Dbench=true") from error
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"{os.path.basename(str(command[0]))} has not ended after {timeout_s} s: {' '.join(map(str, command[1:]))}") from error
-    return result.returncode, result.stdout, result.stderr
+    with contextlib.ExitStack() as stack:
+        with Interrupts.held():
+            try:
+                process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+            except OSError as error:
+                raise Failed(f"cannot start {command[0]}: {error.strerror}; build it with -Dbench=true") from error
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        try:
+            out, error = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as late:
+            raise Failed(f"{os.path.basename(str(command[0]))} has not ended after {timeout_s} s: {' '.join(map(str, command[1:]))}") from late
+        return process.returncode, out, error

@@ -5,6 +5,8 @@ round that counts. Then the rounds: in each, every system in turn. Before each o
 some go on writing when their turn is over, and then comes a sync(), so that no system pays for what another has left
 unwritten. All servers of a workload run all the time; those whose turn it is not have nothing to do.
 
+While all of ours rest, what the processors do is the work of others: it is told, since a figure taken beside it says less.
+
 A system that fails leaves the workload with its message, and the others go on."""
 
 import contextlib
@@ -13,7 +15,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from .processes import CannotDo, Failed, output_of
+from . import machine
+from .processes import CannotDo, Failed, Interrupts, output_of
 from .workloads import FLOORS
 
 MEASUREMENT_S_MAX = 300
@@ -82,16 +85,16 @@ def is_at_rest(before, after):
 
 
 def wait_for_rest(all_servers):
-    """False if one of them never rests."""
+    """(whether they rest, the part of the processors that other programs then use)."""
     deadline = time.monotonic() + REST_S_MAX
-    before = [server.work() for server in all_servers]
-    while time.monotonic() < deadline:
+    before, clock = [server.work() for server in all_servers], machine.processor_time()
+    while True:
         time.sleep(REST_S)
-        after = [server.work() for server in all_servers]
-        if all(map(is_at_rest, before, after)):
-            return True
-        before = after
-    return False
+        after, now = [server.work() for server in all_servers], machine.processor_time()
+        rested = all(map(is_at_rest, before, after))
+        if rested or time.monotonic() > deadline:
+            return rested, machine.busy_part(clock, now)
+        before, clock = after, now
 
 
 def measure(server, words):
@@ -136,6 +139,11 @@ class Progress:
         self.steps -= steps
 
 
+def stop(server):
+    with Interrupts.held():
+        server.stop()
+
+
 class Race:
     """One workload, all of its systems."""
 
@@ -144,6 +152,7 @@ class Race:
         self.outcomes = {name: Outcome(count=counts[name]) for name in systems}
         self.written = {}
         self.servers = {}
+        self.others = []   # parts of the processors, before each measurement
 
     def say(self, text):
         self.progress.tell(f"{self.workload.name}: {text}")
@@ -160,8 +169,9 @@ class Race:
     def start(self, make, stack):
         self.say(f"starting {', '.join(self.outcomes)}")
         for name in self.outcomes:
-            server = make(name, self.workload.data)
-            stack.callback(server.stop)
+            with Interrupts.held():
+                server = make(name, self.workload.data)
+                stack.callback(stop, server)
             try:
                 server.start()
                 self.servers[name] = server
@@ -178,7 +188,9 @@ class Race:
         """One measurement of one system."""
         outcome, server = self.outcomes[name], self.servers[name]
         words = filled(self.workload.words(name), self.values(name))
-        if not wait_for_rest(self.servers.values()):
+        rested, others = wait_for_rest(self.servers.values())
+        self.others.append(others)
+        if not rested:
             self.say(f"some server is still busy {REST_S_MAX} s after its turn; going on")
         result = measure(server, words)
         figures = figures_of(result)

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .processes import PATIENCE_S, Failed, Process, Work, free_port, output_of
+from .processes import PATIENCE_S, Failed, Interrupts, Process, Work, free_port, output_of
 from .workloads import FLOORS
 
 
@@ -38,8 +38,9 @@ class Server:
         self.port = None
 
     def begin(self, command, env=None):
-        process = Process(self.name, command, self.directory / f"{self.name}.log", env)
-        self.processes.append(process)
+        with Interrupts.held():
+            process = Process(self.name, command, self.directory / f"{self.name}.log", env)
+            self.processes.append(process)
         return process
 
     @property
@@ -74,7 +75,8 @@ class Busd(Server):
 
     def start(self):
         # Not in the data directory: the path of a Unix socket has to be short.
-        self.sockets = tempfile.mkdtemp(prefix="bus-compare-")
+        with Interrupts.held():
+            self.sockets = tempfile.mkdtemp(prefix="bus-compare-")
         self.endpoint = f"ipc://{self.sockets}/bus.sock"
         self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn"])
         status, _, error = output_of([self.programs.bus_cli, "-s", self.endpoint, "status", "--wait", "--timeout", f"{PATIENCE_S}s"], PATIENCE_S + 5)

@@ -13,6 +13,8 @@ and then comes a sync(), so that no system pays for what another has left unwrit
 each some seconds; rates are compared. All servers and clients share this machine; busd is reached over a Unix socket, the
 peers over TCP on loopback, as is usual."""
 
+OTHERS_MAX = 0.05  # of all processors
+
 
 def verdicts(workload, outcomes):
     """(demand, True, False or None) of each demand."""
@@ -83,9 +85,17 @@ def header_lines(report):
     return [*lines, "", METHOD, *warning]
 
 
+def others_line(others):
+    """How noisy it was, from what other programs did while ours rested."""
+    text = "Other programs kept {median:.0%} of the processors busy while ours rested ({min:.0%}..{max:.0%})".format(**others)
+    return text + ("; measure again when they do not." if others["median"] > OTHERS_MAX else ".")
+
+
 def show(report, races):
     """The whole of it as text. `races`: (workload, outcomes) of each."""
     lines = header_lines(report)
+    if report["others"]:
+        lines += ["", others_line(report["others"])]
     for workload, outcomes in races:
         lines += workload_lines(workload, outcomes)
     for answer, what in ((False, "not reached"), (None, "not known, because one side was not measured")):

@@ -74,22 +74,22 @@ WORKLOADS = (
     Workload(
         "publish-tmpfs", "the same without a disk: data on tmpfs, against the same frames over raw ZeroMQ",
         bus="pub --count {count} --size 256 --rounds 1", floors={"zmq": "zmq --count {count} --size 256 --batch 131072"},
-        counts=counts(2_000_000, zmq=10_000_000), data="/dev/shm", demands=faster(0.5, "zmq")),
+        counts=counts(1_000_000, zmq=10_000_000), data="/dev/shm", demands=faster(0.5, "zmq")),
     Workload(
         "publish-each", "8 publishers, each waits for its receipt before the next event, 256 bytes",
         bus="each --publishers 8 --count {count} --size 256", peers="publish-each --publishers 8 --count {count} --size 256",
-        shows=("rate", "per_commit", "p50", "p99"), counts=counts(40_000, 40_000, 20_000, 40_000, 10_000),
+        shows=("rate", "per_commit", "p50", "p99"), counts=counts(40_000, 40_000, 20_000, 60_000, 10_000),
         demands=(*faster(3, REDIS), Demand("per_commit", at_least=3))),
     Workload(
         "publish-each-16", "the same with 16 publishers",
         bus="each --publishers 16 --count {count} --size 256", peers="publish-each --publishers 16 --count {count} --size 256",
-        shows=("rate", "per_commit", "p50", "p99"), counts=counts(80_000, 40_000, 20_000, 40_000, 10_000),
+        shows=("rate", "per_commit", "p50", "p99"), counts=counts(80_000, 40_000, 40_000, 60_000, 15_000),
         demands=(Demand("per_commit", at_least=6),)),
     Workload(
         "one-event", "one publisher waits for each receipt, 256 bytes: latency of receipts",
         bus="each --publishers 1 --count {count} --size 256", peers="publish-each --publishers 1 --count {count} --size 256",
         floors={"lmdb-each": COMMIT, "fdatasync": SYNC, "fdatasync-filled": SYNC + " --zero-filled"}, shows=("p50", "p99", "p999"),
-        counts=counts(5_000, 10_000, 5_000, 10_000, 3_000),
+        counts=counts(5_000, 10_000, 5_000, 50_000, 3_000),
         demands=(*slower(1.5, "lmdb-each", figure="p50"), *slower(2, "lmdb-each", figure="p99"))),
     Workload(
         "e2e", "1000 events a second from one publisher to one consumer, 256 bytes: latency from when an event was due",
@@ -114,5 +114,5 @@ WORKLOADS = (
         "large", "durable publishing of events of 64 KiB",
         bus="pub --count {count} --size 65536 --rounds 1", peers="publish --count {count} --size 65536",
         floors={"lmdb": APPEND, "lmdb-filled": APPEND + " --zero-filled"},
-        counts=counts(10_000, 5_000, 5_000, 10_000, 3_000), demands=faster(0.8, "lmdb")),
+        counts=counts(6_000, 6_000, 5_000, 6_000, 6_000), demands=faster(0.8, "lmdb")),
 )

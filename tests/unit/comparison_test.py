@@ -5,6 +5,7 @@ peers nor a broker are needed."""
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import unittest
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
 
-from comparison import processes, rounds, servers, table  # noqa: E402
+from comparison import machine, processes, rounds, servers, table  # noqa: E402
 from comparison.ratios import Demand, Spread, ratios, reached, values  # noqa: E402
 from comparison.processes import Work  # noqa: E402
 from comparison.rounds import Progress, Race, figures_of, is_at_rest, written_by  # noqa: E402
@@ -118,6 +119,28 @@ class Programs(unittest.TestCase):
             with self.assertRaisesRegex(processes.Failed, "cannot start server"):
                 processes.Process("server", ["/does/not/exist"], Path(directory) / "log")
 
+
+    def test_a_signal_waits_until_what_was_started_is_known(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        noted = []
+        processes.Interrupts.install()
+        with self.assertRaises(KeyboardInterrupt) as raised, processes.Interrupts.held():
+            with processes.Interrupts.held():
+                os.kill(os.getpid(), signal.SIGTERM)
+            noted.append("started")
+        self.assertEqual((noted, raised.exception.args), (["started"], (signal.SIGTERM,)))
+        with processes.Interrupts.held():
+            os.kill(os.getpid(), signal.SIGINT)  # the second; it would interrupt what takes everything down
+
+    def test_what_others_do_is_seen(self):
+        self.assertEqual(machine.busy_part((10, 100), (15, 120)), 0.25)
+        self.assertEqual(machine.busy_part((10, 100), (10, 100)), 0)
+        before = machine.processor_time()
+        while machine.busy_part(before, machine.processor_time()) == 0:
+            sum(range(100_000))
+        self.assertIn("measure again", table.others_line(vars(Spread.of([0.2]))))
+        self.assertNotIn("measure again", table.others_line(vars(Spread.of([0.01]))))
 
     def test_work_is_seen_so_that_rest_is(self):
         with tempfile.TemporaryDirectory() as directory:
