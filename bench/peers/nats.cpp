@@ -35,6 +35,7 @@ class Link {
     check(natsOptions_SetURL(made, ("nats://" + options.host() + ":" + std::to_string(options.port())).c_str()), "address");
     check(natsOptions_SetSendAsap(made, asap), "options");
     check(natsOptions_SetAllowReconnect(made, false), "options");
+    check(natsOptions_SetWriteDeadline(made, milliseconds(options.patience)), "options");
     check(natsOptions_SetMaxPendingMsgs(made, kept_max), "options");
     natsConnection* connection = nullptr;
     check(natsConnection_Connect(&connection, made), "connecting to " + options.server);
@@ -43,7 +44,6 @@ class Link {
   }
 
   jsCtx* context() const { return context_.get(); }
-  natsConnection* connection() const { return connection_.get(); }
   const Options& options() const { return options_; }
 
   void publish_soon(const char* stream, Bytes event) {
@@ -220,7 +220,7 @@ void take_and_ack(natsConnection*, natsSubscription*, natsMsg* event, void* clos
 Measured e2e(const Options& options) {
   Receipts receipts(options.count);
   Deliveries deliveries(options.count);
-  Link publisher(options, true, take_receipt, &receipts), subscriber(options, true);
+  Link publisher(options, true, take_receipt, &receipts), subscriber(options, false);
   const Stream stream(publisher, "bench-e2e");
   jsSubOptions durable;
   jsSubOptions_Init(&durable);
@@ -290,7 +290,8 @@ Measured replay(const Options& options) {
   const auto begun = now();
   const auto subscription = subscribe(link, stored_log, ordered, count_event, &arrived);
   Measured measured;
-  measured.lost = arrived.wait(options.patience);
+  const auto missing = arrived.wait(options.patience);
+  if (missing > 0) throw Failed(std::to_string(missing) + " events did not come; look at the server's log");
   measured.took = arrived.completed() - begun;
   unsubscribe(subscription);
   measured.settings = {{"consumer", "ordered"}};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -173,8 +174,9 @@ class Link {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    const std::string why = context_ == nullptr ? "no memory" : context_->errstr;
-    throw Failed(what + ": " + why + "; is redis-server running?");
+    if (context_ == nullptr) throw Failed("no memory");
+    const bool late = context_->err == REDIS_ERR_IO && errno == EAGAIN;
+    throw Failed(what + ": " + (late ? "nothing came in time" : context_->errstr) + "; is redis-server running?");
   }
 
   std::string server_;
@@ -490,7 +492,8 @@ Measured fanout(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace bus::bench;
-  return run(argc, argv, {"redis", "With appendfsync always: the event is synced to the append-only file.", {.transaction = true, .ack_together = true},
+  return run(argc, argv, {"redis", "With appendfsync always: the event is synced to the append-only file.",
+                          {.transaction = true, .ack_together = true},
                           {{"prepare", prepare}, {"publish", publish}, {"publish-each", publish_one_by_one}, {"e2e", e2e},
                            {"consume", consume}, {"replay", replay}, {"fanout", fanout}}});
 }
