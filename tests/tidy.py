@@ -19,12 +19,16 @@ FUNCTION_LINES_MAX = 70
 # Third-party headers, and where they may be included. Tests may include what they need.
 HOMES = [
     (r"lmdb\.h", ["broker/store/lmdb.hpp", "broker/store/lmdb.cpp"]),
-    (r"zmq\.hpp?", ["broker/server/socket.cpp", "libbus/src/dealer.cpp"]),
+    (r"zmq\.hpp?", ["broker/server/socket.cpp", "libbus/src/dealer.cpp", "bench/floors/wire_floor.cpp"]),
     (r"(spdlog|fmt)/.*", ["broker/server/*", "broker/main.cpp"]),
     (r"toml\+\+/.*", ["broker/server/config.cpp", "tools/csv_rules.cpp"]),
-    (r"nlohmann/.*", ["tools/*"]),
-    (r"CLI/.*", ["broker/main.cpp", "tools/*"]),
+    (r"nlohmann/.*", ["tools/*", "bench/floors/main.cpp", "bench/peers/program.hpp"]),
+    (r"CLI/.*", ["broker/main.cpp", "tools/*", "bench/floors/main.cpp", "bench/peers/program.cpp"]),
     (r"systemd/.*", ["broker/server/server.cpp"]),
+    (r"boost/.*", ["bench/latencies.cpp"]),
+    (r"nats/.*", ["bench/peers/nats.cpp"]),
+    (r"hiredis/.*", ["bench/peers/redis.cpp"]),
+    (r"amqp.*\.h", ["bench/peers/rabbitmq.cpp"]),
     (r"xxhash\.h", ["libbus/base/hash.cpp", "libbus/base/hash_wide.cpp", "tools/file_hash.cpp"]),
     (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/payload_types.cpp", "broker/core/builtin_types.hpp", "tools/*"]),
     (r"bus/(codes|event|wire)_generated\.h", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/filter.hpp"]),
@@ -41,7 +45,10 @@ LAYERS = {
     "broker/core": ["base/*", "bus/*", "wire/*", "broker/store/*", "broker/core/*"],
     "broker/server": ["base/*", "bus/*", "wire/*", "broker/store/*", "broker/core/*", "broker/server/*"],
     "broker": ["bus/*", "broker/server/*"],
-    "tools": ["bus/*", "tools/*", "base/bytes.hpp", "base/limits.hpp"],
+    "bench": ["bench/latencies.hpp"],
+    "bench/floors": ["bench/*", "broker/store/lmdb.hpp"],
+    "bench/peers": ["bench/*"],
+    "tools": ["bus/*", "tools/*", "bench/latencies.hpp", "base/bytes.hpp", "base/limits.hpp"],
     "examples": ["bus/*"],
 }
 # The only files that may look deeper than their layer: they work on a log that no broker serves.
