@@ -48,6 +48,7 @@ LAYERS = {
     "bench": ["bench/latencies.hpp"],
     "bench/floors": ["bench/*", "broker/store/lmdb.hpp"],
     "bench/peers": ["bench/*"],
+    "bench/core": ["base/*", "bus/*", "wire/*", "broker/core/*", "tests/support/*"],
     "tools": ["bus/*", "tools/*", "bench/latencies.hpp", "base/bytes.hpp", "base/limits.hpp"],
     "examples": ["bus/*"],
 }
@@ -58,9 +59,10 @@ LAYER_EXCEPTIONS = {
 }
 
 # Modules that are nothing but state: the standard library and value types.
-PURE = ["broker/core/consumer_group.*", "broker/core/names.hpp", "broker/core/key*"]
+PURE = ["broker/core/consumer_group.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_map.hpp"]
 VALUE_TYPES = ["base/bytes.hpp", "base/check.hpp", "base/hash.hpp", "base/limits.hpp", "bus/result.hpp", "bus/types.hpp",
-               "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp"]
+               "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp",
+               "broker/core/position_map.hpp"]
 
 # What would make the core, or the client's core, depend on anything but its arguments.
 DETERMINISTIC = ["broker/core/*", "libbus/src/client_core*", "libbus/src/outbox.*"]

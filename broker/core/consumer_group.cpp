@@ -30,55 +30,47 @@ void ConsumerGroup::join(MemberId member, Credit credit) {
 void ConsumerGroup::leave(MemberId member) {
   const auto it = members_.find(member);
   if (it == members_.end()) return;
-  for (auto& [position, open] : open_) {
-    if (open.place != Place::in_flight || open.member != member) continue;
+  open_.each([&](Position position, Open& open) {
+    if (open.place != Place::in_flight || open.member != member) return;
     ++open.returns;
     urgent_ = true;
     let_go(open);
-    make_ready(Position{position}, open);
-  }
+    make_ready(position, open);
+  });
   members_.erase(it);
+  lately_ = nullptr;
   turn_.erase(std::find(turn_.begin(), turn_.end(), member));
 }
 
 void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint32_t bytes) {
-  members_.at(member).credit.add(events, bytes);
+  member_of(member).credit.add(events, bytes);
 }
 
 // ---- delivery
-
-std::optional<MemberId> ConsumerGroup::next_member(const std::function<bool(MemberId)>& may) const {
-  if (in_flight_ >= limits_.in_flight_max) return std::nullopt;
-  for (std::size_t step = 0; step < turn_.size(); ++step) {
-    const MemberId member = turn_[(next_turn_ + step) % turn_.size()];
-    if (members_.at(member).credit.is_open() && may(member)) return member;
-  }
-  return std::nullopt;
-}
 
 std::optional<Position> ConsumerGroup::next_redelivery() const {
   return ready_.empty() ? std::nullopt : std::optional(*ready_.begin());
 }
 
-std::uint32_t ConsumerGroup::open(Position position, MemberId member, std::size_t bytes, SteadyTime now) {
-  if (position > scan_) {
+[[gnu::flatten]] std::uint32_t ConsumerGroup::open(Position position, MemberId member, std::size_t bytes, SteadyTime now) {
+  const bool is_new = position > scan_;
+  if (is_new) {
     scan_ = position;
-    BUS_CHECK(open_.try_emplace(number(position)).second);
   } else {
     BUS_CHECK(ready_.erase(position) == 1);
     ++redeliveries_;
   }
-  Open& open = open_.at(number(position));
-  Member& holder = members_.at(member);
+  Open& open = is_new ? open_.add(position) : *open_.find(position);
+  Member& holder = member_of(member);
   holder.credit.use(bytes);
   ++holder.held;
   ++in_flight_;
   open.place = Place::in_flight;
   open.member = member;
   ++open.attempt;
-  start_timer(position, open, now + limits_.ack_wait);
-  touch(position, open);
-  next_turn_ = static_cast<std::size_t>(std::find(turn_.begin(), turn_.end(), member) - turn_.begin()) + 1;
+  set_due(open, now + limits_.ack_wait);
+  touch(open);
+  if (turn_.size() > 1) next_turn_ = static_cast<std::size_t>(std::find(turn_.begin(), turn_.end(), member) - turn_.begin()) + 1;
   return open.attempt;
 }
 
@@ -89,30 +81,29 @@ void ConsumerGroup::advance(Position position) {
 }
 
 Position ConsumerGroup::floor() const {
-  return open_.empty() ? scan_ : Position{open_.begin()->first} - 1;
+  return open_.empty() ? scan_ : open_.first() - 1;
 }
 
 // ---- settlement
 
-ConsumerGroup::Holding ConsumerGroup::holding(MemberId member, Position position, std::uint32_t attempt) {
-  const auto it = open_.find(number(position));
-  if (it == open_.end()) return {nullptr, Code::not_delivered};
-  Open& open = it->second;
-  const bool current = open.place == Place::in_flight && open.attempt == attempt && open.member == member;
-  return {&open, current ? Code::ok : Code::stale_ack};
+inline ConsumerGroup::Holding ConsumerGroup::holding(MemberId member, Position position, std::uint32_t attempt) {
+  Open* open = open_.find(position);
+  if (open == nullptr) return {nullptr, Code::not_delivered};
+  const bool current = open->place == Place::in_flight && open->attempt == attempt && open->member == member;
+  return {open, current ? Code::ok : Code::stale_ack};
 }
 
-void ConsumerGroup::let_go(const Open& open) {
-  --members_.at(open.member).held;
+inline void ConsumerGroup::let_go(const Open& open) {
+  --member_of(open.member).held;
   --in_flight_;
 }
 
-Code ConsumerGroup::ack(MemberId member, Position position, std::uint32_t attempt) {
+[[gnu::flatten]] Code ConsumerGroup::ack(MemberId member, Position position, std::uint32_t attempt) {
   const auto [open, code] = holding(member, position, attempt);
   if (code != Code::ok) return code;
   let_go(*open);
   if (open->durable) closed_.push_back(position);
-  open_.erase(number(position));
+  open_.erase(*open);
   ++acked_;
   changed_ = urgent_ = true;
   return Code::ok;
@@ -128,60 +119,52 @@ Code ConsumerGroup::nack(MemberId member, Position position, std::uint32_t attem
   delay = std::min<Duration>(delay, limits::nack_delay_max);
   open->place = Place::delayed;
   open->retry_at = now.wall + delay;
-  start_timer(position, *open, now.steady + delay);
-  touch(position, *open);
+  set_due(*open, now.steady + delay);
+  touch(*open);
   return Code::ok;
 }
 
 Code ConsumerGroup::extend(MemberId member, Position position, std::uint32_t attempt, SteadyTime now) {
   const auto [open, code] = holding(member, position, attempt);
-  if (code == Code::ok) start_timer(position, *open, now + limits_.ack_wait);
+  if (code == Code::ok) set_due(*open, now + limits_.ack_wait);
   return code;
 }
 
 void ConsumerGroup::make_ready(Position position, Open& open) {
   open.place = Place::ready;
   ready_.insert(position);
-  touch(position, open);
+  touch(open);
 }
 
-void ConsumerGroup::start_timer(Position position, Open& open, SteadyTime due) {
+void ConsumerGroup::set_due(Open& open, SteadyTime due) {
   open.due = due;
-  timers_.push({due, position, open.attempt});
-  // Settled events leave their timers behind: now and then they go, so that there are about as many as events.
-  if (timers_.size() <= 2 * limits::open_max) return;
-  std::vector<Timer> current;
-  for (const auto& [at, waiting] : open_) {
-    if (waiting.place != Place::ready) current.push_back({waiting.due, Position{at}, waiting.attempt});
-  }
-  timers_ = decltype(timers_)(std::greater<>(), std::move(current));
+  next_due_ = std::min(next_due_, due);
 }
 
 std::optional<SteadyTime> ConsumerGroup::tick(SteadyTime now) {
-  while (!timers_.empty()) {
-    const Timer timer = timers_.top();
-    const auto it = open_.find(number(timer.position));
-    const bool current = it != open_.end() && it->second.place != Place::ready && it->second.due == timer.due &&
-                         it->second.attempt == timer.attempt;
-    if (current && timer.due > now) return timer.due;
-    timers_.pop();
-    if (!current) continue;
-    Open& open = it->second;
-    if (open.place == Place::in_flight) {
-      let_go(open);
-      ++open.failures;
-      urgent_ = true;
-    }
-    make_ready(timer.position, open);
+  if (now >= next_due_) {
+    next_due_ = SteadyTime::max();
+    open_.each([&](Position position, Open& open) {
+      if (open.place == Place::ready) return;
+      if (open.due > now) {
+        next_due_ = std::min(next_due_, open.due);
+        return;
+      }
+      if (open.place == Place::in_flight) {
+        let_go(open);
+        ++open.failures;
+        urgent_ = true;
+      }
+      make_ready(position, open);
+    });
   }
-  return std::nullopt;
+  return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
 }
 
 void ConsumerGroup::seek(Position scan) {
   open_.clear();
   ready_.clear();
-  timers_ = {};
-  touched_.clear();
+  next_due_ = SteadyTime::max();
   closed_.clear();
   for (auto& [id, member] : members_) member.held = 0;
   in_flight_ = 0;
@@ -192,11 +175,9 @@ void ConsumerGroup::seek(Position scan) {
 
 // ---- durability
 
-void ConsumerGroup::touch(Position position, Open& open) {
+void ConsumerGroup::touch(Open& open) {
   changed_ = true;
-  if (open.touched) return;
   open.touched = true;
-  touched_.push_back(position);
 }
 
 void ConsumerGroup::put_open(Writer& writer, Position position, const Open& open) const {
@@ -205,20 +186,22 @@ void ConsumerGroup::put_open(Writer& writer, Position position, const Open& open
   writer.put(static_cast<std::uint8_t>(open.place)).put(delayed ? nanoseconds(open.retry_at) : std::int64_t{0});
 }
 
+// What was opened and settled since the last one leaves no trace. Looking at all that is open costs less than a list of what
+// has changed, for each event.
 std::string ConsumerGroup::take_journal() {
-  std::erase_if(touched_, [&](Position position) { return !open_.contains(number(position)); });
+  std::uint32_t touched = 0;
+  open_.each([&](Position, const Open& open) { touched += open.touched; });
   Writer writer;
   writer.put(static_cast<std::uint8_t>(seeked_)).put(generation_).put(scan_).put(acked_);
   writer.put(static_cast<std::uint32_t>(closed_.size()));
   for (const Position position : closed_) writer.put(position);
-  writer.put(static_cast<std::uint32_t>(touched_.size()));
-  for (const Position position : touched_) {
-    Open& open = open_.at(number(position));
+  writer.put(touched);
+  open_.each([&](Position position, Open& open) {
+    if (!open.touched) return;
     open.touched = false;
     open.durable = true;
     put_open(writer, position, open);
-  }
-  touched_.clear();
+  });
   closed_.clear();
   seeked_ = changed_ = urgent_ = false;
   return writer.take();
@@ -231,7 +214,8 @@ bool ConsumerGroup::apply_journal(std::string_view bytes, Now now) {
   scan_ = reader.get<Position>();
   acked_ = reader.get<std::uint64_t>();
   for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) {
-    open_.erase(number(reader.get<Position>()));
+    const auto position = reader.get<Position>();
+    if (open_.find(position) != nullptr) open_.erase(position);
   }
   for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) {
     const auto position = reader.get<Position>();
@@ -244,7 +228,8 @@ bool ConsumerGroup::apply_journal(std::string_view bytes, Now now) {
     open.due = now.steady + (open.retry_at - now.wall);
     open.durable = true;
     if (open.place > Place::ready) return false;
-    open_[number(position)] = open;
+    Open* known = open_.find(position);
+    (known != nullptr ? *known : open_.add(position)) = open;
   }
   return reader.done();
 }
@@ -253,7 +238,7 @@ std::string ConsumerGroup::snapshot() const {
   Writer writer;
   writer.put(std::uint8_t{1}).put(generation_).put(scan_).put(acked_).put(std::uint32_t{0});
   writer.put(static_cast<std::uint32_t>(open_.size()));
-  for (const auto& [position, open] : open_) put_open(writer, Position{position}, open);
+  open_.each([&](Position position, const Open& open) { put_open(writer, position, open); });
   return writer.take();
 }
 
@@ -264,26 +249,23 @@ std::optional<ConsumerGroup> ConsumerGroup::restore(GroupLimits limits, std::str
 }
 
 void ConsumerGroup::recovered() {
-  for (auto& [at, open] : open_) {
-    const Position position{at};
-    if (open.place == Place::delayed) {
-      start_timer(position, open, open.due);
-      continue;
-    }
+  open_.each([&](Position position, Open& open) {
+    if (open.place == Place::delayed) return set_due(open, open.due);
     if (open.place == Place::in_flight) ++open.returns;
     make_ready(position, open);
-  }
+  });
 }
 
 void ConsumerGroup::verify() const {
   BUS_CHECK(floor() <= scan_);
   std::size_t flying = 0, waiting = 0;
-  for (const auto& [position, open] : open_) {
-    BUS_CHECK(Position{position} > floor() && Position{position} <= scan_);
+  open_.each([&](Position position, const Open& open) {
+    BUS_CHECK(position > floor() && position <= scan_);
     flying += open.place == Place::in_flight;
     waiting += open.place == Place::ready;
-    BUS_CHECK((open.place == Place::ready) == ready_.contains(Position{position}));
-  }
+    BUS_CHECK((open.place == Place::ready) == ready_.contains(position));
+    BUS_CHECK(open.place == Place::ready || open.due >= next_due_);
+  });
   std::size_t held = 0;
   for (const auto& [id, member] : members_) held += member.held;
   BUS_CHECK(flying == in_flight_ && held == in_flight_ && waiting == ready_.size());

@@ -17,16 +17,15 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
-#include <queue>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/bytes.hpp"
 #include "base/limits.hpp"
+#include "broker/core/position_map.hpp"
 #include "bus/result.hpp"
 #include "bus/types.hpp"
 
@@ -77,7 +76,16 @@ class ConsumerGroup {
 
   // ---- delivery
   // The member whose turn it is, among those with credit that `may` receive; nothing while the group may not send.
-  std::optional<MemberId> next_member(const std::function<bool(MemberId)>& may) const;
+  template <typename May>
+  std::optional<MemberId> next_member(const May& may) {
+    if (in_flight_ >= limits_.in_flight_max) return std::nullopt;
+    for (std::size_t at = next_turn_, step = 0; step < turn_.size(); ++at, ++step) {
+      if (at >= turn_.size()) at = 0;
+      const MemberId& member = turn_.data()[at];
+      if (member_of(member).credit.is_open() && may(member)) return member;
+    }
+    return std::nullopt;
+  }
   // The oldest position that must be delivered again, if there is one.
   std::optional<Position> next_redelivery() const;
   // True if a new event may be opened; redeliveries are always allowed.
@@ -98,7 +106,8 @@ class ConsumerGroup {
   Code nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, Now now);
   Code extend(MemberId member, Position position, std::uint32_t attempt, SteadyTime now);
 
-  // Ends attempts whose ack wait is over and delays that are due; returns the time of the next one.
+  // Ends attempts whose ack wait is over and delays that are due; returns when to call again. Deadlines are looked for only
+  // when the next one may have come: most events are settled long before theirs.
   std::optional<SteadyTime> tick(SteadyTime now);
 
   // Looks at everything after `scan` again, or skips to it. What was open is forgotten: acks of attempts made before
@@ -132,7 +141,7 @@ class ConsumerGroup {
   struct Open {
     Place place = Place::ready;
     bool durable = false;               // a crash would bring it back by itself
-    bool touched = false;               // in touched_
+    bool touched = false;               // changed since the last journal
     std::uint32_t attempt = 0;          // the last one
     std::uint32_t failures = 0;         // nacks and ack waits that ran out
     std::uint32_t returns = 0;          // members that left, brokers that stopped
@@ -144,34 +153,38 @@ class ConsumerGroup {
     Credit credit;
     std::uint64_t held = 0;             // in flight to it
   };
-  struct Timer {
-    SteadyTime due;
-    Position position;
-    std::uint32_t attempt;
-    bool operator>(const Timer& other) const { return due > other.due; }
-  };
   struct Holding {
     Open* open = nullptr;
     Code code = Code::ok;
   };
+  // Most of what happens in a row is about one member.
+  Member& member_of(MemberId id) {
+    if (lately_ == nullptr || lately_id_ != id) {
+      lately_ = &members_.at(id);
+      lately_id_ = id;
+    }
+    return *lately_;
+  }
   Holding holding(MemberId member, Position position, std::uint32_t attempt);
-  void touch(Position position, Open& open);
+  void touch(Open& open);
   void let_go(const Open& open);
   void make_ready(Position position, Open& open);
-  void start_timer(Position position, Open& open, SteadyTime due);
+  void set_due(Open& open, SteadyTime due);
   void put_open(Writer& writer, Position position, const Open& open) const;
 
   GroupLimits limits_;
   Position scan_;
   std::uint16_t generation_ = 0;
-  std::map<std::uint64_t, Open> open_;                     // by position
+  PositionMap<Open> open_;
   std::set<Position> ready_;
-  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;  // some are out of date
+  SteadyTime next_due_ = SteadyTime::max();                // no attempt or delay ends before
   std::map<MemberId, Member> members_;
+  Member* lately_ = nullptr;                       // the one that was looked for last,
+  MemberId lately_id_;                             // and whose it is
   std::vector<MemberId> turn_;                             // round robin
   std::size_t next_turn_ = 0;
   std::uint64_t in_flight_ = 0;
-  std::vector<Position> touched_, closed_;
+  std::vector<Position> closed_;                           // settled since the last journal, and durable before
   bool changed_ = false, urgent_ = false;
   bool seeked_ = false;
   std::uint64_t acked_ = 0, redeliveries_ = 0, stale_acks_ = 0;

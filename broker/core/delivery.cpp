@@ -103,7 +103,7 @@ bool Delivery::pump(Now now) {
   return !ready_.empty();
 }
 
-std::optional<MemberId> Delivery::next_receiver(const Source& source) const {
+std::optional<MemberId> Delivery::next_receiver(Source& source) const {
   const auto may = [&](MemberId id) { return sessions_.has_room(id.session); };
   if (source.group) return source.group->state.next_member(may);
   return source.credit.is_open() && may(source.reader) ? std::optional(source.reader) : std::nullopt;
@@ -126,6 +126,12 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
+  const auto given = limits::deliver_events_max - turn.events;
+  counters_.delivered += given;
+  if (given > 0 && source.group) {
+    next_due_ = std::min(next_due_, now.steady + source.group->state.group_limits().ack_wait);
+    touched_.insert(&source);
+  }
   if (!turn.more && !turn.reading) log_.leave(source.serial);
   if (turn.reading || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
   if (!turn.more && source.following) say_caught_up(source);
@@ -149,8 +155,9 @@ bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& 
   return true;
 }
 
-// Looks at the rest of one record; false if there is nothing to look at for now.
-bool Delivery::look_further(Source& source, Turn& turn, Now now) {
+// Looks at the rest of one record; false if there is nothing to look at for now. Flat: the loop is short, and runs once
+// for each event and reader.
+[[gnu::flatten]] bool Delivery::look_further(Source& source, Turn& turn, Now now) {
   const Position next = scan_of(source) + 1;
   const Position last = source.to == Position::none ? head() : std::min(head(), source.to);
   if (next > last) {
@@ -161,9 +168,10 @@ bool Delivery::look_further(Source& source, Turn& turn, Now now) {
   const auto found = find_record(source, next, turn);
   if (!found) return false;
   const store::Record& record = *found;
+  source.filter.match_kinds(record, state_, kinds_);
   auto at = static_cast<std::uint32_t>(next - record.first());
   for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
-    if (!source.filter.matches(record, at, state_)) continue;
+    if (!kinds_[record.kind_of(at)] || !source.filter.matches_event(record, at)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
     give(source, *to, found, at, turn, now);
@@ -172,57 +180,70 @@ bool Delivery::look_further(Source& source, Turn& turn, Now now) {
   return true;
 }
 
-void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now) {
+inline Delivery::Parcel& Delivery::parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn) {
+  const auto* lately = turn.parcel;
+  if (lately != nullptr && lately->to == to && lately->bytes + bytes <= limits::deliver_bytes_max) return *turn.parcel;
+  return find_parcel(source, to, bytes, turn);
+}
+
+Delivery::Parcel& Delivery::find_parcel(Source& source, MemberId to, std::size_t bytes, Turn& turn) {
   auto& parcels = turn.parcels;
   auto parcel = std::find_if(parcels.begin(), parcels.end(), [&](const Parcel& one) { return one.to == to; });
-  const auto bytes = record->body(at).size();
   if (parcel != parcels.end() && parcel->bytes + bytes > limits::deliver_bytes_max) {
     send(source, std::move(*parcel));
     parcels.erase(parcel);
     parcel = parcels.end();
   }
-  if (parcel == parcels.end()) parcel = parcels.insert(parcels.end(), Parcel{.to = to});
+  if (parcel == parcels.end()) parcel = parcels.insert(parcel, Parcel{.to = to});
+  turn.parcel = &*parcel;
+  return *parcel;
+}
 
-  const store::Entry entry = record->entry(at);
-  auto publisher = std::find(parcel->publishers.begin(), parcel->publishers.end(), entry.publisher);
-  if (publisher == parcel->publishers.end()) publisher = parcel->publishers.insert(publisher, entry.publisher);
+void Delivery::find_publisher(Parcel& parcel, std::uint32_t publisher) {
+  const auto found = std::find(parcel.publishers.begin(), parcel.publishers.end(), publisher);
+  parcel.publisher = static_cast<std::uint32_t>(found - parcel.publishers.begin());
+  if (found == parcel.publishers.end()) parcel.publishers.push_back(publisher);
+}
+
+void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now) {
+  const store::Indexed event = record->indexed(at);
+  const Position position = record->first() + at;
+  Parcel& parcel = parcel_for(source, to, event.body_bytes, turn);
+  if (parcel.publisher >= parcel.publishers.size() || parcel.publishers.data()[parcel.publisher] != event.publisher) {
+    find_publisher(parcel, event.publisher);
+  }
   std::uint32_t attempt = 0;
   if (source.group) {
-    attempt = source.group->state.open(record->first() + at, to, bytes, now.steady);
-    next_due_ = std::min(next_due_, now.steady + source.group->state.group_limits().ack_wait);
-    touched_.insert(&source);
+    attempt = source.group->state.open(position, to, event.body_bytes, now.steady);
   } else {
-    source.scan = record->first() + at;
-    source.credit.use(bytes);
+    source.scan = position;
+    source.credit.use(event.body_bytes);
   }
-  parcel->deliveries.emplace_back(number(record->first() + at), entry.key ? entry.key->version : 0,
-                                  nanoseconds(record->committed_at()), entry.sequence,
-                                  static_cast<std::uint32_t>(publisher - parcel->publishers.begin()), attempt);
-  parcel->events.emplace_back(record, at);
-  parcel->bytes += bytes;
-  ++counters_.delivered;
+  parcel.deliveries.push_back({number(position), event.version, nanoseconds(record->committed_at()), event.sequence,
+                               parcel.publisher, attempt});
+  auto& stretches = parcel.events;
+  Stretch* last = stretches.empty() ? nullptr : &stretches.back();
+  if (last == nullptr || last->record != record || last->first + last->count != at) last = &stretches.emplace_back(Stretch{record, at, 0});
+  ++last->count;
+  parcel.bytes += event.body_bytes;
   --turn.events;
 }
 
-namespace {
-
-// The bodies of the events, without a copy where they lie one after the other in one record.
-Frame bodies_of(const std::vector<std::pair<store::RecordPtr, std::uint32_t>>& events, std::size_t bytes) {
-  const auto& [record, first] = events.front();
-  const auto next = [](const auto& a, const auto& b) { return a.first != b.first || a.second + 1 != b.second; };
-  if (std::adjacent_find(events.begin(), events.end(), next) == events.end()) {
-    return {record, Bytes(record->body(first).data(), bytes)};
+// Without a copy where they lie one after the other in one record.
+Frame Delivery::bodies_of(const Parcel& parcel) {
+  if (parcel.events.size() == 1) {
+    const Stretch& only = parcel.events.front();
+    return {only.record, Bytes(only.record->body(only.first).data(), parcel.bytes)};
   }
   Buffer copy;
-  copy.reserve(bytes);
-  for (const auto& [from, at] : events) {
-    const Bytes body = from->body(at);
-    append(copy, body);
+  copy.reserve(parcel.bytes);
+  for (const Stretch& one : parcel.events) {
+    const auto* begin = one.record->body(one.first).data();
+    const Bytes last = one.record->body(one.first + one.count - 1);
+    append(copy, {begin, last.data() + last.size()});
   }
   return Frame::of(std::move(copy));
 }
-
-}  // namespace
 
 void Delivery::send(Source& source, Parcel parcel) {
   flatbuffers::FlatBufferBuilder builder(256 + parcel.deliveries.size() * sizeof(wire::Delivery));
@@ -234,7 +255,7 @@ void Delivery::send(Source& source, Parcel parcel) {
   wire::FinishMessageBuffer(builder, wire::CreateMessage(builder, wire::Body::Deliver, message.Union()));
   sessions_.send(parcel.to.session,
                  Frame::of(copy_of({builder.GetBufferPointer(), builder.GetSize()})),
-                 bodies_of(parcel.events, parcel.bytes));
+                 bodies_of(parcel));
 }
 
 void Delivery::say_caught_up(Source& source) {
@@ -267,7 +288,7 @@ Result<Delivery::Subscription*> Delivery::owned(Session& session, std::uint32_t 
   return Error{Code::unknown_subscription, "this session has no subscription " + std::to_string(subscription)};
 }
 
-Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now) {
+inline Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now) {
   ConsumerGroup& group = source.group->state;
   const Position position{settlement.position()};
   switch (settlement.verdict()) {
@@ -295,9 +316,9 @@ Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now
   reply.subscription = message.subscription();
   reply.request = message.request();
   const MemberId member{session.id, message.subscription()};
+  const bool current = message.epoch() == epoch_of(source);
   for (std::uint32_t at = 0; settlements != nullptr && at < settlements->size(); ++at) {
     const wire::Settlement& settlement = *settlements->Get(at);
-    const bool current = message.epoch() == epoch_of(source);
     const Code code = current ? settle_one(source, member, settlement, now) : Code::stale_ack;
     if (code == Code::ok) continue;
     reply.refused.emplace_back(settlement.position(), settlement.attempt(), code);

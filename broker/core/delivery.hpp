@@ -115,17 +115,24 @@ class Delivery {
     std::unique_ptr<Source> plain;
     Position told = Position::none;      // in the last CaughtUp
   };
+  // Events that follow each other in one record.
+  struct Stretch {
+    store::RecordPtr record;
+    std::uint32_t first = 0, count = 0;
+  };
   // Events for one subscription, on their way into a Deliver.
   struct Parcel {
     MemberId to;
     std::vector<wire::Delivery> deliveries;
     std::vector<std::uint32_t> publishers;
-    std::vector<std::pair<store::RecordPtr, std::uint32_t>> events;
+    std::uint32_t publisher = 0;         // which of them made the last event
+    std::vector<Stretch> events;
     std::size_t bytes = 0;
   };
   // What one turn of a source has come to.
   struct Turn {
     std::vector<Parcel> parcels;
+    Parcel* parcel = nullptr;            // that had the last event
     std::size_t events = limits::deliver_events_max;  // it may still deliver,
     std::size_t rows = limits::turn_rows_max;         // and still look at
     bool more = true;                    // it should have another turn at once
@@ -157,15 +164,19 @@ class Delivery {
   void drop_source(Source& source);
   const std::vector<Source*>& watchers(std::uint32_t topic);
   Turn pump_source(Source& source, Now now);
-  std::optional<MemberId> next_receiver(const Source& source) const;
+  std::optional<MemberId> next_receiver(Source& source) const;
   bool waits_for_room(const Source& source) const;
-  store::RecordPtr find_record(Source& source, Position position, Turn& turn);
+  [[gnu::noinline]] store::RecordPtr find_record(Source& source, Position position, Turn& turn);
   bool give_again(Source& source, MemberId to, Position position, Turn& turn, Now now);
   bool look_further(Source& source, Turn& turn, Now now);
   void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
+  Parcel& parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn);
+  [[gnu::noinline]] Parcel& find_parcel(Source& source, MemberId to, std::size_t bytes, Turn& turn);
+  [[gnu::noinline]] static void find_publisher(Parcel& parcel, std::uint32_t publisher);
+  static Frame bodies_of(const Parcel& parcel);
   void advance(Source& source, Position position);
   void damaged(Source& source, const Error& error);
-  void send(Source& source, Parcel parcel);
+  [[gnu::noinline]] void send(Source& source, Parcel parcel);
   void touch(Source& source);
   store::Row row(const Source& source);
   Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now);
@@ -191,6 +202,7 @@ class Delivery {
   std::optional<SteadyTime> commit_due_;
   bool failures_ = false;                        // ack waits that ran out or members that left: to be committed, too
   SteadyTime next_due_ = SteadyTime::max();
+  std::vector<std::uint8_t> kinds_;    // of the record that is being looked at: which match
   Counters counters_;
 };
 

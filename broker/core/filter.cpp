@@ -51,7 +51,8 @@ Result<Filter::Spec> Filter::check(const wire::Filter* filter) {
   return spec;
 }
 
-Filter::Filter(Spec spec, std::uint64_t key_secret) : spec_(std::move(spec)) {
+Filter::Filter(Spec spec, std::uint64_t key_secret)
+    : spec_(std::move(spec)), is_by_kind_(spec_.keys.empty() && spec_.time_from == 0 && spec_.time_to == 0) {
   for (const auto& key : spec_.keys) key_hashes_.push_back(hash128(bytes_of(key), key_secret));
 }
 
@@ -86,9 +87,12 @@ bool Filter::matches_time(const store::Record& record, std::uint32_t at) const {
   return (spec_.time_from == 0 || time >= spec_.time_from) && (spec_.time_to == 0 || time <= spec_.time_to);
 }
 
-bool Filter::matches(const store::Record& record, std::uint32_t at, const State& state) {
-  return matches_topic_number(record.topic(at), state) && matches_type(record.type(at), state) &&
-         matches_key(record, at) && matches_time(record, at);
+void Filter::match_kinds(const store::Record& record, const State& state, std::vector<std::uint8_t>& kinds) {
+  kinds.resize(record.kinds());
+  for (std::uint32_t ordinal = 0; ordinal < record.kinds(); ++ordinal) {
+    const auto kind = record.kind(ordinal);
+    kinds[ordinal] = matches_topic_number(kind.topic, state) && matches_type(kind.type, state);
+  }
 }
 
 }  // namespace bus::broker

@@ -26,8 +26,13 @@ class Filter {
   Filter(Spec spec, std::uint64_t key_secret);
   const Spec& spec() const { return spec_; }
   bool matches_topic(std::string_view topic) const;
-  // Remembers its answer per topic number; `state` names the numbers.
-  bool matches(const store::Record& record, std::uint32_t at, const State& state);
+  // What depends on topic and type alone, for each kind of the record. Remembers its answer per topic number; `state` names
+  // the numbers.
+  void match_kinds(const store::Record& record, const State& state, std::vector<std::uint8_t>& kinds);
+  // The rest, for an event of a kind that matches.
+  bool matches_event(const store::Record& record, std::uint32_t at) const {
+    return is_by_kind_ || (matches_key(record, at) && matches_time(record, at));
+  }
 
  private:
   bool matches_topic_number(std::uint32_t topic, const State& state);
@@ -36,6 +41,7 @@ class Filter {
   bool matches_time(const store::Record& record, std::uint32_t at) const;
 
   Spec spec_;
+  bool is_by_kind_;                  // no more is asked than topic and type
   std::vector<Hash128> key_hashes_;
   std::vector<std::int8_t> topics_;  // by topic number: -1 not asked yet, else the answer
 };

@@ -75,7 +75,10 @@ class Sessions {
   std::vector<SessionId> take_overflowed() { return std::exchange(overflowed_, {}); }
   // False while messages of this session wait, or many are about to be sent: it should not be given more deliveries.
   // A consumer that is slow is held back so, and not ended: its outbox never fills with deliveries.
-  bool has_room(SessionId id) const { return !blocked_.contains(id) && !trying_.contains(id) && !full_.contains(id); }
+  bool has_room(SessionId id) const {
+    if (blocked_.empty() && trying_.empty() && full_.empty()) return true;
+    return !blocked_.contains(id) && !trying_.contains(id) && !full_.contains(id);
+  }
   // True if some session has no room because of what the next take() hands over.
   bool any_full() const { return !full_.empty(); }
 

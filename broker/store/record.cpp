@@ -118,13 +118,6 @@ const char* Record::index_fault() const {
   return body_end == bodies_bytes_ ? nullptr : "the bodies do not fill their part";
 }
 
-KeyRow Record::key(std::uint32_t ordinal) const {
-  return load<KeyRow>(bytes_.data() + keys_at_ + ordinal * sizeof(KeyRow));
-}
-RunRow Record::run(std::uint32_t ordinal) const {
-  return load<RunRow>(bytes_.data() + runs_at_ + ordinal * sizeof(RunRow));
-}
-
 std::vector<std::uint32_t> Record::topics() const {
   std::vector<std::uint32_t> topics;
   for (std::uint32_t ordinal = 0; ordinal < kinds_; ++ordinal) topics.push_back(kind(ordinal).topic);

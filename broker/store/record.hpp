@@ -45,6 +45,14 @@ struct Entry {
   std::optional<KeyLink> key;
 };
 
+// What a delivery says of one event.
+struct Indexed {
+  std::uint32_t publisher = 0;
+  std::uint64_t sequence = 0;
+  std::uint64_t version = 0;        // 0: it has no key
+  std::size_t body_bytes = 0;
+};
+
 // Consecutive events of one publisher with consecutive sequences.
 struct Run {
   std::uint32_t publisher = 0;
@@ -83,7 +91,7 @@ class Record {
   std::uint64_t event_checksum(std::uint32_t at) const { return row(at).checksum; }
   // Events of one kind agree in topic, type, priority and flags: what depends on those alone is decided once a record.
   std::uint32_t kinds() const { return kinds_; }
-  std::uint32_t kind_of(std::uint32_t at) const { return row(at).kind; }
+  std::uint32_t kind_of(std::uint32_t at) const { return load<std::uint16_t>(row_at(at) + offsetof(format::EntryRow, kind)); }
   format::KindRow kind(std::uint32_t ordinal) const {
     BUS_CHECK(ordinal < kinds_);
     return load<format::KindRow>(bytes_.data() + kinds_at_ + ordinal * sizeof(format::KindRow));
@@ -91,13 +99,27 @@ class Record {
   // The distinct topics of the record, for routing a whole record at once.
   std::vector<std::uint32_t> topics() const;
   Entry entry(std::uint32_t at) const;
+  Indexed indexed(std::uint32_t at) const {
+    // Field by field: copies of whole rows would cost more than all the rest.
+    const auto* entry = row_at(at);
+    const auto* its_run = bytes_.data() + runs_at_ + load<std::uint16_t>(entry + offsetof(format::EntryRow, run)) * sizeof(format::RunRow);
+    const auto its_key = load<std::uint16_t>(entry + offsetof(format::EntryRow, key));
+    std::uint64_t version = 0;
+    if (its_key != format::no_key) {
+      version = load<std::uint64_t>(bytes_.data() + keys_at_ + its_key * sizeof(format::KeyRow) + offsetof(format::KeyRow, base_version)) +
+                load<std::uint16_t>(entry + offsetof(format::EntryRow, key_ordinal));
+    }
+    return {load<std::uint32_t>(its_run + offsetof(format::RunRow, publisher)),
+            load<std::uint64_t>(its_run + offsetof(format::RunRow, first_sequence)) + (at - load<std::uint16_t>(its_run + offsetof(format::RunRow, first_index))),
+            version, body_end(at) - body_begin(at)};
+  }
   Run run_of(std::uint32_t at) const;
-  std::size_t body_bytes(std::uint32_t at) const { return row(at).body_end - body_begin(at); }
+  std::size_t body_bytes(std::uint32_t at) const { return body_end(at) - body_begin(at); }
   // The event: 4-byte size, FlatBuffer, zeros up to a multiple of 8. Aligned to 8; lives as long as the record.
   Bytes body(std::uint32_t at) const {
     BUS_CHECK(has_bodies_);
     const auto begin = body_begin(at);
-    return {bytes_.data() + format::header_bytes + begin, row(at).body_end - begin};
+    return {bytes_.data() + format::header_bytes + begin, body_end(at) - begin};
   }
 
   // True if the body has the checksum of the index. Not cached.
@@ -107,13 +129,19 @@ class Record {
  private:
   friend class RecordBuilder;
   Record(const format::Header& header, Buffer bytes, bool has_bodies);
-  format::EntryRow row(std::uint32_t at) const {
+  const std::uint8_t* row_at(std::uint32_t at) const {
     BUS_CHECK(at < count_);
-    return load<format::EntryRow>(bytes_.data() + entries_at_ + at * sizeof(format::EntryRow));
+    return bytes_.data() + entries_at_ + at * sizeof(format::EntryRow);
   }
-  format::KeyRow key(std::uint32_t ordinal) const;
-  format::RunRow run(std::uint32_t ordinal) const;
-  std::uint32_t body_begin(std::uint32_t at) const { return at == 0 ? 0 : row(at - 1).body_end; }
+  format::EntryRow row(std::uint32_t at) const { return load<format::EntryRow>(row_at(at)); }
+  format::KeyRow key(std::uint32_t ordinal) const {
+    return load<format::KeyRow>(bytes_.data() + keys_at_ + ordinal * sizeof(format::KeyRow));
+  }
+  format::RunRow run(std::uint32_t ordinal) const {
+    return load<format::RunRow>(bytes_.data() + runs_at_ + ordinal * sizeof(format::RunRow));
+  }
+  std::uint32_t body_end(std::uint32_t at) const { return load<std::uint32_t>(row_at(at) + offsetof(format::EntryRow, body_end)); }
+  std::uint32_t body_begin(std::uint32_t at) const { return at == 0 ? 0 : body_end(at - 1); }
   const char* index_fault() const;
 
   Buffer bytes_;                      // the whole record, or header and index without the bodies

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
+#include <random>
 
 #include "broker/core/consumer_group.hpp"
 
@@ -26,7 +28,7 @@ class GroupTest : public ::testing::Test {
     group.tick(now.steady);
     group.verify();
   }
-  std::optional<MemberId> next() const { return group.next_member([](MemberId) { return true; }); }
+  std::optional<MemberId> next() { return group.next_member([](MemberId) { return true; }); }
   ConsumerGroup after_crash() {
     auto other = ConsumerGroup::restore(group.group_limits(), row, now).value();
     for (const auto& journal : journals) EXPECT_TRUE(other.apply_journal(journal, now));
@@ -282,6 +284,59 @@ TEST_F(GroupTest, TellsUrgentChangesFromOthers) {
   EXPECT_TRUE(group.settled_since_journal());
   journal();
   EXPECT_FALSE(group.changed_since_journal());
+}
+
+// ---- what holds the open events
+
+// Against a plain map: runs without gaps and with, erased from both ends, from the middle and in bulk.
+TEST(PositionMap, IsAnOrderedMap) {
+  std::mt19937_64 random(7);
+  PositionMap<std::uint64_t> map;
+  std::map<Position, std::uint64_t> plain;
+  Position next{1};
+  for (int step = 0; step < 50'000; ++step) {
+    const auto roll = random() % 100;
+    const Position any{1 + random() % (number(next) + 10)};
+    ASSERT_EQ(map.find(any) != nullptr, plain.contains(any));
+    if (plain.contains(any)) {
+      ASSERT_EQ(*map.find(any), plain[any]);
+    }
+    if (roll < 55) {
+      next = next + 1 + (roll < 5 ? random() % 50 : 0);
+      plain[next] = map.add(next) = random();
+    } else if (roll < 60 && !plain.contains(any)) {
+      plain[any] = map.add(any) = random();
+      next = std::max(next, any);
+    } else if (roll < 95 && !plain.empty()) {
+      auto victim = roll < 85 ? plain.begin() : plain.lower_bound(any);
+      if (victim == plain.end()) victim = std::prev(plain.end());
+      map.erase(victim->first);
+      plain.erase(victim);
+    } else if (random() % 500 == 0) {
+      map.clear();
+      plain.clear();
+    }
+    ASSERT_EQ(map.size(), plain.size());
+    if (!plain.empty()) {
+      ASSERT_EQ(map.first(), plain.begin()->first);
+    }
+    if (step % 500 != 0) continue;
+    std::vector<std::pair<Position, std::uint64_t>> seen;
+    map.each([&](Position position, std::uint64_t value) { seen.emplace_back(position, value); });
+    ASSERT_TRUE(std::equal(seen.begin(), seen.end(), plain.begin(), plain.end(), [](const auto& have, const auto& want) { return have.first == want.first && have.second == want.second; }));
+  }
+}
+
+// One that stays open while all after it come and go must not make the map grow.
+TEST(PositionMap, DoesNotGrowBehindOneThatStays) {
+  PositionMap<std::uint64_t> map;
+  map.add(Position{1}) = 1;
+  for (std::uint64_t at = 2; at < 1'000'000; ++at) {
+    map.add(Position{at}) = at;
+    if (at > 10) map.erase(Position{at - 8});
+  }
+  EXPECT_EQ(*map.find(Position{1}), 1u);
+  EXPECT_LE(map.slots(), 256u);
 }
 
 }  // namespace
