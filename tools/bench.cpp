@@ -15,15 +15,21 @@ constexpr std::uint64_t keys = 1000;
 
 }  // namespace
 
-Json percentiles(Latencies& latencies) {
-  if (latencies.empty()) return nullptr;
-  std::sort(latencies.begin(), latencies.end());
-  const auto at = [&](double part) {
-    const auto index = static_cast<std::size_t>(part * static_cast<double>(latencies.size() - 1));
-    return static_cast<double>(latencies[index]) / 1000;
-  };
-  return {{"p50", at(0.5)}, {"p90", at(0.9)}, {"p99", at(0.99)}, {"p999", at(0.999)}, {"max", at(1)}};
+Client connect(const Globals& globals, const BenchOptions& options) {
+  ClientOptions client;
+  client.window_bytes = options.window;
+  client.publish_timeout = options.patience;
+  return connect(globals, std::move(client));
 }
+
+Json percentiles(const Latencies& latencies) {
+  if (latencies.count() == 0) return nullptr;
+  Json json;
+  for (const auto& [name, microseconds] : latencies.percentiles()) json[name] = microseconds;
+  return json;
+}
+
+double rounded(double value) { return static_cast<double>(static_cast<std::int64_t>(value * 1000 + 0.5)) / 1000; }
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -31,7 +37,19 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-BenchPublisher::BenchPublisher(const BenchOptions& options, Client& client) : options_(options), client_(client) {
+Written written_so_far(Client& client) {
+  const auto status = ask<wire::StatusReplyT>(client, wire::StatusRequestT{});
+  const auto stat = ask<wire::LogStatReplyT>(client, wire::LogStatRequestT{});
+  return {status.commits, stat.records, stat.record_bytes};
+}
+
+Written operator-(const Written& after, const Written& before) {
+  return {after.commits - before.commits, after.records - before.records, after.record_bytes - before.record_bytes};
+}
+
+// ---- events
+
+BenchEvents::BenchEvents(const BenchOptions& options, Client& client) {
   event_.topic = "bench";
   event_.type = suoke::realtime::SystemNotification::GetFullyQualifiedName();
   fill(0);
@@ -44,7 +62,7 @@ BenchPublisher::BenchPublisher(const BenchOptions& options, Client& client) : op
   event_bytes_ = options.size;
 }
 
-void BenchPublisher::fill(std::size_t text_bytes) {
+void BenchEvents::fill(std::size_t text_bytes) {
   suoke::realtime::SystemNotificationT payload;
   payload.notification_id = "b";
   payload.title = std::string(text_bytes, 'x');
@@ -54,10 +72,12 @@ void BenchPublisher::fill(std::size_t text_bytes) {
 }
 
 // Keys and ids of equal length, so that all events have equal size.
-const NewEvent& BenchPublisher::next() {
+const NewEvent& BenchEvents::next() {
   event_.key = "k" + std::to_string(1000 + made_++ % keys);
   return event_;
 }
+
+// ---- publishing
 
 // On the client's thread, or on the publishing one where nothing was taken.
 void BenchPublisher::take(const Result<Receipt>& receipt) {
@@ -84,7 +104,7 @@ double BenchPublisher::publish_all() {
   Progress progress("published", options_.count);
   const auto begun = steady_now();
   for (std::uint64_t at = 0; at < options_.count && !over(); ++at) {
-    client_.publish(next(), [this](const Result<Receipt>& receipt) { take(receipt); });
+    client_.publish(events_.next(), [this](const Result<Receipt>& receipt) { take(receipt); });
     if (at % 256 == 0) progress.update(at, at);
   }
   settle();
@@ -98,11 +118,11 @@ Latencies BenchPublisher::publish_paced() {
   for (std::uint64_t at = 0; at < options_.count && !over(); ++at) {
     const Duration after(static_cast<std::int64_t>(static_cast<double>(at) / options_.rate * 1e9));
     pause_until(begun + after);
-    event_.time = wall_begun + after;
-    client_.publish(next(), [this, &latencies, due = begun + after](const Result<Receipt>& receipt) {
+    events_.set_time(wall_begun + after);
+    client_.publish(events_.next(), [this, &latencies, due = begun + after](const Result<Receipt>& receipt) {
       take(receipt);
       const std::lock_guard lock(mutex_);
-      latencies.push_back((steady_now() - due).count());
+      latencies.add(steady_now() - due);
     });
   }
   settle();

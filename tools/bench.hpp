@@ -9,10 +9,15 @@
 #include <string>
 #include <vector>
 
+#include "bench/latencies.hpp"
 #include "bus/client.hpp"
+#include "tools/exit_code.hpp"
 #include "tools/output.hpp"
 
 namespace bus::tools {
+
+using bench::Latencies;
+struct Globals;
 
 struct BenchOptions {
   std::uint64_t count = 200'000;       // events of a round
@@ -20,67 +25,77 @@ struct BenchOptions {
   std::size_t window = 16u << 20;      // bytes published and not yet receipted
   unsigned rounds = 5;
   double rate = 1000;                  // e2e: events a second
+  unsigned publishers = 8;             // each
+  unsigned subscribers = 100;          // fanout
   std::filesystem::path data;          // floor: a directory on the same disk as the log
   bool floor = false;
+  std::filesystem::path base;          // what the same bench printed before; empty: nothing to compare with
+  double max_regress = 10;             // percent that a figure may be worse than there
   Duration patience;                   // without any answer
 };
 
-// Nanoseconds each, sorted by percentiles().
-using Latencies = std::vector<std::int64_t>;
-Json percentiles(Latencies& latencies);
-double median(std::vector<double> values);
+Client connect(const Globals& globals, const BenchOptions& options);
 
-// BenchPublisher publishes equal events of a given size and waits for all of their receipts.
-class BenchPublisher {
+Json percentiles(const Latencies& latencies);
+double median(std::vector<double> values);
+double rounded(double value);
+
+// Prints what was measured. With options.base also how it differs from there: Exit::failed if a figure is worse by more
+// than it may be. Throws Failed if the base cannot be read, or was measured otherwise.
+Exit report(Format format, const BenchOptions& options, Json result);
+
+// BenchEvents makes events of equal bytes, with keys of their own. A value: each publisher has its copy.
+class BenchEvents {
  public:
   // Publishes one event to learn what the envelope takes. Throws Failed.
-  BenchPublisher(const BenchOptions& options, Client& client);
+  BenchEvents(const BenchOptions& options, Client& client);
+
+  const NewEvent& next();
+  void set_time(WallTime time) { event_.time = time; }
+  std::size_t event_bytes() const { return event_bytes_; }
+
+ private:
+  void fill(std::size_t text_bytes);
+
+  NewEvent event_;
+  std::uint64_t made_ = 0;
+  std::size_t event_bytes_ = 0;
+};
+
+// BenchPublisher publishes events and waits for all of their receipts.
+class BenchPublisher {
+ public:
+  BenchPublisher(const BenchOptions& options, Client& client, BenchEvents events)
+      : options_(options), client_(client), events_(std::move(events)) {}
 
   // Seconds from the first publish to the last receipt. Throws Failed if one is refused or none comes.
   double publish_all();
   // At options.rate. Each event's `time` is when it was due, so that being late counts. Latencies of receipts.
   Latencies publish_paced();
 
-  std::size_t event_bytes() const { return event_bytes_; }
-
  private:
-  const NewEvent& next();
-  void fill(std::size_t text_bytes);
   void take(const Result<Receipt>& receipt);
   bool over() const;
   void settle();
 
   const BenchOptions& options_;
   Client& client_;
-  NewEvent event_;
-  std::uint64_t made_ = 0;
-  std::size_t event_bytes_ = 0;
+  BenchEvents events_;
   std::atomic<std::uint64_t> answered_{0};
   std::atomic<bool> refused_{false};
   std::mutex mutex_;
   std::optional<Error> refusal_;       // the first
 };
 
-// What one round of publishing wrote, so that the floor can write the same.
+// What was written to the log so far.
 struct Written {
   std::uint64_t commits = 0, records = 0, record_bytes = 0;
 };
+Written written_so_far(Client& client);
+Written operator-(const Written& after, const Written& before);
 
-// BenchFloor appends records to an LMDB file of its own, as fast as this disk goes with durable commits.
-class BenchFloor {
- public:
-  // Makes a directory in `dir` and takes it away at the end. Throws Failed.
-  explicit BenchFloor(const std::filesystem::path& dir);
-  ~BenchFloor();
-  BenchFloor(const BenchFloor&) = delete;
-  BenchFloor& operator=(const BenchFloor&) = delete;
-
-  // Seconds. Throws Failed.
-  double append(const Written& written);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
+// Many clients at once, each with a connection and threads of its own.
+Exit bench_each(const Globals& globals, const BenchOptions& options);
+Exit bench_fanout(const Globals& globals, const BenchOptions& options);
 
 }  // namespace bus::tools

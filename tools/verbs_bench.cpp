@@ -1,9 +1,11 @@
-// bench pub|sub|e2e|replay: how fast this broker is on this machine, and with --floor against what its disk can do.
+// bench pub|sub|e2e|replay|each|fanout: how fast this broker is on this machine, and with --floor against what its disk can do.
 #include <unistd.h>
 
+#include <charconv>
 #include <memory>
 #include <mutex>
 
+#include "bench/floors/disk_floors.hpp"
 #include "tools/bench.hpp"
 #include "tools/cli.hpp"
 #include "tools/interrupts.hpp"
@@ -12,26 +14,7 @@ namespace bus::tools {
 
 namespace {
 
-Client connect(const Globals& globals, const BenchOptions& options) {
-  ClientOptions client;
-  client.window_bytes = options.window;
-  client.publish_timeout = options.patience;
-  return connect(globals, std::move(client));
-}
-
-double rounded(double value) { return static_cast<double>(static_cast<std::int64_t>(value * 1000 + 0.5)) / 1000; }
-
 // ---- pub
-
-Written written_so_far(Client& client) {
-  const auto status = ask<wire::StatusReplyT>(client, wire::StatusRequestT{});
-  const auto stat = ask<wire::LogStatReplyT>(client, wire::LogStatRequestT{});
-  return {status.commits, stat.records, stat.record_bytes};
-}
-
-Written operator-(const Written& after, const Written& before) {
-  return {after.commits - before.commits, after.records - before.records, after.record_bytes - before.record_bytes};
-}
 
 // Beside the broker's own directory, if this machine has it: the same disk.
 std::filesystem::path floor_directory(Client& client, const BenchOptions& options) {
@@ -42,10 +25,10 @@ std::filesystem::path floor_directory(Client& client, const BenchOptions& option
 
 Exit bench_pub(const Globals& globals, const BenchOptions& options) {
   auto client = connect(globals, options);
-  std::unique_ptr<BenchFloor> floor;
-  if (options.floor) floor = std::make_unique<BenchFloor>(floor_directory(client, options));
+  const auto floor = options.floor ? std::optional(floor_directory(client, options)) : std::nullopt;
   const GracefulEnd graceful;
-  BenchPublisher publisher(options, client);
+  const BenchEvents events(options, client);
+  BenchPublisher publisher(options, client, events);
   Json rounds = Json::array();
   std::vector<double> rates, floors, ratios;
   for (unsigned at = 0; at < options.rounds && interrupted() == 0; ++at) {
@@ -54,9 +37,11 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
     if (interrupted() != 0) break;
     rates.push_back(static_cast<double>(options.count) / seconds);
     const auto written = written_so_far(client) - before;
-    Json round = {{"events_per_second", rounded(rates.back())}, {"commits", written.commits}, {"records", written.records}};
+    Json round = {{"events_per_second", rounded(rates.back())}, {"commits", written.commits}, {"records", written.records},
+                  {"record_bytes", written.record_bytes}};
     if (floor) {
-      floors.push_back(static_cast<double>(options.count) / floor->append(written));
+      const bench::Records records{written.records, written.record_bytes / written.records, written.commits};
+      floors.push_back(static_cast<double>(options.count) / bench::append(*floor, records, bench::Space::growing));
       ratios.push_back(rates.back() / floors.back());
       round["floor_events_per_second"] = rounded(floors.back());
       round["ratio"] = rounded(ratios.back());
@@ -64,21 +49,20 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
     rounds.push_back(std::move(round));
   }
   if (rates.empty()) return Exit::ok;
-  Json result = {{"bench", "pub"}, {"events", options.count}, {"event_bytes", publisher.event_bytes()},
+  Json result = {{"bench", "pub"}, {"events", options.count}, {"event_bytes", events.event_bytes()},
                  {"events_per_second", rounded(median(rates))},
-                 {"mib_per_second", rounded(median(rates) * static_cast<double>(publisher.event_bytes()) / (1 << 20))}};
+                 {"mib_per_second", rounded(median(rates) * static_cast<double>(events.event_bytes()) / (1 << 20))}};
   if (floor) result["floor_events_per_second"] = rounded(median(floors));
   if (floor) result["ratio"] = rounded(median(ratios));
   if (globals.format != Format::text) result["rounds"] = std::move(rounds);
-  print_object(globals.format, result);
-  return Exit::ok;
+  return report(globals.format, options, std::move(result));
 }
 
 // ---- reading
 
 // The positions of a round's events, which are the last ones of the log.
 At first_of(Client& client, const BenchOptions& options) {
-  BenchPublisher publisher(options, client);
+  BenchPublisher publisher(options, client, BenchEvents(options, client));
   const auto first = ask<wire::StatusReplyT>(client, wire::StatusRequestT{}).committed + 1;
   publisher.publish_all();
   return At::position(Position{first});
@@ -99,9 +83,8 @@ Exit bench_reading(const Globals& globals, const BenchOptions& options, const ch
     mebibytes.push_back(static_cast<double>(bytes) / seconds / (1 << 20));
   }
   if (rates.empty()) return Exit::ok;
-  print_object(globals.format, {{"bench", name}, {"events", options.count}, {"rounds", rates.size()},
-                                {"events_per_second", rounded(median(rates))}, {"mib_per_second", rounded(median(mebibytes))}});
-  return Exit::ok;
+  return report(globals.format, options, {{"bench", name}, {"events", options.count}, {"event_bytes", options.size}, {"rounds", rates.size()},
+                                          {"events_per_second", rounded(median(rates))}, {"mib_per_second", rounded(median(mebibytes))}});
 }
 
 std::uint64_t read_by_replay(Client& client, const At& from, std::uint64_t count) {
@@ -161,15 +144,16 @@ std::uint64_t read_by_group(Client& client, const At& from, std::uint64_t count)
 Exit bench_e2e(const Globals& globals, const BenchOptions& options) {
   auto client = connect(globals, options);
   const GracefulEnd graceful;
-  BenchPublisher publisher(options, client);
+  const BenchEvents events(options, client);
+  BenchPublisher publisher(options, client, events);
   std::mutex mutex;
   Latencies deliveries;
   Bell bell;
   auto subscription = client.subscribe({.patterns = {"bench"}, .group = ""}, [&](const Event& event) {
-    const auto took = (wall_now() - event.time()).count();
+    const auto took = wall_now() - event.time();
     const std::lock_guard lock(mutex);
-    deliveries.push_back(took);
-    if (deliveries.size() == options.count) bell.ring();
+    deliveries.add(took);
+    if (deliveries.count() == options.count) bell.ring();
   }).value();
   Latencies receipts;
   try {
@@ -180,15 +164,24 @@ Exit bench_e2e(const Globals& globals, const BenchOptions& options) {
   }
   const auto all = [&] {
     const std::lock_guard lock(mutex);
-    return deliveries.size() >= options.count;
+    return deliveries.count() >= options.count;
   };
   for (const auto deadline = steady_now() + options.patience; !all() && steady_now() < deadline && interrupted() == 0;) {
     bell.wait(std::chrono::seconds(1));
   }
   subscription.close();
-  print_object(globals.format, {{"bench", "e2e"}, {"events", options.count}, {"delivered", deliveries.size()}, {"event_bytes", publisher.event_bytes()},
-                                {"rate", options.rate}, {"receipt_us", percentiles(receipts)}, {"delivery_us", percentiles(deliveries)}});
-  return deliveries.size() >= options.count ? Exit::ok : Exit::unavailable;
+  if (!all()) fail(Code::timed_out, "of " + std::to_string(options.count) + " events only " + std::to_string(deliveries.count()) + " were delivered");
+  return report(globals.format, options, {{"bench", "e2e"}, {"events", options.count}, {"event_bytes", events.event_bytes()}, {"rate", options.rate},
+                                          {"receipt_us", percentiles(receipts)}, {"delivery_us", percentiles(deliveries)}});
+}
+
+Result<double> parse_percent(const std::string& text) {
+  double value = 0;
+  const auto* const end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, value);
+  const bool ends_well = after == end || std::string_view(after, static_cast<std::size_t>(end - after)) == "%";
+  if (error == std::errc{} && ends_well && value >= 0 && value <= 1000) return value;
+  return Error{Code::bad_argument, "'" + text + "' is not a percentage such as 10%"};
 }
 
 using Bench = std::function<Exit(const Globals&, const BenchOptions&)>;
@@ -199,6 +192,8 @@ CLI::App& add_bench(CLI::App& parent, Cli& cli, const std::shared_ptr<BenchOptio
   add_number(verb, "--count", options->count, "events of a round")->default_str("200000");
   add_number(verb, "--size", options->size, "bytes of one event, with its envelope")->default_str("256");
   add_number(verb, "--window", options->window, "bytes on the way without receipt")->default_str("16777216");
+  verb.add_option("--compare", options->base, "what `bench " + name + " -o json` printed before: exit 1 if a figure is worse")->type_name("FILE");
+  add_parsed(verb, "--max-regress", options->max_regress, parse_percent, "how much worse it may be", "PERCENT")->default_str("10%");
   verb.callback([options, bench, &cli] {
     cli.run = [options, bench, &cli] {
       options->patience = cli.globals.timeout_or(std::chrono::seconds(30));
@@ -231,6 +226,10 @@ void define_bench(CLI::App& app, Cli& cli) {
   add_rounds(replay, *options);
   auto& e2e = add_bench(parent, cli, options, "e2e", "latency from publish to receipt and to delivery, at a steady rate", bench_e2e);
   add_number(e2e, "--rate", options->rate, "events a second")->default_str("1000");
+  auto& each = add_bench(parent, cli, options, "each", "publishers that wait for each receipt: events a second, and latency", bench_each);
+  add_number(each, "--publishers", options->publishers, "clients that publish at the same time")->default_str("8");
+  auto& fanout = add_bench(parent, cli, options, "fanout", "one publisher to many subscribers: published events that all of them have, a second", bench_fanout);
+  add_number(fanout, "--subscribers", options->subscribers, "clients, each with a subscription")->default_str("100");
 }
 
 }  // namespace bus::tools

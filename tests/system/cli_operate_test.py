@@ -148,13 +148,32 @@ class Verifying(Case):
 class Measuring(Case):
     def test_benches_print_figures(self):
         for name, words in [("pub", ["--rounds", "1", "--floor", "--data", self.directory]), ("sub", ["--rounds", "1"]),
-                            ("replay", ["--rounds", "1"]), ("e2e", ["--rate", "10000"])]:
+                            ("replay", ["--rounds", "1"]), ("e2e", ["--rate", "10000"]), ("each", ["--publishers", "3"]),
+                            ("fanout", ["--subscribers", "3"])]:
             with self.subTest(name=name):
                 figures = json.loads(self.run_cli("bench", name, "--count", "500", *words, "-o", "json").stdout)
                 self.assertEqual((figures["bench"], figures["events"]), (name, 500))
-                for figure in {"pub": ["ratio", "floor_events_per_second"], "e2e": ["delivery_us", "receipt_us"]}.get(name, ["events_per_second"]):
+                for figure in {"pub": ["ratio", "floor_events_per_second", "rounds"], "e2e": ["delivery_us", "receipt_us"],
+                               "each": ["events_per_second", "events_per_commit", "receipt_us"],
+                               "fanout": ["events_per_second", "deliveries_per_second"]}.get(name, ["events_per_second"]):
                     self.assertTrue(figures[figure])
-        self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("bus-bench")], [])
+        self.assertEqual([name for name in os.listdir(self.directory) if name.startswith("floor-")], [])
+
+    def test_a_bench_is_compared_with_one_from_before(self):
+        base = self.path("base.json")
+        words = ["bench", "replay", "--count", "500", "--rounds", "1", "--compare", base, "-o", "json"]
+        self.assertIn("base.json", self.run_cli(*words, expect=4).stderr)
+        result = json.loads(self.run_cli(*words[:6], "-o", "json").stdout)
+        self.path("base.json", json.dumps(dict(result, events_per_second=1.0)))
+        compared = json.loads(self.run_cli(*words).stdout)["compared"]["events_per_second"]
+        self.assertEqual(compared["base"], 1.0)
+        self.assertLess(compared["regress_percent"], 0)
+        self.path("base.json", json.dumps(dict(result, events_per_second=1e12)))
+        self.assertIn("events_per_second is worse", self.run_cli(*words, expect=1).stderr)
+        self.path("base.json", json.dumps(dict(result, events=501)))
+        self.assertIn("measure both alike", self.run_cli(*words, expect=2).stderr)
+        self.path("base.json", "[]")
+        self.run_cli(*words, expect=2)
 
 
 if __name__ == "__main__":
