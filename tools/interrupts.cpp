@@ -47,9 +47,10 @@ void install(int signal, void (*act)(int)) {
   sigaction(signal, &action, nullptr);
 }
 
-int milliseconds(Duration duration) {
-  const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(duration).count();
-  return static_cast<int>(std::clamp<std::int64_t>(rounded, 0, 3'600'000));
+// Not milliseconds, as poll() has them: what is paced would be late by one.
+timespec timespec_of(Duration most) {
+  const auto nanoseconds = std::clamp<Duration>(most, Duration(0), std::chrono::hours(1)).count();
+  return {.tv_sec = nanoseconds / 1'000'000'000, .tv_nsec = nanoseconds % 1'000'000'000};
 }
 
 }  // namespace
@@ -75,7 +76,8 @@ void Bell::ring() { ring_fd(fd_); }
 void Bell::wait(Duration most, std::initializer_list<pollfd> also) {
   std::vector<pollfd> watched = {{fd_, POLLIN, 0}, {signal_fd, POLLIN, 0}};
   watched.insert(watched.end(), also.begin(), also.end());
-  poll(watched.data(), watched.size(), milliseconds(most));
+  const auto time = timespec_of(most);
+  ppoll(watched.data(), watched.size(), &time, nullptr);
   std::uint64_t rings = 0;
   [[maybe_unused]] const auto taken = read(fd_, &rings, sizeof rings);
 }

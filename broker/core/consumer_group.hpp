@@ -64,6 +64,8 @@ class ConsumerGroup {
  public:
   // A new group looks at everything after `scan`.
   ConsumerGroup(GroupLimits limits, Position scan) : limits_(limits), scan_(scan) {}
+  ConsumerGroup(ConsumerGroup&&) = default;
+  ConsumerGroup& operator=(ConsumerGroup&&) = default;
 
   // ---- members
   void join(MemberId member, Credit credit);
@@ -184,6 +186,7 @@ class ConsumerGroup {
   std::vector<MemberId> turn_;                             // round robin
   std::size_t next_turn_ = 0;
   std::uint64_t in_flight_ = 0;
+  std::uint32_t touched_ = 0;                              // how many of open_ have changed since the last journal
   std::vector<Position> closed_;                           // settled since the last journal, and durable before
   bool changed_ = false, urgent_ = false;
   bool seeked_ = false;

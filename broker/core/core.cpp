@@ -263,7 +263,8 @@ SteadyTime Core::tick(Now now) {
   }
   if (const auto due = delivery_.tick(now)) next = std::min(next, *due);
   if (const auto due = delivery_.commit_due()) next = std::min(next, *due);
-  if (delivery_.pump(now) || sessions_.any_full()) next = now.steady;
+  if (delivery_.pump(now) || sessions_.any_full()) return now.steady;
+  if (const auto due = delivery_.next_due()) next = std::min(next, *due);  // of what was delivered just now
   return next;
 }
 

@@ -168,10 +168,12 @@ bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& 
   const auto found = find_record(source, next, turn);
   if (!found) return false;
   const store::Record& record = *found;
-  source.filter.match_kinds(record, state_, kinds_);
+  kinds_.assign(record.kinds(), Match::unknown);
   auto at = static_cast<std::uint32_t>(next - record.first());
   for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
-    if (!kinds_[record.kind_of(at)] || !source.filter.matches_event(record, at)) continue;
+    Match& match = kinds_.data()[record.kind_of(at)];
+    if (match == Match::unknown) match = source.filter.matches_kind(record.kind(record.kind_of(at)), state_) ? Match::yes : Match::no;
+    if (match == Match::no || !source.filter.matches_event(record, at)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
     give(source, *to, found, at, turn, now);

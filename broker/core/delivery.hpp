@@ -83,6 +83,7 @@ class Delivery {
   bool pump(Now now);
   // Deadlines. Returns the next one.
   std::optional<SteadyTime> tick(Now now);
+  std::optional<SteadyTime> next_due() const { return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_); }
 
   // ---- commits
   // When settlements must be committed at the latest; nothing if there are none.
@@ -129,6 +130,7 @@ class Delivery {
     std::vector<Stretch> events;
     std::size_t bytes = 0;
   };
+  enum class Match : std::uint8_t { unknown, no, yes };
   // What one turn of a source has come to.
   struct Turn {
     std::vector<Parcel> parcels;
@@ -202,7 +204,7 @@ class Delivery {
   std::optional<SteadyTime> commit_due_;
   bool failures_ = false;                        // ack waits that ran out or members that left: to be committed, too
   SteadyTime next_due_ = SteadyTime::max();
-  std::vector<std::uint8_t> kinds_;    // of the record that is being looked at: which match
+  std::vector<Match> kinds_;           // of the record that is being looked at, as they are met
   Counters counters_;
 };
 

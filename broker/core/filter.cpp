@@ -87,12 +87,4 @@ bool Filter::matches_time(const store::Record& record, std::uint32_t at) const {
   return (spec_.time_from == 0 || time >= spec_.time_from) && (spec_.time_to == 0 || time <= spec_.time_to);
 }
 
-void Filter::match_kinds(const store::Record& record, const State& state, std::vector<std::uint8_t>& kinds) {
-  kinds.resize(record.kinds());
-  for (std::uint32_t ordinal = 0; ordinal < record.kinds(); ++ordinal) {
-    const auto kind = record.kind(ordinal);
-    kinds[ordinal] = matches_topic_number(kind.topic, state) && matches_type(kind.type, state);
-  }
-}
-
 }  // namespace bus::broker

@@ -26,9 +26,10 @@ class Filter {
   Filter(Spec spec, std::uint64_t key_secret);
   const Spec& spec() const { return spec_; }
   bool matches_topic(std::string_view topic) const;
-  // What depends on topic and type alone, for each kind of the record. Remembers its answer per topic number; `state` names
-  // the numbers.
-  void match_kinds(const store::Record& record, const State& state, std::vector<std::uint8_t>& kinds);
+  // What depends on topic and type alone. Remembers its answer per topic number; `state` names the numbers.
+  bool matches_kind(const store::format::KindRow& kind, const State& state) {
+    return matches_topic_number(kind.topic, state) && matches_type(kind.type, state);
+  }
   // The rest, for an event of a kind that matches.
   bool matches_event(const store::Record& record, std::uint32_t at) const {
     return is_by_kind_ || (matches_key(record, at) && matches_time(record, at));

@@ -108,8 +108,10 @@ Result<void> Intake::check(Item& item) {
   item.type = state_.types.find(envelope.type).value_or(0);
   const auto* verifier = item.type < payload_types_.size() ? payload_types_.data()[item.type] : nullptr;
   if (verifier == nullptr && item.type != 0) verifier = payload_type(item.type);
-  if (verifier == nullptr || !PayloadTypes::verify(*verifier, envelope.payload)) {
+  if (verifier == nullptr) {
     if (auto good = types_.verify(envelope.type, envelope.payload); !good) return good;
+  } else if (!PayloadTypes::verify(*verifier, envelope.payload)) {
+    return PayloadTypes::bad_payload(envelope.type);
   }
   item.priority = static_cast<std::uint8_t>(envelope.priority);
   item.has_key = envelope.has_key;

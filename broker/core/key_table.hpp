@@ -1,4 +1,4 @@
-// KeyTable holds the heads of keys in one flat array: 32 bytes a key, and less than a third more of empty slots.
+// KeyTable holds the heads of keys in one flat array: 32 bytes a key, and less than half as much again of empty slots.
 // A pure value; Keys owns one for each shard.
 #pragma once
 
@@ -19,14 +19,15 @@ class KeyTable {
   struct Slot {
     Hash128 key;
     Position position = Position::none;
-    std::uint64_t version : 60 = 0;   // so many: it is never above its position
+    std::uint64_t version : 59 = 0;   // so many: it is never above its position
     std::uint64_t used : 1 = 0;
     std::uint64_t dirty : 1 = 0;      // newer than any checkpoint
     std::uint64_t saving : 1 = 0;     // a checkpoint of it has not committed
+    std::uint64_t recent : 1 = 0;     // read since the last round of eviction
     bool is_clean() const { return !dirty && !saving; }
     void set(Position at, std::uint64_t number) {
       position = at;
-      version = number & (~std::uint64_t{0} >> 4);
+      version = number & (~std::uint64_t{0} >> 5);
     }
   };
   static_assert(sizeof(Slot) == 32);

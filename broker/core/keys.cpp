@@ -15,6 +15,7 @@ void Keys::install(const Hash128& key, Head head) {
   if (shard_of(key).find(key) != nullptr) return;
   KeyTable::Slot& slot = find_or_add(key);
   slot.set(head.position, head.version);
+  slot.recent = 1;
 }
 
 void Keys::restore(const Hash128& key, Head head) {
@@ -53,8 +54,8 @@ void Keys::committed(std::uint64_t batch) {
 }
 
 void Keys::evict(std::size_t most) {
-  // Some slots are empty or not clean: so many steps find enough.
-  constexpr std::size_t steps_max = 4 * limits::keys_evicted_max;
+  // Some slots are empty, not clean, or passed over once: so many steps find enough.
+  constexpr std::size_t steps_max = 8 * limits::keys_evicted_max;
   std::size_t evicted = 0;
   for (std::size_t step = 0; step < steps_max && evicted < limits::keys_evicted_max && size_ > most; ++step) {
     KeyTable& table = shards_[hand_shard_];
@@ -63,8 +64,9 @@ void Keys::evict(std::size_t most) {
       hand_slot_ = 0;
       continue;
     }
-    const KeyTable::Slot& slot = table[hand_slot_];
-    if (!slot.used || !slot.is_clean()) {
+    KeyTable::Slot& slot = table[hand_slot_];
+    if (!slot.used || !slot.is_clean() || slot.recent) {
+      slot.recent = 0;
       ++hand_slot_;
       continue;
     }

@@ -53,8 +53,8 @@ class Keys {
   void checkpoint(std::size_t shard, std::uint64_t batch, std::vector<store::KeyHead>& out);
   void committed(std::uint64_t batch);
   // Forgets clean heads while more than `most` are known. A key in use is dirty most of the time, so this finds the others:
-  // it goes round and round, from where it stopped. At most keys_evicted_max at once, which is more than a commit
-  // brings: to be called after each.
+  // it goes round and round, from where it stopped, and passes over once what was read for somebody who waits. At most
+  // keys_evicted_max at once, which is more than a commit brings: to be called after each.
   void evict(std::size_t most);
 
   std::size_t size() const { return size_; }

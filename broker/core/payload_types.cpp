@@ -233,8 +233,11 @@ Result<void> PayloadTypes::verify(std::string_view name, Bytes payload) const {
   if (type == nullptr) {
     return Error{Code::unknown_type, "no schema of type '" + std::string(name.substr(0, 128)) + "' is loaded"};
   }
-  if (verify(*type, payload)) return {};
-  return Error{Code::bad_payload, "the payload does not verify as " + std::string(name)};
+  return verify(*type, payload) ? Result<void>() : bad_payload(name);
+}
+
+Error PayloadTypes::bad_payload(std::string_view type) {
+  return {Code::bad_payload, "the payload does not verify as " + std::string(type)};
 }
 
 }  // namespace bus::broker

@@ -42,6 +42,7 @@ class PayloadTypes {
   // Errors: unknown_type, bad_payload. `payload` may have any alignment.
   Result<void> verify(std::string_view type, Bytes payload) const;
   static bool verify(const Type& type, Bytes payload);
+  static Error bad_payload(std::string_view type);
   const std::map<std::string, Type, std::less<>>& all() const { return types_; }
 
  private:

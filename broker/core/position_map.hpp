@@ -41,7 +41,11 @@ class PositionMap {
     auto at = count_++;
     if (at > 0 && slot(at - 1).position >= position) {
       const auto place = count_before(position, at);
-      BUS_CHECK(slot(place).position != position || !slot(place).is_live);
+      if (slot(place).position == position) {  // its own gap: positions rise, or find() would not
+        BUS_CHECK(!slot(place).is_live);
+        --count_;
+        at = place;
+      }
       for (; at > place; --at) slot(at) = slot(at - 1);
     }
     ++live_;
@@ -60,11 +64,22 @@ class PositionMap {
     --live_;
     for (; count_ > 0 && !slot(0).is_live; --count_) head_ = (head_ + 1) & mask_;
     while (count_ > 0 && !slot(count_ - 1).is_live) --count_;
+    if (count_ == 0 && slots_.size() > kept_empty_max) return clear();
     if (live_ * 2 < count_ && count_ > gaps_min) close_gaps();
   }
 
   void clear() { *this = {}; }
 
+  // visit(position, value) in order, for the last `count` values of which wanted(value) is true. Looks at no others but those
+  // between them.
+  template <typename Wanted, typename Visit>
+  void each_of_last(std::size_t count, Wanted wanted, Visit visit) {
+    auto begin = count_;
+    for (auto left = count; left > 0; left -= slot(begin).is_live && wanted(slot(begin).value)) --begin;
+    for (auto at = begin; at < count_; ++at) {
+      if (slot(at).is_live && wanted(slot(at).value)) visit(slot(at).position, slot(at).value);
+    }
+  }
   // visit(position, value), in order.
   template <typename Visit>
   void each(Visit visit) {
@@ -86,7 +101,8 @@ class PositionMap {
     bool is_live = false;
   };
   static_assert(std::is_standard_layout_v<Slot>);
-  static constexpr std::size_t gaps_min = 64;  // fewer are not worth the work
+  static constexpr std::size_t gaps_min = 64;           // fewer are not worth the work
+  static constexpr std::size_t kept_empty_max = 2048;   // an empty one has no more slots
   Slot& slot(std::size_t at) { return slots_.data()[(head_ + at) & mask_]; }
   const Slot& slot(std::size_t at) const { return slots_.data()[(head_ + at) & mask_]; }
 

@@ -109,7 +109,7 @@ bool read_plain_envelope(Bytes event, Envelope& envelope) { return PlainEnvelope
 
 Result<void> read_envelope(Bytes event, Envelope& envelope) {
   if (read_plain_envelope(event, envelope)) return {};
-  const auto checked = verify_event(event);
+  const auto checked = check_event(event);
   if (!checked) return checked.error();
   const Event& found = **checked;
   const auto* key = found.key();

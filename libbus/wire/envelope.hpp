@@ -17,11 +17,12 @@ struct Envelope {
   Bytes payload;
 };
 
-// Verifies one span of an EventCursor, which must be aligned to 8, and fills in a new `envelope`. The topic's own rule and
-// the payload are not looked at. Errors: bad_event, bad_key, event_too_large: the rules of schemas/event.fbs.
+// Verifies one span of an EventCursor, which must be aligned to 8, and fills in a new `envelope`. The topic's own rule is
+// for the caller, who may know the topic; the payload is not looked at. Errors as of check_event().
 Result<void> read_envelope(Bytes event, Envelope& envelope);
 
-// The short way that read_envelope() tries first. True: the long one would fill in the same. False means nothing.
+// The short way that read_envelope() tries first. True: check_event() finds no fault but perhaps in the topic. False means
+// nothing.
 // For tests of just that.
 bool read_plain_envelope(Bytes event, Envelope& envelope);
 

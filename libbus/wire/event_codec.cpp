@@ -47,6 +47,22 @@ bool plain_token(std::string_view token) {
   return {code, std::string(what) + " has " + std::to_string(size) + " bytes; 1 to " + std::to_string(most) + " are allowed"};
 }
 
+Result<const Event*> verify_event(Bytes event) {
+  const auto size = std::size_t{load<std::uint32_t>(event.data())};
+  if (size > limits::event_bytes_max) {
+    return Error{Code::event_too_large, "the event has " + std::to_string(size) + " bytes, the limit is " +
+                                            std::to_string(limits::event_bytes_max)};
+  }
+  flatbuffers::Verifier::Options options;
+  options.max_depth = limits::verifier_depth_max;
+  options.max_tables = limits::verifier_tables_max;
+  flatbuffers::Verifier verifier(event.data(), size + 4, options);
+  if (!verifier.VerifySizePrefixedBuffer<Event>(nullptr)) {
+    return Error{Code::bad_event, "the envelope does not verify as bus.Event"};
+  }
+  return trusted_event(event);
+}
+
 bool is_too_long(const flatbuffers::String* text) { return text != nullptr && text->size() > limits::text_bytes_max; }
 
 [[gnu::cold, gnu::noinline]] Error too_long(const char* what, std::size_t size) {
@@ -97,29 +113,11 @@ Result<void> check_rules(const Event& event) {
 
 }  // namespace
 
-// Flat: the generated verifier is a tree of small functions, and this is the dearest step of a publish.
-[[gnu::flatten]] Result<const Event*> verify_event(Bytes event) {
-  const auto size = std::size_t{load<std::uint32_t>(event.data())};
-  if (size > limits::event_bytes_max) {
-    return Error{Code::event_too_large, "the event has " + std::to_string(size) + " bytes, the limit is " +
-                                            std::to_string(limits::event_bytes_max)};
-  }
-  flatbuffers::Verifier::Options options;
-  options.max_depth = limits::verifier_depth_max;
-  options.max_tables = limits::verifier_tables_max;
-  flatbuffers::Verifier verifier(event.data(), size + 4, options);
-  if (!verifier.VerifySizePrefixedBuffer<Event>(nullptr)) {
-    return Error{Code::bad_event, "the envelope does not verify as bus.Event"};
-  }
-  const Event* envelope = trusted_event(event);
-  if (auto rules = check_rules(*envelope); !rules) return rules.error();
-  return envelope;
-}
-
 Result<const Event*> check_event(Bytes event) {
   const auto envelope = verify_event(event);
   if (!envelope) return envelope;
   if (auto topic = check_topic((*envelope)->topic()->string_view()); !topic) return topic.error();
+  if (auto rules = check_rules(**envelope); !rules) return rules.error();
   return envelope;
 }
 

@@ -38,9 +38,6 @@ class EventCursor {
 // The payload is not looked at.
 Result<const Event*> check_event(Bytes event);
 
-// The same but for the topic, for those who know it already. Errors: bad_event, bad_key, event_too_large.
-Result<const Event*> verify_event(Bytes event);
-
 // The envelope of an event that check_event() has accepted before, such as one from the log.
 inline const Event* trusted_event(Bytes event) { return flatbuffers::GetSizePrefixedRoot<Event>(event.data()); }
 

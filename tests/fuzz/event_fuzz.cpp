@@ -33,8 +33,9 @@ void read(const wire::Event& event, const broker::PayloadTypes& types) {
 void compare_ways(Bytes event) {
   wire::Envelope envelope;
   if (!wire::read_plain_envelope(event, envelope)) return;
-  const auto checked = wire::verify_event(event);
-  require(checked.ok(), "the short way accepts what the long one refuses");
+  const auto checked = wire::check_event(event);
+  require(checked.ok() || checked.error().code == Code::bad_topic, "the short way accepts what the long one refuses");
+  if (!checked) return;
   require(envelope.topic == (*checked)->topic()->string_view() && envelope.payload.data() == (*checked)->payload()->data(),
           "the two ways read different things");
 }

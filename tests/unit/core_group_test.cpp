@@ -327,6 +327,16 @@ TEST(PositionMap, IsAnOrderedMap) {
   }
 }
 
+TEST(PositionMap, TakesAPositionAgainWhereItWas) {
+  PositionMap<std::uint64_t> map;
+  for (const std::uint64_t at : {1, 2, 3}) map.add(Position{at}) = at;
+  map.erase(Position{2});
+  map.add(Position{2}) = 22;
+  EXPECT_EQ(*map.find(Position{2}), 22u);
+  EXPECT_EQ(*map.find(Position{3}), 3u);
+  EXPECT_EQ(map.size(), 3u);
+}
+
 // One that stays open while all after it come and go must not make the map grow.
 TEST(PositionMap, DoesNotGrowBehindOneThatStays) {
   PositionMap<std::uint64_t> map;

@@ -121,6 +121,21 @@ TEST(Keys, GoWhenTheyAreNotInUse) {
   EXPECT_FALSE(keys.find(key(3)).has_value());
 }
 
+// A batch with many cold keys reads them in several parts; the first ones must still be there when the last ones come.
+TEST(Keys, ReadForABatchOutlastThoseThatWereThereBefore) {
+  Keys keys;
+  constexpr std::uint64_t most = 20'000, cold = 4'000;
+  for (std::uint64_t number = 0; number < most; ++number) keys.install(key(number, number % limits::key_shards), {});
+  keys.evict(most - 1);  // it has gone round once
+  for (std::uint64_t number = most; number < most + cold; ++number) {
+    keys.install(key(number, number % limits::key_shards), {});
+    if (number % limits::key_reads_max == 0) keys.evict(most);
+  }
+  std::size_t known = 0;
+  for (std::uint64_t number = most; number < most + cold; ++number) known += keys.is_known(key(number, number % limits::key_shards));
+  EXPECT_GE(known, cold - cold / 100) << "one that wraps round the end of its table may be passed twice";
+}
+
 TEST(Keys, AreKeptOnceHoweverOftenTheyAreUsed) {
   Keys keys;
   std::vector<store::KeyHead> out;

@@ -4,6 +4,9 @@
 
 #include "base/hash.hpp"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 namespace bus {
 namespace {
 
@@ -35,6 +38,17 @@ TEST(Hash, ChainDependsOnOrderAndPosition) {
   EXPECT_NE(chain, chain_fold(0, 2, 20));                     // the first one lost
   EXPECT_NE(chain, chain_fold(chain_fold(0, 2, 10), 3, 20));  // moved
   EXPECT_NE(chain, chain_fold(chain_fold(1, 1, 10), 2, 20));  // another history before
+}
+
+// What an older processor computes, and what is on disk, is the same: long inputs take wide registers where there are any.
+TEST(Checksum, IsTheSameWithWideRegistersAndWithout) {
+  Buffer bytes(5000);
+  for (std::size_t at = 0; at < bytes.size(); ++at) bytes[at] = static_cast<std::uint8_t>(at * 2654435761u >> 13);
+  for (std::size_t size = 0; size <= bytes.size(); size += size < 1200 ? 1 : 97) {
+    for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{0x9e3779b97f4a7c15u}}) {
+      ASSERT_EQ(checksum(Bytes(bytes).first(size), seed), XXH3_64bits_withSeed(bytes.data(), size, seed)) << size;
+    }
+  }
 }
 
 }  // namespace

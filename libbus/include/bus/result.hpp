@@ -76,9 +76,12 @@ class [[nodiscard]] Result<void> {
  public:
   Result() = default;
   Result(Error error) : error_(error.code == Code::ok ? nullptr : std::make_unique<Error>(std::move(error))) {}
+  // No move: what is left of an error that was moved away would say ok.
   Result(const Result& other) : error_(other.error_ ? std::make_unique<Error>(*other.error_) : nullptr) {}
-  Result(Result&&) = default;
-  Result& operator=(Result other) noexcept { return error_ = std::move(other.error_), *this; }
+  Result& operator=(const Result& other) {
+    if (this != &other) error_ = other.error_ ? std::make_unique<Error>(*other.error_) : nullptr;
+    return *this;
+  }
 
   bool ok() const { return error_ == nullptr; }
   explicit operator bool() const { return ok(); }
