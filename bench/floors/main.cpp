@@ -34,17 +34,17 @@ Json rate(const char* workload, std::uint64_t events, double seconds) {
           {"events_per_second", static_cast<double>(events) / seconds}};
 }
 
-Json latencies(const char* workload, const Timed& timed) {
+// Of a loop that writes `options.bytes` and syncs, each time.
+Json run_each(const char* workload, const Options& options, const Timed& timed, const char* acknowledged) {
   auto result = rate(workload, timed.latencies.count(), timed.seconds);
   for (const auto& [name, microseconds] : timed.latencies.percentiles()) result["latency_us"][name] = microseconds;
+  result["settings"] = disk_settings(options, options.bytes);
+  result["acknowledged"] = acknowledged;
   return result;
 }
 
 Json run_sync(const Options& options) {
-  auto result = latencies("fdatasync", sync_each(options.dir, options.bytes, options.count, options.space()));
-  result["settings"] = disk_settings(options, options.bytes);
-  result["acknowledged"] = "fdatasync has returned";
-  return result;
+  return run_each("fdatasync", options, sync_each(options.dir, options.bytes, options.count, options.space()), "fdatasync has returned");
 }
 
 Json run_append(const Options& options) {
@@ -59,10 +59,7 @@ Json run_append(const Options& options) {
 }
 
 Json run_commit(const Options& options) {
-  auto result = latencies("lmdb-each", commit_each(options.dir, options.bytes, options.count, options.space()));
-  result["settings"] = disk_settings(options, options.bytes);
-  result["acknowledged"] = "LMDB has committed and synced";
-  return result;
+  return run_each("lmdb-each", options, commit_each(options.dir, options.bytes, options.count, options.space()), "LMDB has committed and synced");
 }
 
 Json run_zmq(const Options& options) {
