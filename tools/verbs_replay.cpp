@@ -80,8 +80,8 @@ Event fetch(Client& client, Position position) {
   place.version = reply->delivery->version();
   place.committed_at = wall_time(reply->delivery->committed_at());
   place.sequence = reply->delivery->sequence();
-  place.publisher = std::make_shared<const std::string>(reply->publisher);
-  return Event(std::move(place), answer, answer->body);
+  place.publisher = reply->publisher;
+  return Event(place, answer, answer->body);
 }
 
 Exit get_event(const Globals& globals, const At& at) {

@@ -115,7 +115,7 @@ Result<void> Core::dispatch(Session& session, const wire::Message& message, std:
     }
     case wire::Body::Pong: return {};
     case wire::Body::Bye: return bye(session), Result<void>();
-    case wire::Body::Publish: return intake_.publish(session, *message.body_as_Publish(), frames[1]);
+    case wire::Body::Publish: return intake_.publish(session, *message.body_as_Publish(), frames[1], now.steady);
     case wire::Body::Subscribe: return delivery_.subscribe(session, *message.body_as_Subscribe(), now);
     case wire::Body::Unsubscribe: return delivery_.unsubscribe(session, message.body_as_Unsubscribe()->subscription());
     case wire::Body::Credit: return delivery_.credit(session, *message.body_as_Credit());
@@ -262,7 +262,7 @@ SteadyTime Core::tick(Now now) {
     next = std::min(next, now.steady + std::chrono::milliseconds(2));
   }
   if (const auto due = delivery_.tick(now)) next = std::min(next, *due);
-  if (const auto due = delivery_.commit_due()) next = std::min(next, *due);
+  if (const auto due = commit_due(now.steady)) next = std::min(next, *due);
   if (delivery_.pump(now) || sessions_.any_full()) return now.steady;
   if (const auto due = delivery_.next_due()) next = std::min(next, *due);  // of what was delivered just now
   return next;
@@ -270,13 +270,16 @@ SteadyTime Core::tick(Now now) {
 
 // ---- commits
 
-bool Core::commit_due(SteadyTime now) const {
-  const auto due = delivery_.commit_due();
-  return staging_.has_changes() || (due && *due <= now);
+// When the next commit should begin, if there is anything for it and none is under way.
+std::optional<SteadyTime> Core::commit_due(SteadyTime now) const {
+  if (staging_.committing()) return std::nullopt;
+  if (staging_.has_changes()) return intake_.wait_until(now).value_or(now);
+  return delivery_.commit_due();
 }
 
 std::optional<store::CommitBatch> Core::take_batch(Now now, bool all) {
-  if (staging_.committing() || !(commit_due(now.steady) || (all && delivery_.commit_due()))) return std::nullopt;
+  const auto due = commit_due(now.steady);
+  if (!due || (*due > now.steady && !all)) return std::nullopt;
   bytes_since_step_ += staging_.staged_bytes();
   events_since_step_ += staging_.staged_events();
   ++batches_since_step_;
@@ -304,7 +307,7 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
   bytes_since_step_ += batch.journal.size();
   std::sort(checkpoint_keys_.begin(), checkpoint_keys_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   batch.keys = std::exchange(checkpoint_keys_, {});
-  intake_.taken();
+  intake_.taken(now.steady);
   return batch;
 }
 
@@ -321,7 +324,7 @@ void Core::checkpoint(std::size_t steps) {
   }
 }
 
-void Core::committed() {
+void Core::committed(SteadyTime now) {
   const auto records = staging_.committed();
   state_.keys.committed(staging_.committed_batch());
   for (const auto& record : records) {
@@ -329,6 +332,7 @@ void Core::committed() {
     log_.append(record);
     delivery_.committed(*record);
   }
+  intake_.durable(now);
   staging_.release();
   intake_.committed();
   state_.keys.evict(limits::keys_resident_max);

@@ -38,7 +38,7 @@ class Core {
   void receive(const Peer& peer, std::span<const Frame> frames, Now now);
   void read_done(ReadResult result);
   // The batch taken last is durable.
-  void committed();
+  void committed(SteadyTime now);
   void set_space(const store::Space& space) { intake_.set_space(space, options_.reserve_bytes); }
   // The socket took a message not at all: it was full, or nobody is there any more. Until the next take_outgoing() all
   // others for a blocked peer are to be handed back, too, without trying: they would overtake this one.
@@ -83,7 +83,7 @@ class Core {
   void expire_sessions(SteadyTime now);
   store::CommitBatch build_batch(Now now, std::size_t steps);
   void checkpoint(std::size_t steps);
-  bool commit_due(SteadyTime now) const;
+  std::optional<SteadyTime> commit_due(SteadyTime now) const;
 
   CoreOptions options_;
   store::Identity identity_;

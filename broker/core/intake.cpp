@@ -15,6 +15,7 @@ std::uint64_t Intake::last_staged(const std::string& name) const {
 std::uint64_t Intake::claim(Session& session, std::uint64_t& batch) {
   Publisher& publisher = publishers_[session.publisher];
   for (const Parked& parked : publisher.parked) parked_bytes_ -= parked.body.bytes.size();
+  pacer_.left(publisher.habit);
   const bool in_line = publisher.in_line;
   publisher = {};
   publisher.in_line = in_line;
@@ -35,6 +36,7 @@ bool Intake::drop(const Session& session) {
   const auto it = publishers_.find(session.publisher);
   if (it == publishers_.end() || it->second.holder != session.id) return false;
   for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.body.bytes.size();
+  pacer_.left(it->second.habit);
   publishers_.erase(it);
   return true;
 }
@@ -140,7 +142,7 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) 
   return batch;
 }
 
-Result<void> Intake::publish(Session& session, const wire::Publish& message, Frame body) {
+Result<void> Intake::publish(Session& session, const wire::Publish& message, Frame body, SteadyTime now) {
   if (session.publisher.empty()) return Error{Code::no_publisher, "the Hello of this session named no publisher"};
   const auto found = publishers_.find(session.publisher);
   if (found == publishers_.end()) return Error{Code::publisher_fenced, "a newer session published as '" + session.publisher + "'"};
@@ -148,6 +150,7 @@ Result<void> Intake::publish(Session& session, const wire::Publish& message, Fra
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
   auto batch = unpack(message, std::move(body));
   if (!batch) return batch.error();
+  pacer_.published(publisher.habit, now);
   parked_bytes_ += batch->body.bytes.size();
   publisher.window_bytes += batch->body.bytes.size();
   publisher.window_events += batch->items.size();
@@ -336,7 +339,8 @@ bool Intake::fits_commit(const Parked& batch) const {
 
 // In the order they came, each with what fits; who has more stands behind the others then. One that does not fit is the
 // first the next time.
-void Intake::taken() {
+void Intake::taken(SteadyTime now) {
+  pacer_.began(now);
   for (auto turns = line_.size(); turns > 0; --turns) {
     const auto it = publishers_.find(line_.front());
     const bool waits = it != publishers_.end() && it->second.in_line && !it->second.parked.empty();
@@ -383,6 +387,7 @@ void Intake::answer(SessionId session, const std::string& name, const Parked& ba
     if (it != publishers_.end() && it->second.holder == session) {
       it->second.window_bytes -= bytes;
       it->second.window_events -= events;
+      if (it->second.window_events == 0) pacer_.answered(it->second.habit);
     }
     sessions_.send(session, result);
   };

@@ -13,6 +13,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "broker/core/commit_pacer.hpp"
 #include "broker/core/log_view.hpp"
 #include "broker/core/payload_types.hpp"
 #include "broker/core/sessions.hpp"
@@ -40,11 +41,15 @@ class Intake {
   bool drop(const Session& session);
 
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
-  Result<void> publish(Session& session, const wire::Publish& message, Frame body);
+  Result<void> publish(Session& session, const wire::Publish& message, Frame body, SteadyTime now);
 
+  // Until when the next commit should wait for more; nothing if it need not.
+  std::optional<SteadyTime> wait_until(SteadyTime now) const { return pacer_.wait_until(now); }
   // The batch that was gathered is with the committer: those who waited for room in the next one go on.
-  void taken();
-  // After each commit: batches that waited for it go on.
+  void taken(SteadyTime now);
+  // It is durable; the answers follow.
+  void durable(SteadyTime now) { pacer_.ended(now); }
+  // They were given: batches that waited for this commit go on.
   void committed();
   void set_space(const store::Space& space, std::size_t reserve_bytes);
   void drain() { draining_ = true; }
@@ -89,6 +94,7 @@ class Intake {
     std::deque<Parked> parked;
     bool in_line = false;                 // for room in a commit
     std::size_t window_bytes = 0, window_events = 0;  // without receipt
+    CommitPacer::Habit habit;
   };
 
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
@@ -131,6 +137,7 @@ class Intake {
   std::uint64_t admissible_bytes_ = limits::staged_bytes_max;  // what the free pages cover, beyond the reserve
   bool log_full_ = false, draining_ = false;
   Counters counters_;
+  CommitPacer pacer_;
 };
 
 }  // namespace bus::broker

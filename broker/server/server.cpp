@@ -121,7 +121,7 @@ void Server::run() {
   while (!stopping_) {
     const Now now = read_clocks();
     receive(now);                           // Drains the socket, up to one turn's share.
-    collect();                              // What the committer and the reader have done since.
+    collect(now);                           // What the committer and the reader have done since.
     const SteadyTime next = core_->tick(now);  // Deadlines and deliveries.
     hand_over(now);                         // The gathered batch to the committer, if it is free.
     send(now);                              // Receipts of committed batches only: the core keeps the others.
@@ -145,13 +145,13 @@ void Server::receive(Now now) {
   }
 }
 
-void Server::collect() {
+void Server::collect(Now now) {
   for (auto& result : reader_->collect()) core_->read_done(std::move(result));
   // The outcome first: what a commit has used of the space is gone from the figures by then.
   const auto outcome = committer_->collect();
   core_->set_space(store_->space());
   if (!outcome) return;
-  if (outcome->ok()) return core_->committed();
+  if (outcome->ok()) return core_->committed(now.steady);
   if (!stopping_ || outcome->error().code != Code::log_full) die(outcome->error());
   unsaved_ = outcome->error();
 }
@@ -180,7 +180,7 @@ void Server::send(Now) {
 
 void Server::wait(SteadyTime until, Now) {
   const auto left = until - read_clocks().steady;
-  auto timeout = std::chrono::ceil<std::chrono::milliseconds>(std::clamp<Duration>(left, 0ms, 1000ms));
+  auto timeout = std::clamp<Duration>(left, 0ms, 1000ms);
   // What a peer that has gone leaves behind is for others, now.
   if (messages_waiting_ || std::exchange(peers_gone_, false)) timeout = 0ms;
   const auto ready = socket_->wait(wake_fd_, signal_fd_, timeout);
@@ -224,7 +224,7 @@ void Server::drain() {
   const auto deadline = read_clocks().steady + 5s;
   for (Now now = read_clocks(); (!core_->idle() || messages_waiting_) && !unsaved_ && now.steady < deadline; now = read_clocks()) {
     receive(now);
-    collect();
+    collect(now);
     core_->tick(now);
     if (auto batch = core_->take_batch(now, true)) committer_->submit(std::move(*batch));
     reader_->submit(core_->take_reads());
@@ -262,7 +262,7 @@ void Server::commit(store::CommitBatch batch) {
 void Server::finish_commit() {
   while (core_->committing() && !unsaved_) {
     socket_->wait(wake_fd_, signal_fd_, 1ms);
-    collect();
+    collect(read_clocks());
   }
 }
 

@@ -30,7 +30,7 @@ class Server {
   Result<void> listen();
 
   void receive(Now now);
-  void collect();
+  void collect(Now now);
   void hand_over(Now now);
   void send(Now now);
   void wait(SteadyTime until, Now now);

@@ -1,5 +1,6 @@
 #include "broker/server/socket.hpp"
 
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -78,6 +79,7 @@ struct RouterSocket::Impl {
   zmq::context_t context{1};
   zmq::socket_t router;
   zmq::socket_t monitor;
+  int router_fd = -1, monitor_fd = -1;   // of libzmq: readable when there is news for the socket
 };
 
 RouterSocket::RouterSocket() {
@@ -105,6 +107,8 @@ RouterSocket::RouterSocket() {
   impl_->monitor = zmq::socket_t(impl_->context, zmq::socket_type::pair);
   impl_->monitor.set(zmq::sockopt::linger, 0);
   impl_->monitor.connect("inproc://router-monitor");
+  impl_->router_fd = router.get(zmq::sockopt::fd);
+  impl_->monitor_fd = impl_->monitor.get(zmq::sockopt::fd);
 }
 
 RouterSocket::~RouterSocket() = default;
@@ -159,16 +163,17 @@ RouterSocket::Sent RouterSocket::send(const Outgoing& message) {
   }
 }
 
-RouterSocket::Ready RouterSocket::wait(int wake_fd, int signal_fd, std::chrono::milliseconds timeout) {
-  zmq::pollitem_t items[] = {{impl_->router.handle(), 0, ZMQ_POLLIN, 0},
-                             {nullptr, wake_fd, ZMQ_POLLIN, 0},
-                             {nullptr, signal_fd, ZMQ_POLLIN, 0},
-                             {impl_->monitor.handle(), 0, ZMQ_POLLIN, 0}};
-  zmq_poll(items, 4, timeout.count());
-  Ready ready{(items[0].revents & ZMQ_POLLIN) != 0, (items[1].revents & ZMQ_POLLIN) != 0, (items[2].revents & ZMQ_POLLIN) != 0,
-              (items[3].revents & ZMQ_POLLIN) != 0};
+// zmq_poll() would ask each socket before and after; a descriptor of libzmq's tells of news only, so what is there already
+// is asked for first.
+RouterSocket::Ready RouterSocket::wait(int wake_fd, int signal_fd, Duration timeout) {
+  if ((impl_->router.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0) timeout = Duration(0);
+  pollfd items[] = {{impl_->router_fd, POLLIN, 0}, {impl_->monitor_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}, {signal_fd, POLLIN, 0}};
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(timeout);
+  const timespec left{seconds.count(), (timeout - seconds).count()};
+  ::ppoll(items, std::size(items), &left, nullptr);
   zmq::message_t event;
-  while (ready.disconnected && impl_->monitor.recv(event, zmq::recv_flags::dontwait)) {}
+  Ready ready{items[2].revents != 0, items[3].revents != 0, false};
+  while (items[1].revents != 0 && impl_->monitor.recv(event, zmq::recv_flags::dontwait)) ready.disconnected = true;
   return ready;
 }
 

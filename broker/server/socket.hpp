@@ -37,9 +37,9 @@ class RouterSocket {
 
   // Waits until something arrives, `wake_fd` or `signal_fd` is readable, or the time is over.
   struct Ready {
-    bool messages = false, woken = false, signalled = false, disconnected = false;
+    bool woken = false, signalled = false, disconnected = false;
   };
-  Ready wait(int wake_fd, int signal_fd, std::chrono::milliseconds timeout);
+  Ready wait(int wake_fd, int signal_fd, Duration timeout);
 
   // Waits for queued messages to leave, at most `linger`; nothing works afterwards.
   void close(std::chrono::milliseconds linger);

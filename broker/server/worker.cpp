@@ -93,7 +93,11 @@ void Committer::run() {
     }
     lock.lock();
     if (committing) outcome_ = std::move(outcome);
-    if (committing || !space_to_fill) wake_();
+    if (!committing && space_to_fill) continue;
+    // Without the lock, which the loop would run into.
+    lock.unlock();
+    wake_();
+    lock.lock();
   }
 }
 
@@ -138,7 +142,9 @@ void ReadWorker::run() {
     ReadResult result = perform(*reader_, request);
     lock.lock();
     results_.push_back(std::move(result));
+    lock.unlock();
     wake_();
+    lock.lock();
   }
 }
 

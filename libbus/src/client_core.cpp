@@ -264,6 +264,7 @@ void ClientCore::send_batches(SteadyTime now) {
     message.fence = session_->fence;
     outgoing_.push_back({Frame::of(wire::encode(message)), pending.batch.body});
     pending.sent = true;
+    said_ = now;
   }
 }
 

@@ -84,6 +84,9 @@ class ClientCore {
 
   // ---- publishing
   void publish(Batch batch);
+  // tick() does so, too; call it only while is_ready().
+  void send_batches(SteadyTime now);
+  bool is_ready() const { return state_ == State::ready; }
 
   // ---- subscriptions, by numbers of the client's own that are never used again
   using SubscriptionId = std::uint32_t;
@@ -156,7 +159,6 @@ class ClientCore {
   void settled(const wire::Settled& message);
   void reply(const wire::Reply& message, const std::vector<Frame>& frames);
 
-  void send_batches(SteadyTime now);
   void send_requests();
   void send_subscribe(SubscriptionId id, Subscribed& subscribed);
   void send_settlements(SubscriptionId id, Subscribed& subscribed, std::uint64_t request = 0);

@@ -79,27 +79,36 @@ void ClientCore::subscription_failure(const Error& error, SubscriptionId id, std
 void ClientCore::deliver(const wire::Deliver& message, const Frame& body, SteadyTime now) {
   Subscribed* subscribed = find(message.subscription());
   if (subscribed == nullptr) return;  // unsubscribed meanwhile
-  const Frame aligned = body.aligned();
-  const auto* deliveries = message.deliveries();
-  std::vector<std::shared_ptr<const std::string>> publishers;
+  // What the events of one Deliver share.
+  struct Delivered {
+    Frame body;
+    std::vector<std::string> publishers;
+    std::shared_ptr<const std::string> group;
+  };
+  auto owned = std::make_shared<Delivered>(Delivered{body.aligned(), {}, subscribed->group});
+  const Bytes bytes = owned->body.bytes;
   if (message.publishers() != nullptr) {
-    for (const auto* name : *message.publishers()) publishers.push_back(std::make_shared<const std::string>(name->str()));
+    for (const auto* name : *message.publishers()) owned->publishers.push_back(name->str());
   }
+  const auto* deliveries = message.deliveries();
+  const std::size_t count = deliveries != nullptr ? deliveries->size() : 0;
+  const std::string_view group = owned->group ? std::string_view(*owned->group) : std::string_view();
   std::vector<Event> events;
-  wire::EventCursor cursor(aligned.bytes);
-  for (std::uint32_t at = 0; deliveries != nullptr && at < deliveries->size(); ++at) {
-    const wire::Delivery& delivery = *deliveries->Get(at);
+  events.reserve(count);
+  wire::EventCursor cursor(bytes);
+  for (std::size_t at = 0; at < count; ++at) {
+    const wire::Delivery& delivery = *deliveries->Get(static_cast<std::uint32_t>(at));
     const auto event = cursor.done() ? Result<Bytes>(Error{Code::malformed, "a Deliver lacks an event"}) : cursor.next();
-    if (!event || delivery.publisher() >= publishers.size()) {
+    if (!event || delivery.publisher() >= owned->publishers.size()) {
       return lost({Code::malformed, "the broker's deliveries do not fit their events"}, now);
     }
-    Event::Place place{Position{delivery.position()}, delivery.version(), wall_time(delivery.committed_at()), delivery.sequence(),
-                       delivery.attempt(), publishers[delivery.publisher()], subscribed->group, message.epoch()};
-    events.emplace_back(std::move(place), aligned.owner, *event);
+    const Event::Place place{Position{delivery.position()}, delivery.version(), wall_time(delivery.committed_at()), delivery.sequence(),
+                             delivery.attempt(), owned->publishers[delivery.publisher()], group, message.epoch()};
+    events.emplace_back(place, owned, *event);
   }
   if (events.empty()) return;
   subscribed->held_events += events.size();
-  subscribed->held_bytes += aligned.bytes.size();
+  subscribed->held_bytes += bytes.size();
   if (!subscribed->group) subscribed->what.from_value = static_cast<std::int64_t>(number(events.back().position()) + 1);
   subscribed->listener->delivered(std::move(events));
 }

@@ -13,6 +13,9 @@ namespace bus {
 namespace {
 
 constexpr std::size_t messages_per_turn = 256;
+// After a turn that sent settlements more will come: the thread looks for them by itself, so that they need not wake it.
+constexpr std::chrono::milliseconds doze = std::chrono::milliseconds(1);
+constexpr std::size_t settlings_to_wake = 256;
 
 std::uint64_t random_value() {
   std::uint64_t value = 0;
@@ -122,8 +125,23 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
   // Without a linger nobody asks how long an event has waited; looking at a clock is a tenth of a publish.
   const auto now = options_.linger > Duration(0) ? std::chrono::steady_clock::now() : SteadyTime();
   if (auto added = outbox_.add(*encoded, done, sequence, now); !added) return added.error();
-  if (outbox_.is_ready()) wake();
+  if (!outbox_.is_ready() || !asleep_) return {};
+  // What lingers is the thread's, which knows for how long.
+  std::unique_lock turn(turn_, std::defer_lock);
+  if (options_.linger > Duration(0) || on_thread() || !turn.try_lock()) return wake(), Result<void>();
+  lock.unlock();
+  if (!send_for_itself()) wake_up_.ring();
   return {};
+}
+
+// With the turn, while the thread sleeps. False: there is something for the thread to do.
+bool Connection::send_for_itself() {
+  if (!core_.is_ready()) return false;
+  const auto now = std::chrono::steady_clock::now();
+  take_batches(now);
+  core_.send_batches(now);
+  send_all();
+  return unsent_.empty() && !dealer_->is_ready(false);
 }
 
 Unknown Connection::flush(Duration deadline) {
@@ -150,11 +168,11 @@ bool Connection::post(Command command) {
   return true;
 }
 
-void Connection::settle(const Settling& settling) {
+void Connection::settle(const Settling& settling, bool more) {
   const std::lock_guard lock(mutex_);
   if (stop_) return;
   settlings_.push_back(settling);
-  wake();
+  if (!more || !is_dozing_ || settlings_.size() >= settlings_to_wake) wake();
 }
 
 void Connection::close() {
@@ -172,16 +190,24 @@ void Connection::close() {
 // ---- the thread
 
 void Connection::run() {
+  std::unique_lock turn(turn_);
   for (;;) {
     {
       const std::lock_guard lock(mutex_);
       if (stop_) break;
     }
-    sleep(turn());
+    const auto pause = fall_asleep(take_turn());
+    if (!pause) continue;
+    turn.unlock();
+    Dealer::wait(dealer_.get(), wake_up_, *pause);
+    turn.lock();
+    wake_up_.clear();
+    const std::lock_guard lock(mutex_);
+    asleep_ = is_dozing_ = false;
   }
   const Now now = read_clocks();
   take_commands(now);
-  take_batches(now);
+  take_batches(now.steady);
   core_.close();
   // What was published but never taken is told so, too.
   std::vector<Batch> rest;
@@ -199,18 +225,20 @@ void Connection::say_bye() {
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (Now now = read_clocks(); !core_.has_left() && now.steady < until; now = read_clocks()) {
     send_all();
-    Dealer::wait(dealer_.get(), wake_up_, !unsent_.empty(), std::chrono::ceil<std::chrono::milliseconds>(until - now.steady));
+    if (!dealer_->is_ready(!unsent_.empty())) {
+      Dealer::wait(dealer_.get(), wake_up_, std::chrono::ceil<std::chrono::milliseconds>(until - now.steady));
+    }
     wake_up_.clear();
     receive(now);
   }
 }
 
 // One turn; returns when the next is due.
-SteadyTime Connection::turn() {
+SteadyTime Connection::take_turn() {
   const Now now = read_clocks();
   receive(now);
   take_commands(now);
-  take_batches(now);
+  take_batches(now.steady);
   const SteadyTime next = core_.tick(now);
   act(now);
   send_all();
@@ -240,16 +268,17 @@ void Connection::take_commands(Now) {
     settlings.swap(settlings_);
   }
   // Settlements first: a command may be the flush that waits for them.
+  has_settled_ = !settlings.empty();
   for (const Settling& one : settlings) core_.settle(one.subscription, one.epoch, one.settlement);
   for (const Command& command : commands) command(core_);
 }
 
-void Connection::take_batches(Now now) {
+void Connection::take_batches(SteadyTime now) {
   for (;;) {
     std::optional<Batch> batch;
     {
       const std::lock_guard lock(mutex_);
-      batch = outbox_.take(now.steady, options_.linger);
+      batch = outbox_.take(now, options_.linger);
     }
     if (!batch) return;
     core_.publish(std::move(*batch));
@@ -283,18 +312,18 @@ bool Connection::has_work() const {
   return stop_ || !commands_.empty() || !settlings_.empty();
 }
 
-void Connection::sleep(SteadyTime until) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (has_work()) return;
-    if (const auto due = outbox_.due(options_.linger)) until = std::min(until, *due);
-    asleep_ = true;
-  }
-  const auto left = std::clamp<Duration>(until - std::chrono::steady_clock::now(), Duration(0), std::chrono::hours(1));
-  Dealer::wait(dealer_.get(), wake_up_, !unsent_.empty(), std::chrono::ceil<std::chrono::milliseconds>(left));
-  wake_up_.clear();
+// How long to wait, with the turn given up; nothing if there is something to do.
+std::optional<std::chrono::milliseconds> Connection::fall_asleep(SteadyTime until) {
+  if (dealer_ && dealer_->is_ready(!unsent_.empty())) return std::nullopt;
   const std::lock_guard lock(mutex_);
-  asleep_ = false;
+  if (has_work()) return std::nullopt;
+  if (const auto due = outbox_.due(options_.linger)) until = std::min(until, *due);
+  const auto left = std::min<Duration>(until - std::chrono::steady_clock::now(), std::chrono::hours(1));
+  if (left <= Duration(0)) return std::nullopt;
+  asleep_ = true;
+  is_dozing_ = has_settled_;
+  const auto pause = std::chrono::ceil<std::chrono::milliseconds>(left);
+  return is_dozing_ ? std::min(pause, doze) : pause;
 }
 
 }  // namespace bus

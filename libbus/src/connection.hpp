@@ -4,7 +4,9 @@
 //   callers ──publish()──> Outbox ──┐
 //           ──post()──> commands ───┴──> [ thread: ClientCore, Dealer ] ──> callbacks, listeners
 //
-// Callbacks and listeners run on the thread, which holds no lock then: they may publish, but must not wait.
+// One thread at a time drives core and dealer: whoever holds the turn. As a rule that is the thread; while it sleeps, a
+// caller that publishes sends for itself, which saves waking it. Callbacks and listeners run on the thread only. They may
+// publish, but must not wait.
 #pragma once
 
 #include <condition_variable>
@@ -45,13 +47,14 @@ class Connection {
   // ---- everything else. False: the connection is over, and the command will not run.
   using Command = std::function<void(ClientCore&)>;
   bool post(Command command);
-  // Settlements and credit are frequent: they travel without a command each.
+  // Settlements are frequent: they travel without a command each. `more`: others will follow soon, so that this one may
+  // wait for them, for about a millisecond.
   struct Settling {
     ClientCore::SubscriptionId subscription;
     std::uint64_t epoch;
     wire::Settlement settlement;
   };
-  void settle(const Settling& settling);
+  void settle(const Settling& settling, bool more);
 
   // Ends the thread: Bye is said, and everything open is told `closed`. Idempotent. Called on the thread itself it does
   // not wait for its end; the next call, or the destructor, does.
@@ -65,13 +68,14 @@ class Connection {
   void welcomed(const wire::WelcomeT& welcome);
   void run();
   void take_commands(Now now);
-  void take_batches(Now now);
+  void take_batches(SteadyTime now);
+  bool send_for_itself();
   void receive(Now now);
   void act(Now now);
   void send_all();
   void say_bye();
-  SteadyTime turn();
-  void sleep(SteadyTime until);
+  SteadyTime take_turn();
+  std::optional<std::chrono::milliseconds> fall_asleep(SteadyTime until);
   void wake();
   bool has_work() const;
   Result<void> wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, WhenFull when_full);
@@ -79,11 +83,13 @@ class Connection {
   const ClientOptions options_;
   WakeUp wake_up_;
 
-  // Of the thread.
+  // Of whoever has the turn. Taken before mutex_; with mutex_, only tried.
+  std::mutex turn_;
   ClientCore core_;
   std::unique_ptr<Dealer> dealer_;
   std::vector<ClientCore::Outgoing> unsent_;
   bool is_backlogged_ = false;           // more is there to receive than one turn takes
+  bool has_settled_ = false;             // this turn
 
   // Shared.
   mutable std::mutex mutex_;
@@ -95,6 +101,7 @@ class Connection {
   std::optional<Error> over_;            // why nothing works any more
   Error trouble_;                        // what stands in the way, as of the last turn
   bool asleep_ = false, retired_ = false, stop_ = false;
+  bool is_dozing_ = false;               // asleep, but not for long
 
   std::mutex join_mutex_;
   std::thread thread_;                   // last: it uses all of the above

@@ -1,5 +1,6 @@
 #include "dealer.hpp"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/un.h>
@@ -71,6 +72,7 @@ void WakeUp::clear() {
 struct Dealer::Sockets {
   zmq::socket_t dealer{context(), zmq::socket_type::dealer};
   zmq::socket_t monitor{context(), zmq::socket_type::pair};
+  int dealer_fd = dealer.get(zmq::sockopt::fd), monitor_fd = monitor.get(zmq::sockopt::fd);
 };
 
 Dealer::Dealer(std::unique_ptr<Sockets> sockets) : sockets_(std::move(sockets)) {}
@@ -129,14 +131,19 @@ bool Dealer::is_lost() {
   return lost;
 }
 
-void Dealer::wait(Dealer* dealer, const WakeUp& wake_up, bool to_send, std::chrono::milliseconds timeout) {
-  zmq::pollitem_t items[3] = {{nullptr, wake_up.descriptor(), ZMQ_POLLIN, 0}, {}, {}};
+bool Dealer::is_ready(bool to_send) {
+  const int wanted = to_send ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
+  return (sockets_->dealer.get(zmq::sockopt::events) & wanted) != 0;
+}
+
+// zmq_poll() would use the sockets themselves, which another thread may do at the same time.
+void Dealer::wait(const Dealer* dealer, const WakeUp& wake_up, std::chrono::milliseconds timeout) {
+  pollfd items[3] = {{wake_up.descriptor(), POLLIN, 0}, {}, {}};
   if (dealer != nullptr) {
-    const short events = to_send ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
-    items[1] = {dealer->sockets_->dealer.handle(), 0, events, 0};
-    items[2] = {dealer->sockets_->monitor.handle(), 0, ZMQ_POLLIN, 0};
+    items[1] = {dealer->sockets_->dealer_fd, POLLIN, 0};
+    items[2] = {dealer->sockets_->monitor_fd, POLLIN, 0};
   }
-  zmq_poll(items, dealer != nullptr ? 3 : 1, timeout.count());
+  ::poll(items, dealer != nullptr ? 3 : 1, static_cast<int>(timeout.count()));
 }
 
 }  // namespace bus

@@ -1,5 +1,5 @@
 // Dealer is one connection to the broker: a ZeroMQ DEALER that never blocks and never reconnects by itself, so that
-// nothing of an old connection is sent on a new one. The home of zmq.hpp in libbus. One thread.
+// nothing of an old connection is sent on a new one. The home of zmq.hpp in libbus. One thread at a time, but for wait().
 #pragma once
 
 #include <chrono>
@@ -39,15 +39,18 @@ class Dealer {
   Dealer(const Dealer&) = delete;
   Dealer& operator=(const Dealer&) = delete;
 
-  // False: nothing was taken, try again when wait() says so.
+  // False: nothing was taken, try again when is_ready() says so.
   bool send(const Frame& header, const Frame& body);
   // False: nothing is there.
   bool receive(std::vector<Frame>& frames);
   // True if the connection broke or could not be made.
   bool is_lost();
-  // Until something came, the wake-up rang, sending is possible (if asked for), or the time is over. `dealer` may be
-  // null: then only the wake-up counts.
-  static void wait(Dealer* dealer, const WakeUp& wake_up, bool to_send, std::chrono::milliseconds timeout);
+  // True if there is something to receive, or room to send (if asked for). What was ready already does not end a wait():
+  // ask this first, and after whatever was done with the dealer meanwhile.
+  bool is_ready(bool to_send);
+  // Until there is news of the connection, the wake-up rang, or the time is over. `dealer` may be null: then only the
+  // wake-up counts. Another thread may use the dealer meanwhile, but not destroy it.
+  static void wait(const Dealer* dealer, const WakeUp& wake_up, std::chrono::milliseconds timeout);
 
  private:
   struct Sockets;

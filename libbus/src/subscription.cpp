@@ -113,9 +113,9 @@ void EventQueue::delivered(std::vector<Event> events) {
   const std::lock_guard lock(mutex_);
   connected_ = true;
   if (stopped_) return;
-  const bool was_empty = queue_.empty();
-  for (Event& event : events) queue_.push_back(std::move(event));
-  if (was_empty || events.size() > 1) changed_.notify_all();
+  const bool was_empty = queue_.empty(), are_many = events.size() > 1;
+  queue_.push(std::move(events));
+  if (was_empty || are_many) changed_.notify_all();
 }
 
 void EventQueue::caught_up(Position position) {
@@ -139,30 +139,16 @@ void EventQueue::ended(Result<void> why) {
   changed_.notify_all();
 }
 
-std::optional<Event> EventQueue::pop() {
-  if (queue_.empty()) return std::nullopt;
-  std::optional<Event> event(std::move(queue_.front()));
-  queue_.pop_front();
-  return event;
-}
-
 // In portions, as every portion wakes the connection's thread: an eighth of the events or of the bytes, and the rest when
 // nothing is left.
-void EventQueue::done_with(const Event& event) {
-  std::uint64_t events = 0, bytes = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    ++done_events_;
-    done_bytes_ += event.bytes().size();
-    if (!queue_.empty() && done_events_ * 8 < credit_events_ && done_bytes_ * 8 < credit_bytes_) return;
-    events = std::exchange(done_events_, 0);
-    bytes = std::exchange(done_bytes_, 0);
-  }
-  give_credit(events, bytes);
-}
-
-void EventQueue::give_credit(std::uint64_t events, std::uint64_t bytes) {
+void EventQueue::done_with(const Event& event, std::unique_lock<std::mutex>& lock) {
+  ++done_events_;
+  done_bytes_ += event.bytes().size();
+  if (!queue_.empty() && done_events_ * 8 < credit_events_ && done_bytes_ * 8 < credit_bytes_) return;
+  const auto events = std::exchange(done_events_, 0), bytes = std::exchange(done_bytes_, 0);
+  lock.unlock();
   connection_->post([id = id_, events, bytes](ClientCore& core) { core.consumed(id, events, bytes); });
+  lock.lock();
 }
 
 // ---- Subscription
@@ -195,20 +181,21 @@ void Subscription::State::work(const Callback& callback) {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopped_ || ended_ || !queue_.empty(); });
-    const auto event = stopped_ ? std::nullopt : pop();
-    if (!event) return;
+    if (stopped_ || queue_.empty()) return;
+    const Event event = queue_.pop();
+    const bool more = !queue_.empty();
     ++running_;
     lock.unlock();
-    call(callback, *event);
-    done_with(*event);
+    call(callback, event, more);
     lock.lock();
+    done_with(event, lock);
     if (--running_ > 0) continue;
-    changed_.notify_all();
+    if (stopped_ || ended_) changed_.notify_all();
     if (std::exchange(leaves_, false)) leave();
   }
 }
 
-void Subscription::State::call(const Callback& callback, const Event& event) {
+void Subscription::State::call(const Callback& callback, const Event& event, bool more) {
   Subscription handle(std::static_pointer_cast<State>(shared_from_this()));
   bool returned = true;
   calling = true;
@@ -220,12 +207,12 @@ void Subscription::State::call(const Callback& callback, const Event& event) {
   }
   calling = false;
   if (!acks_) return;
-  returned ? settle(event, wire::Verdict::ack, 0ms) : settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
+  returned ? settle(event, wire::Verdict::ack, 0ms, more) : settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
 }
 
-void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay) {
+void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay, bool more) {
   const auto delay_ms = std::clamp<Duration>(delay, 0ms, limits::nack_delay_max) / 1ms;
-  connection_->settle({id_, event.epoch(), {number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict}});
+  connection_->settle({id_, event.epoch(), {number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict}}, more);
 }
 
 Result<void> Subscription::State::flush(Duration deadline) {
@@ -291,9 +278,9 @@ Result<std::optional<Event>> Replay::State::read() {
   if (failed_) return *failed_;
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (auto event = pop()) {
-      lock.unlock();
-      done_with(*event);
+    if (!queue_.empty()) {
+      std::optional<Event> event(queue_.pop());
+      done_with(*event, lock);
       return event;
     }
     if (ended_ && !ended_->ok()) return ended_->error();

@@ -16,6 +16,32 @@
 
 namespace bus {
 
+// Events in the parcels they came in.
+class EventParcels {
+ public:
+  bool empty() const { return parcels_.empty(); }
+  const Event& front() const { return parcels_.front()[next_]; }
+  void push(std::vector<Event> events) {
+    if (!events.empty()) parcels_.push_back(std::move(events));
+  }
+  Event pop() {
+    Event event = std::move(parcels_.front()[next_]);
+    if (++next_ == parcels_.front().size()) {
+      parcels_.pop_front();
+      next_ = 0;
+    }
+    return event;
+  }
+  void clear() {
+    parcels_.clear();
+    next_ = 0;
+  }
+
+ private:
+  std::deque<std::vector<Event>> parcels_;
+  std::size_t next_ = 0;                 // of the first parcel
+};
+
 // EventQueue is what both have in common.
 class EventQueue : public SubscriptionListener, public std::enable_shared_from_this<EventQueue> {
  public:
@@ -38,10 +64,8 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   void ended(Result<void> why) override;
 
  protected:
-  // Call with the lock: the next event, whose credit goes back with done_with().
-  std::optional<Event> pop();
-  void done_with(const Event& event);
-  void give_credit(std::uint64_t events, std::uint64_t bytes);
+  // Gives an event's credit back. With the lock, which is given up on the way.
+  void done_with(const Event& event, std::unique_lock<std::mutex>& lock);
 
   std::shared_ptr<Connection> connection_;
   mutable std::mutex mutex_;             // of what follows
@@ -52,7 +76,7 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   bool stopped_ = false;                 // by this side
   bool connected_ = true;
   SteadyTime lost_at_;
-  std::deque<Event> queue_;
+  EventParcels queue_;
   std::uint64_t done_events_ = 0, done_bytes_ = 0;   // whose credit was not given back yet
   std::uint64_t credit_events_ = 0, credit_bytes_ = 0;
   Position caught_up_ = Position::none;
@@ -66,7 +90,8 @@ struct Subscription::State final : public EventQueue {
 
   // Only they own the callback: what a service has put into it must not go on the connection's thread.
   void start_threads(Callback callback);
-  void settle(const Event& event, wire::Verdict verdict, Duration delay);
+  // `more`: of this subscription more will be settled soon.
+  void settle(const Event& event, wire::Verdict verdict, Duration delay, bool more = false);
   Result<void> flush(Duration deadline);
   void close(SteadyTime deadline);
   Result<void> wait();
@@ -76,7 +101,7 @@ struct Subscription::State final : public EventQueue {
 
  private:
   void work(const Callback& callback);
-  void call(const Callback& callback, const Event& event);
+  void call(const Callback& callback, const Event& event, bool more);
 
   const bool acks_;                      // by itself
   const unsigned concurrency_;

@@ -99,7 +99,7 @@ class Run {
     }
     require(core_.sessions() == 0, "a silent session stays");
     log_.commit(core_.take_final_batch(now_));
-    core_.committed();
+    core_.committed(now_.steady);
     core_.verify();
   }
 
@@ -113,7 +113,7 @@ class Run {
       for (const auto& request : reads) core_.read_done(log_.answer(request));
       if (batch) {
         log_.commit(*batch);
-        core_.committed();
+        core_.committed(now_.steady);
       }
       for (const auto& message : core_.take_outgoing()) check(message);
       if (!batch && reads.empty()) return;

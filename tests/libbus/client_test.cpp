@@ -80,6 +80,28 @@ TEST_F(ClientTest, ManyThreadsPublishAndEachKeepsItsOrder) {
   for (const Event& found : client.replay()) EXPECT_EQ(found.version(), ++versions[std::string(found.key())]);
 }
 
+// Whoever publishes while the connection's thread sleeps sends for itself; it, and others, may come along at any moment.
+TEST_F(ClientTest, ManyThreadsWaitForEachReceiptWhileACallbackPublishes) {
+  std::atomic<int> seen{0}, stored{0};
+  auto client = connect("many");
+  SubscribeOptions options;
+  options.patterns = {"t.x"};
+  const auto subscription = client.subscribe(options, [&](const Event& found) {
+    client.publish(event("t.y", std::string(found.key())), [&](const Result<Receipt>& receipt) { stored += receipt.ok(); });
+    ++seen;
+  }).value();
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int at = 0; at < 100; ++at) EXPECT_TRUE(client.publish(event("t.x", "thread-" + std::to_string(thread))).get().ok());
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  while (seen < 400) std::this_thread::yield();
+  EXPECT_EQ(client.flush(std::chrono::seconds(30)).events, 0u);
+  EXPECT_EQ(stored, 400);
+}
+
 TEST_F(ClientTest, AGroupSharesTheWorkAmongCallbacksThatRunAtTheSameTime) {
   auto client = connect();
   std::mutex mutex;

@@ -55,11 +55,11 @@ void Shell::stop(Now now) {
     hand_over(now, true);
     perform_reads(true);
     report_reads(true);
-    if (batch_) report();
+    if (batch_) report(now);
     send();
   }
   batch_ = core_->take_final_batch(now);
-  report();
+  report(now);
   send();
   crash();
 }
@@ -71,7 +71,7 @@ void Shell::turn(Now now) {
   perform_reads(false);
   report_reads(false);
   if (batch_ && random_.percent(30) && !applied_ && fault_ != Fault::early_report) apply();
-  if (batch_ && random_.percent(30)) report();
+  if (batch_ && random_.percent(30)) report(now);
   if (random_.percent(5)) fill();
   if (random_.percent(90)) core_->tick(now);
   hand_over(now, false);
@@ -83,7 +83,7 @@ void Shell::whole_turn(Now now) {
   for (int count = 0; count < 8; ++count) receive(now);
   perform_reads(true);
   report_reads(true);
-  if (batch_) report();
+  if (batch_) report(now);
   core_->tick(now);
   hand_over(now, false);
   send();
@@ -140,10 +140,10 @@ void Shell::apply() {
   applied_ = true;
 }
 
-void Shell::report() {
+void Shell::report(Now now) {
   const bool early = fault_ == Fault::early_report && !applied_;
   if (!early && !applied_) apply();
-  core_->committed();
+  core_->committed(now.steady);
   if (early) send();
   if (early) apply();
   batch_.reset();

@@ -44,7 +44,7 @@ class Shell {
  private:
   void receive(Now now);
   void apply();
-  void report();
+  void report(Now now);
   void perform_reads(bool all);
   void report_reads(bool all);
   void hand_over(Now now, bool all);

@@ -69,7 +69,7 @@ class CoreDriver {
   void commit(const store::CommitBatch& batch) {
     store_->commit(batch).value();
     core_.set_space(store_->space());
-    core_.committed();
+    core_.committed(now.steady);
   }
 
   store::Options options_;

@@ -59,7 +59,7 @@ class Harness {
   void finish(std::size_t commits = limits::key_shards / limits::final_steps) {
     for (; commits > 0; --commits) {
       store_->commit(core->take_final_batch(now, limits::final_steps)).value();
-      core->committed();
+      core->committed(now.steady);
     }
   }
 
@@ -94,7 +94,7 @@ class Harness {
     if (!take()) return false;
     store_->commit(*batch_).value();
     batch_.reset();
-    core->committed();
+    core->committed(now.steady);
     core->set_space(store_->space());
     return true;
   }

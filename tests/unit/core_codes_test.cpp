@@ -163,7 +163,7 @@ std::set<Code> publish_with_full_names(bool topics) {
     return wire::CreatePublish(builder, 1, 1, session.fence).Union();
   });
   const auto* publish = wire::parse(header).value()->body_as_Publish();
-  const auto done = intake.publish(session, *publish, Frame::of(encode(event("new.topic"))));
+  const auto done = intake.publish(session, *publish, Frame::of(encode(event("new.topic"))), SteadyTime());
   if (!done) return {done.error().code};
   staging.take(wall_time(1), {});
   staging.committed();

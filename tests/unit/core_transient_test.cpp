@@ -307,7 +307,7 @@ TEST(TransientNamesOfAFullTable, AreStillGivenAndPublishedUnder) {
     const Buffer header = wire::encode(wire::Body::Publish, [&](auto& builder) {
       return wire::CreatePublish(builder, next, 1, session.fence).Union();
     });
-    const auto done = intake.publish(session, *wire::parse(header).value()->body_as_Publish(), Frame::of(encode(event("a"))));
+    const auto done = intake.publish(session, *wire::parse(header).value()->body_as_Publish(), Frame::of(encode(event("a"))), when);
     return done ? Code::ok : done.error().code;
   };
   EXPECT_EQ(publish_as_next("a", now), Code::ok) << "the last new name";

@@ -15,8 +15,8 @@ Event make(const wire::EventT& envelope, const char* group = nullptr) {
   flatbuffers::FlatBufferBuilder builder;
   builder.FinishSizePrefixed(wire::Event::Pack(builder, &envelope));
   auto buffer = std::make_shared<flatbuffers::DetachedBuffer>(builder.Release());
-  Event::Place place{Position{7}, 3, wall_time(1'000'000'001), 5, group != nullptr ? 2u : 0u, std::make_shared<std::string>("importer"),
-                     group != nullptr ? std::make_shared<std::string>(group) : nullptr};
+  Event::Place place{Position{7}, 3, wall_time(1'000'000'001), 5, group != nullptr ? 2u : 0u, "importer",
+                     group != nullptr ? group : ""};
   return Event(place, buffer, {buffer->data(), buffer->size()});
 }
 

@@ -55,21 +55,23 @@ class BUS_API Event {
     WallTime committed_at;
     std::uint64_t sequence = 0;
     std::uint32_t attempt = 0;              // from 1 in a group; 0 without
-    std::shared_ptr<const std::string> publisher;
-    std::shared_ptr<const std::string> group;  // null without
+    std::string_view publisher;
+    std::string_view group;                 // empty without
     std::uint64_t epoch = 0;                // of the delivery; with position and attempt it names what an ack means
   };
-  // `bytes` is one size-prefixed event, aligned to 8, kept alive by `buffer`.
-  Event(Place place, std::shared_ptr<const void> buffer, std::span<const std::uint8_t> bytes);
+  // `bytes` is one size-prefixed event, aligned to 8; `owner` keeps it alive, and the views in `place`.
+  Event(const Place& place, std::shared_ptr<const void> owner, std::span<const std::uint8_t> bytes)
+      : place_(place), owner_(std::move(owner)), bytes_(bytes),
+        envelope_(flatbuffers::GetSizePrefixedRoot<wire::Event>(bytes.data())) {}
 
   Position position() const { return place_.position; }
   std::uint64_t version() const { return place_.version; }
   WallTime committed_at() const { return place_.committed_at; }
-  std::string_view publisher() const { return *place_.publisher; }
+  std::string_view publisher() const { return place_.publisher; }
   std::uint64_t sequence() const { return place_.sequence; }
   std::uint32_t attempt() const { return place_.attempt; }
   std::uint64_t epoch() const { return place_.epoch; }
-  std::string_view group() const { return place_.group ? std::string_view(*place_.group) : std::string_view(); }
+  std::string_view group() const { return place_.group; }
 
   // The envelope; absent fields are empty. Views live as long as this Event.
   std::string_view topic() const { return envelope_->topic()->string_view(); }
@@ -104,7 +106,7 @@ class BUS_API Event {
     return string != nullptr ? string->string_view() : std::string_view();
   }
   Place place_;
-  std::shared_ptr<const void> buffer_;
+  std::shared_ptr<const void> owner_;
   std::span<const std::uint8_t> bytes_;
   const wire::Event* envelope_;
 };
