@@ -24,6 +24,7 @@ struct BenchOptions {
   std::size_t size = 256;              // bytes of one event as it is stored
   std::size_t window = 16u << 20;      // bytes published and not yet receipted
   unsigned rounds = 5;
+  std::uint32_t in_flight = 8192;      // sub: events delivered and not acknowledged yet
   double rate = 1000;                  // e2e: events a second
   unsigned publishers = 8;             // each
   unsigned subscribers = 100;          // fanout

@@ -68,7 +68,7 @@ At first_of(Client& client, const BenchOptions& options) {
   return At::position(Position{first});
 }
 
-using Read = std::function<std::uint64_t(Client&, const At&, std::uint64_t)>;
+using Read = std::function<std::uint64_t(Client&, const At&, const BenchOptions&)>;
 
 Exit bench_reading(const Globals& globals, const BenchOptions& options, const char* name, const Read& read) {
   auto client = connect(globals, options);
@@ -77,23 +77,26 @@ Exit bench_reading(const Globals& globals, const BenchOptions& options, const ch
   std::vector<double> rates, mebibytes;
   for (unsigned at = 0; at < options.rounds && interrupted() == 0; ++at) {
     const auto begun = steady_now();
-    const auto bytes = read(client, from, options.count);
+    const auto bytes = read(client, from, options);
     const auto seconds = std::chrono::duration<double>(steady_now() - begun).count();
     rates.push_back(static_cast<double>(options.count) / seconds);
     mebibytes.push_back(static_cast<double>(bytes) / seconds / (1 << 20));
   }
   if (rates.empty()) return Exit::ok;
-  return report(globals.format, options, {{"bench", name}, {"events", options.count}, {"event_bytes", options.size}, {"rounds", rates.size()},
-                                          {"events_per_second", rounded(median(rates))}, {"mib_per_second", rounded(median(mebibytes))}});
+  Json result = {{"bench", name}, {"events", options.count}, {"event_bytes", options.size}, {"rounds", rates.size()}};
+  if (std::string_view(name) == "sub") result["in_flight"] = options.in_flight;
+  result["events_per_second"] = rounded(median(rates));
+  result["mib_per_second"] = rounded(median(mebibytes));
+  return report(globals.format, options, std::move(result));
 }
 
-std::uint64_t read_by_replay(Client& client, const At& from, std::uint64_t count) {
+std::uint64_t read_by_replay(Client& client, const At& from, const BenchOptions& options) {
   ReplayOptions range;
   range.filter.patterns = {"bench"};
   range.from = from;
   auto events = client.replay(range);
   std::uint64_t bytes = 0;
-  for (std::uint64_t at = 0; at < count && interrupted() == 0; ++at) {
+  for (std::uint64_t at = 0; at < options.count && interrupted() == 0; ++at) {
     const auto event = events.read().value();
     if (!event) fail(Code::not_found, "the replay ended after " + std::to_string(at) + " events");
     bytes += event->bytes().size();
@@ -123,15 +126,18 @@ class RoundGroup {
 };
 
 // All delivered to a group of one member, acknowledged, and the acknowledgements durable.
-std::uint64_t read_by_group(Client& client, const At& from, std::uint64_t count) {
+std::uint64_t read_by_group(Client& client, const At& from, const BenchOptions& options) {
   const RoundGroup group(client);
   std::atomic<std::uint64_t> taken{0}, bytes{0};
   Bell bell;
-  auto subscription = client.subscribe({.patterns = {"bench"}, .group = group.name(), .from = from}, [&](const Event& event) {
+  SubscribeOptions how{.patterns = {"bench"}, .group = group.name(), .from = from};
+  how.in_flight_max = options.in_flight;
+  how.credit_events = 2 * options.in_flight;
+  auto subscription = client.subscribe(how, [&](const Event& event) {
     bytes += event.bytes().size();
-    if (++taken == count) bell.ring();
+    if (++taken == options.count) bell.ring();
   }).value();
-  while (taken < count && interrupted() == 0) bell.wait(std::chrono::seconds(1));
+  while (taken < options.count && interrupted() == 0) bell.wait(std::chrono::seconds(1));
   const auto flushed = subscription.flush();
   subscription.close();
   flushed.value();
@@ -220,6 +226,7 @@ void define_bench(CLI::App& app, Cli& cli) {
   auto& sub = add_bench(parent, cli, options, "sub", "delivery to a group with acknowledgements, events a second",
                         [](const Globals& globals, const BenchOptions& bench) { return bench_reading(globals, bench, "sub", read_by_group); });
   add_rounds(sub, *options);
+  add_number(sub, "--in-flight", options->in_flight, "events delivered and not acknowledged, at most")->default_str("8192");
   auto& replay = add_bench(parent, cli, options, "replay", "replay, events a second", [](const Globals& globals, const BenchOptions& bench) {
     return bench_reading(globals, bench, "replay", read_by_replay);
   });

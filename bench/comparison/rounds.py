@@ -199,7 +199,7 @@ class Race:
         if round_number != WARM:
             outcome.rounds.append(figures)
         outcome.command = " ".join([server.called, *words]).replace(str(server.data), "DIR")
-        outcome.settings = result.get("settings", {})
+        outcome.settings = result.get("settings", {"in_flight": result["in_flight"]} if "in_flight" in result else {})
         outcome.acknowledged = acknowledged_by_busd(self.workload) if name == "busd" else server.acknowledges or result.get("acknowledged", "")
         return figures
 
