@@ -9,12 +9,6 @@
 
 namespace bus::tools {
 
-namespace {
-
-constexpr std::uint64_t keys = 1000;
-
-}  // namespace
-
 Client connect(const Globals& globals, const BenchOptions& options) {
   ClientOptions client;
   client.window_bytes = options.window;
@@ -49,7 +43,19 @@ Written operator-(const Written& after, const Written& before) {
 
 // ---- events
 
-BenchEvents::BenchEvents(const BenchOptions& options, Client& client) {
+namespace {
+
+// The first of `count` numbers that all have as many digits.
+std::uint64_t first_number(std::uint64_t count) {
+  std::uint64_t first = 1;
+  while (first < count) first *= 10;
+  return first;
+}
+
+}  // namespace
+
+BenchEvents::BenchEvents(const BenchOptions& options, Client& client)
+    : keys_(options.keys), topics_(options.topics), first_key_(first_number(keys_)), first_topic_(first_number(topics_)) {
   event_.topic = "bench";
   event_.type = suoke::realtime::SystemNotification::GetFullyQualifiedName();
   fill(0);
@@ -71,9 +77,11 @@ void BenchEvents::fill(std::size_t text_bytes) {
   event_.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
 }
 
-// Keys and ids of equal length, so that all events have equal size.
+// Names of equal length, so that all events have equal size.
 const NewEvent& BenchEvents::next() {
-  event_.key = "k" + std::to_string(1000 + made_++ % keys);
+  event_.key = "k" + std::to_string(first_key_ + made_ % keys_);
+  if (topics_ > 1) event_.topic = "bench." + std::to_string(first_topic_ + made_ % topics_);
+  ++made_;
   return event_;
 }
 

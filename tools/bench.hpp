@@ -24,6 +24,7 @@ struct BenchOptions {
   std::size_t size = 256;              // bytes of one event as it is stored
   std::size_t window = 16u << 20;      // bytes published and not yet receipted
   unsigned rounds = 5;
+  std::uint64_t keys = 1000, topics = 1;  // pub: that the events go to, in turn
   std::uint32_t in_flight = 8192;      // sub: events delivered and not acknowledged yet
   double rate = 1000;                  // e2e: events a second
   unsigned publishers = 8;             // each
@@ -45,7 +46,7 @@ double rounded(double value);
 // than it may be. Throws Failed if the base cannot be read, or was measured otherwise.
 Exit report(Format format, const BenchOptions& options, Json result);
 
-// BenchEvents makes events of equal bytes, with keys of their own. A value: each publisher has its copy.
+// BenchEvents makes events of equal bytes, of several keys and topics in turn. A value: each publisher has its copy.
 class BenchEvents {
  public:
   // Publishes one event to learn what the envelope takes. Throws Failed.
@@ -58,6 +59,7 @@ class BenchEvents {
  private:
   void fill(std::size_t text_bytes);
 
+  std::uint64_t keys_, topics_, first_key_, first_topic_;
   NewEvent event_;
   std::uint64_t made_ = 0;
   std::size_t event_bytes_ = 0;

@@ -221,6 +221,8 @@ void define_bench(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<BenchOptions>();
   auto& pub = add_bench(parent, cli, options, "pub", "durable publishing, events a second", bench_pub);
   add_rounds(pub, *options);
+  add_number(pub, "--keys", options->keys, "keys that the events have in turn")->default_str("1000");
+  add_number(pub, "--topics", options->topics, "topics that they go to in turn: `bench`, or below it")->default_str("1");
   pub.add_flag("--floor", options->floor, "in turn also append the same bytes with raw LMDB, and print the ratio");
   pub.add_option("--data", options->data, "directory for the floor's file; left out: beside the broker's")->type_name("DIR");
   auto& sub = add_bench(parent, cli, options, "sub", "delivery to a group with acknowledgements, events a second",

@@ -126,8 +126,24 @@ class Process:
                 raise Failed(f"{self.name} does not listen on port {port} after {PATIENCE_S} s: {last_lines(self.log)}")
             time.sleep(0.05)
 
+    def wait_for_line(self, line):
+        deadline = time.monotonic() + PATIENCE_S
+        while line not in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            self.check()
+            if time.monotonic() > deadline:
+                raise Failed(f"{self.name} does not say '{line}' within {PATIENCE_S} s: {last_lines(self.log)}")
+            time.sleep(0.05)
+
     def work(self):
         return Work.of(self.process.pid)
+
+    def memory_kib(self):
+        """Of its own, without the pages of files."""
+        return int(re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8"), re.M).group(1))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def end(self):
         """With all of its session: a server may have a shell around it."""

@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass, field
 
 from . import machine
-from .processes import CannotDo, Failed, Interrupts, output_of
-from .workloads import FLOORS
+from .processes import CannotDo, Failed, Interrupts
+from .workloads import BUSDS, FLOORS
 
 MEASUREMENT_S_MAX = 300
 CANNOT_DO = 3  # exit status of a peer's program
@@ -58,7 +58,7 @@ def acknowledged_by_busd(workload):
 
 def figures_of(result):
     """What the programs print, under the names of workloads.FIGURES."""
-    figures = {"rate": result.get("events_per_second"), "per_commit": result.get("events_per_commit")}
+    figures = {"rate": result.get("events_per_second"), "per_commit": result.get("events_per_commit"), "start_ms": result.get("start_ms")}
     latencies = next((result[name] for name in ("latency_us", "delivery_us", "receipt_us") if result.get(name)), {})
     figures |= {name: value for name, value in latencies.items()}
     return {name: value for name, value in figures.items() if value is not None}
@@ -99,10 +99,9 @@ def wait_for_rest(all_servers):
 
 def measure(server, words):
     """The object that the program prints."""
-    command = server.command(words)
     os.sync()
-    status, out, error = output_of(command, MEASUREMENT_S_MAX)
-    if status == CANNOT_DO and server.name != "busd":
+    status, out, error = server.measure(words, MEASUREMENT_S_MAX)
+    if status == CANNOT_DO and server.name not in BUSDS:
         raise CannotDo(error.strip() or "it does not say why")
     server.check()
     if status != 0:
@@ -110,7 +109,7 @@ def measure(server, words):
     try:
         result = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError) as wrong:
-        raise Failed(f"{' '.join(map(str, command))} printed no JSON but '{out[-200:]}'") from wrong
+        raise Failed(f"{server.called} {' '.join(words)} printed no JSON but '{out[-200:]}'") from wrong
     if result.get("lost"):
         raise Failed(f"{result['lost']:,} of {result.get('events', 0):,} events never came")
     return result
@@ -175,11 +174,21 @@ class Race:
             try:
                 server.start()
                 self.servers[name] = server
-                if self.workload.prepare and name not in FLOORS and name != "busd":
-                    self.say(f"{name} prepares {self.workload.log:,} events")
-                    measure(server, filled(self.workload.prepare, {"log": self.workload.log}))
+                self.prepare(name, server)
             except (Failed, CannotDo) as error:
                 self.leave(name, error, self.rounds + 1)
+
+    def prepare(self, name, server):
+        workload, values = self.workload, {"log": self.workload.log, "count": self.outcomes[name].count}
+        if workload.prepare and name not in FLOORS and name not in BUSDS:
+            self.say(f"{name} prepares {workload.log:,} events")
+            measure(server, filled(workload.prepare, values))
+        if workload.fill:
+            self.say(f"{name} gets {values['count']:,} events")
+            measure(server, filled(workload.fill, values))
+        if workload.crowd and name == "busd":
+            self.say(f"{name} gets company: {workload.crowd}")
+            server.gather(workload.crowd.split())
 
     def values(self, name):
         return {"count": self.outcomes[name].count, "log": self.workload.log, "data": self.servers[name].data, **self.written}
@@ -193,14 +202,14 @@ class Race:
         if not rested:
             self.say(f"some server is still busy {REST_S_MAX} s after its turn; going on")
         result = measure(server, words)
-        figures = figures_of(result)
+        figures = figures_of(result) | getattr(server, "figures", {})
         if name == "busd":
             self.written = written_by(result)
         if round_number != WARM:
             outcome.rounds.append(figures)
         outcome.command = " ".join([server.called, *words]).replace(str(server.data), "DIR")
         outcome.settings = result.get("settings", {"in_flight": result["in_flight"]} if "in_flight" in result else {})
-        outcome.acknowledged = acknowledged_by_busd(self.workload) if name == "busd" else server.acknowledges or result.get("acknowledged", "")
+        outcome.acknowledged = acknowledged_by_busd(self.workload) if name in BUSDS else server.acknowledges or result.get("acknowledged", "")
         return figures
 
     def run_round(self, number):

@@ -5,15 +5,21 @@ the peer's advantage: none of them compacts, snapshots or rewrites its files whi
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from .processes import PATIENCE_S, Failed, Interrupts, Process, Work, free_port, output_of
-from .workloads import FLOORS
+from .workloads import BUSDS, FLOORS, START
+
+
+CROWD = "bench/crowd/bench-crowd"
 
 
 class Programs:
@@ -38,8 +44,9 @@ class Server:
         self.port = None
 
     def begin(self, command, env=None):
+        name = os.path.basename(str(command[0]))
         with Interrupts.held():
-            process = Process(self.name, command, self.directory / f"{self.name}.log", env)
+            process = Process(name, command, self.directory / f"{name}.log", env)
             self.processes.append(process)
         return process
 
@@ -54,6 +61,10 @@ class Server:
     def command(self, words):
         """The program that measures, with these words of a workload."""
         return [self.programs.build / self.client, *words, "--server", f"127.0.0.1:{self.port}"]
+
+    def measure(self, words, timeout_s):
+        """(exit status, stdout, stderr)."""
+        return output_of(self.command(words), timeout_s)
 
     def check(self):
         for process in self.processes:
@@ -78,11 +89,41 @@ class Busd(Server):
         with Interrupts.held():
             self.sockets = tempfile.mkdtemp(prefix="bus-compare-")
         self.endpoint = f"ipc://{self.sockets}/bus.sock"
-        self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn"])
-        status, _, error = output_of([self.programs.bus_cli, "-s", self.endpoint, "status", "--wait", "--timeout", f"{PATIENCE_S}s"], PATIENCE_S + 5)
-        self.check()
-        if status != 0:
-            raise Failed(f"busd does not answer: {error.strip()}")
+        self.figures = {}
+        self.start_busd()
+
+    def start_busd(self):
+        """Returns the seconds until it has told systemd, here a socket, that it is ready."""
+        path = f"{self.sockets}/notify"
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
+            told.bind(path)
+            told.settimeout(PATIENCE_S)
+            begun = time.monotonic()
+            self.busd = self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn"], {"NOTIFY_SOCKET": path})
+            try:
+                while b"READY=1" not in told.recv(4096):
+                    pass
+            except TimeoutError as late:
+                self.check()
+                raise Failed(f"busd is not ready after {PATIENCE_S} s") from late
+            finally:
+                os.unlink(path)
+            return time.monotonic() - begun
+
+    def measure(self, words, timeout_s):
+        if words != [START]:
+            return super().measure(words, timeout_s)
+        self.busd.kill()
+        self.processes.remove(self.busd)
+        return 0, json.dumps({"start_ms": self.start_busd() * 1000}), ""
+
+    def gather(self, words):
+        """Lets bench-crowd keep it company, until it is stopped."""
+        before = self.busd.memory_kib()
+        crowd = self.begin([self.programs.build / CROWD, *words, "--server", self.endpoint])
+        crowd.wait_for_line("ready")
+        if "--sessions" in words:
+            self.figures["session_kib"] = (self.busd.memory_kib() - before) / int(words[words.index("--sessions") + 1])
 
     def command(self, words):
         return [self.programs.bus_cli, "-s", self.endpoint, "-o", "json", "--timeout", f"{PATIENCE_S}s", "bench", *words]
@@ -165,7 +206,7 @@ class Floor(Server):
         return [self.programs.build / self.client, *words]
 
 
-KINDS = {"busd": Busd, "nats": Nats, "redis-always": RedisAlways, "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq} | dict.fromkeys(FLOORS, Floor)
+KINDS = dict.fromkeys(BUSDS, Busd) | {"nats": Nats, "redis-always": RedisAlways, "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq} | dict.fromkeys(FLOORS, Floor)
 
 
 class Factory:

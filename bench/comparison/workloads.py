@@ -6,10 +6,12 @@ has their words. In them stand, in braces: {count}, the events of this system; {
 {data}, a directory on the same disk as the servers' data; {events}, {commits}, {records} and {record_bytes}, what busd has
 written in the same round, so that the floor writes the same.
 
+The rows about growth have busd twice: `busd` with much of something, `busd-small` with little of it.
+
 The systems may have different counts, chosen so that a round takes each of them some seconds: rates are compared, not times.
 
-Figures are "rate" (events per second), "per_commit" (events per commit), and of latencies, in microseconds, "p50" to "p9999"
-and "max".
+Figures are "rate" (events per second), "per_commit" (events per commit), "start_ms" (until busd is ready), "session_kib"
+(memory of busd for each session), and of latencies, in microseconds, "p50" to "p9999" and "max".
 """
 
 from dataclasses import dataclass, field
@@ -18,15 +20,17 @@ from .ratios import Demand
 
 NATS, REDIS, REDIS_LAX, RABBITMQ = PEERS = ("nats", "redis-always", "redis-everysec", "rabbitmq")
 FLOORS = ("lmdb", "lmdb-filled", "lmdb-each", "fdatasync", "fdatasync-filled", "zmq")
-SYSTEMS = ("busd", *FLOORS, *PEERS)
+BUSD, SMALL = BUSDS = ("busd", "busd-small")
+SYSTEMS = (*BUSDS, *FLOORS, *PEERS)
 
 # Of each figure: its unit, and whether more is better.
-FIGURES = {"rate": ("events/s", True), "per_commit": ("events per commit", True)}
+FIGURES = {"rate": ("events/s", True), "per_commit": ("events per commit", True), "start_ms": ("ms", False), "session_kib": ("KiB", False)}
 FIGURES |= {name: (f"us, {title}", False) for name, title in
             {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "p9999": "p99.99", "max": "max"}.items()}
 
 APPEND = "lmdb --dir {data} --records {records} --record-bytes {record_bytes} --commits {commits} --events {events}"
 COMMIT = "lmdb-each --dir {data} --record-bytes 256 --count {count}"
+START = "start"  # not of a program: busd is killed and started again
 SYNC = "fdatasync --dir {data} --bytes 4096 --count {count}"
 
 
@@ -42,13 +46,16 @@ class Workload:
     demands: tuple = ()
     log: int = 0
     prepare: str = ""                            # words for the peers' programs, once, before the first round
+    small: str = ""                              # words for bus-cli bench, of busd-small
+    fill: str = ""                               # words for bus-cli bench of both, once, before the first round
+    crowd: str = ""                              # words for bench-crowd, which keeps busd company from before the first round
     data: str | None = None                      # where the data stands; None: as the options say
 
     def systems(self):
         return [name for name in SYSTEMS if name in self.counts or name in self.floors]
 
     def words(self, system):
-        return self.bus if system == "busd" else self.floors[system] if system in FLOORS else self.peers
+        return {BUSD: self.bus, SMALL: self.small, **self.floors}.get(system, self.peers)
 
 
 def counts(busd, *peers, **floors):
@@ -62,6 +69,13 @@ def faster(times, *systems, figure="rate", instead=None):
 
 def slower(times, *systems, figure):
     return tuple(Demand(figure, system, at_most=times) for system in systems)
+
+
+def grown(name, what, bus="pub", small="pub", crowd="", shows=("rate",), also=()):
+    """Publishing with much of something, and with little of it."""
+    words = " --count {count} --size 256 --rounds 1"
+    return Workload(f"grown-{name}", f"durable publishing with {what}", bus=bus + words, small=small + words, crowd=crowd, shows=shows,
+                    counts={BUSD: 1_000_000, SMALL: 1_000_000}, demands=(*faster(0.8, SMALL), *also))
 
 
 WORKLOADS = (
@@ -115,4 +129,12 @@ WORKLOADS = (
         bus="pub --count {count} --size 65536 --rounds 1", peers="publish --count {count} --size 65536",
         floors={"lmdb": APPEND, "lmdb-filled": APPEND + " --zero-filled"},
         counts=counts(6_000, 6_000, 5_000, 6_000, 6_000), demands=faster(0.8, "lmdb")),
+    grown("keys", "1,000,000 keys instead of 1,000", "pub --keys 1000000", small="pub --keys 1000"),
+    grown("topics", "10,000 topics instead of one", "pub --topics 10000"),
+    grown("groups", "1,000 groups without members that want the topic", crowd="--groups 1000 --topic bench"),
+    grown("sessions", "5,000 idle sessions", crowd="--sessions 5000", shows=("rate", "session_kib"), also=(Demand("session_kib", at_most=64),)),
+    Workload(
+        "grown-log", "start after SIGKILL, until busd is ready: a log of 10 M events and one of 1 M",
+        bus=START, small=START, fill="pub --count {count} --size 256 --rounds 1", shows=("start_ms",),
+        counts={BUSD: 10_000_000, SMALL: 1_000_000}, demands=slower(1.2, SMALL, figure="start_ms")),
 )
