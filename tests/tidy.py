@@ -19,11 +19,11 @@ FUNCTION_LINES_MAX = 70
 # Third-party headers, and where they may be included. Tests may include what they need.
 HOMES = [
     (r"lmdb\.h", ["broker/store/lmdb.hpp", "broker/store/lmdb.cpp"]),
-    (r"zmq\.hpp?", ["broker/server/socket.cpp", "libbus/src/dealer.cpp", "bench/floors/wire_floor.cpp"]),
+    (r"zmq\.hpp?", ["broker/server/socket.cpp", "libbus/src/dealer.cpp", "bench/crowd/main.cpp", "bench/floors/wire_floor.cpp"]),
     (r"(spdlog|fmt)/.*", ["broker/server/*", "broker/main.cpp"]),
     (r"toml\+\+/.*", ["broker/server/config.cpp", "tools/csv_rules.cpp"]),
     (r"nlohmann/.*", ["tools/*", "bench/floors/main.cpp", "bench/peers/program.hpp"]),
-    (r"CLI/.*", ["broker/main.cpp", "tools/*", "bench/floors/main.cpp", "bench/peers/program.cpp"]),
+    (r"CLI/.*", ["broker/main.cpp", "tools/*", "bench/crowd/main.cpp", "bench/floors/main.cpp", "bench/peers/program.cpp"]),
     (r"systemd/.*", ["broker/server/server.cpp"]),
     (r"boost/.*", ["bench/latencies.cpp"]),
     (r"nats/.*", ["bench/peers/nats.cpp"]),
@@ -46,6 +46,7 @@ LAYERS = {
     "broker/server": ["base/*", "bus/*", "wire/*", "broker/store/*", "broker/core/*", "broker/server/*"],
     "broker": ["bus/*", "broker/server/*"],
     "bench": ["bench/latencies.hpp"],
+    "bench/crowd": ["bus/*", "wire/*"],
     "bench/floors": ["bench/*", "broker/store/lmdb.hpp"],
     "bench/peers": ["bench/*"],
     "bench/core": ["base/*", "bus/*", "wire/*", "broker/core/*", "tests/support/*"],

@@ -283,8 +283,8 @@ std::optional<store::CommitBatch> Core::take_batch(Now now, bool all) {
   bytes_since_step_ += staging_.staged_bytes();
   events_since_step_ += staging_.staged_events();
   ++batches_since_step_;
-  const auto steps = std::max({bytes_since_step_ / limits::checkpoint_step_bytes,
-                               events_since_step_ / limits::checkpoint_step_events,
+  const auto steps = std::max({bytes_since_step_ / (stretch_ * limits::checkpoint_step_bytes),
+                               events_since_step_ / (stretch_ * limits::checkpoint_step_events),
                                batches_since_step_ / limits::checkpoint_step_batches});
   if (steps > 0) bytes_since_step_ = events_since_step_ = batches_since_step_ = 0;
   return build_batch(now, std::min<std::size_t>(steps, limits::key_shards));
@@ -306,6 +306,8 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
   auto batch = staging_.take(now.wall, replay);
   bytes_since_step_ += batch.journal.size();
   std::sort(checkpoint_keys_.begin(), checkpoint_keys_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  // Each key that is saved takes a part of a leaf with it. Saved less often, more of a leaf has changed each time.
+  if (steps > 0) stretch_ = std::clamp<std::size_t>(checkpoint_keys_.size() / steps / limits::checkpoint_step_keys, 1, limits::checkpoint_stretch_max);
   batch.keys = std::exchange(checkpoint_keys_, {});
   intake_.taken(now.steady);
   return batch;

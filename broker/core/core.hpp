@@ -106,6 +106,7 @@ class Core {
   std::size_t next_step_ = 0;
   std::size_t bytes_since_step_ = 0, events_since_step_ = 0, batches_since_step_ = 0;
   std::vector<store::KeyHead> checkpoint_keys_;
+  std::size_t stretch_ = 1;              // how many times further apart the steps are just now
   SteadyTime next_expiry_ = SteadyTime::min();
 };
 

@@ -7,6 +7,13 @@
 
 namespace bus::broker {
 
+namespace {
+
+// Among a million keys each is far from all others in memory: so it is fetched while so many events before it are staged.
+constexpr std::size_t keys_ahead = 8;
+
+}  // namespace
+
 std::uint64_t Intake::last_staged(const std::string& name) const {
   const auto number = state_.publishers.find(name);
   return number ? state_.publishers[*number].last_sequence : 0;
@@ -363,6 +370,7 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
   batch.receipts.resize(batch.items.size());
   for (std::size_t at = begun; at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];
+    if (at + keys_ahead < batch.items.size()) state_.keys.prefetch(batch.items[at + keys_ahead].key);
     if (item.event.empty()) {
       ++counters_.refused;
       continue;

@@ -30,6 +30,8 @@ class Keys {
 
   // False: its head must be read first.
   bool is_known(const Hash128& key) const { return complete_ || shard_of(key).find(key) != nullptr; }
+  // It will be asked for soon.
+  [[gnu::always_inline]] void prefetch(const Hash128& key) const { shard_of(key).prefetch(key); }
   // The head, or nothing if it must be read first.
   std::optional<Head> find(const Hash128& key) const;
   // What the store said of a cold key. Ignored if the key is known by now.

@@ -50,7 +50,7 @@ struct State {
   // Counts the events of a record that has just been committed; the part of apply() that is not done by staging.
   void count(const store::Record& record);
 
-  // The dirty rows whose number is `step` modulo key_shards, encoded; they are clean afterwards. Keys have their own.
+  // The dirty rows that belong to this step of the checkpoint, encoded; they are clean afterwards. Keys have their own.
   void checkpoint(std::size_t step, std::vector<store::Row>& rows);
 
   store::Row topic_row(std::uint32_t number) const;

@@ -89,8 +89,10 @@ inline constexpr std::size_t checkpoint_bytes_max = 256 * KiB;// of one commit
 inline constexpr std::size_t checkpoint_step_bytes = 256 * KiB;  // log between two shards
 inline constexpr std::size_t checkpoint_step_events = 1024;
 inline constexpr std::size_t checkpoint_step_batches = 64;    // so that the journal stays short
+inline constexpr std::size_t checkpoint_stretch_max = 8;      // so much further apart where steps save many keys
+inline constexpr std::size_t checkpoint_step_keys = 128;      // many
 inline constexpr std::size_t final_steps = 16;                // in one of the last commits: they share what one alone would need
-inline constexpr std::size_t keys_resident_max = 512 * 1024;  // beyond, clean ones are left to LMDB
+inline constexpr std::size_t keys_resident_max = 2048 * 1024; // beyond, clean ones are left to LMDB
 inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at once; no event with a key is that small
 
 // ---- groups

@@ -19,7 +19,7 @@ from comparison import machine, processes, rounds, servers, table  # noqa: E402
 from comparison.ratios import Demand, Spread, ratios, reached, values  # noqa: E402
 from comparison.processes import Work  # noqa: E402
 from comparison.rounds import Progress, Race, figures_of, is_at_rest, written_by  # noqa: E402
-from comparison.workloads import FIGURES, FLOORS, PEERS, WORKLOADS, Workload  # noqa: E402
+from comparison.workloads import BUSDS, FIGURES, FLOORS, PEERS, WORKLOADS, Workload  # noqa: E402
 
 
 def rates(*numbers):
@@ -80,11 +80,12 @@ class Rows(unittest.TestCase):
             with self.subTest(row.name):
                 self.assertIn("busd", row.counts)
                 self.assertLessEqual(set(row.floors), set(FLOORS))
-                self.assertLessEqual(set(row.counts) - set(PEERS) - {"busd"}, set(row.floors))
+                self.assertLessEqual(set(row.counts) - set(PEERS) - set(BUSDS), set(row.floors))
                 self.assertEqual(bool(row.peers), bool(set(row.counts) & set(PEERS)))
+                self.assertEqual(bool(row.small), "busd-small" in row.counts)
                 self.assertLessEqual(set(row.shows), set(FIGURES))
                 self.assertTrue(row.demands)
-                for words in (row.bus, row.peers, row.prepare, *row.floors.values()):
+                for words in (row.bus, row.small, row.fill, row.crowd, row.peers, row.prepare, *row.floors.values()):
                     self.assertLessEqual(set(re.findall(r"{(\w*)}", words)), known)
 
     def test_what_is_demanded_is_measured_and_shown(self):
@@ -171,8 +172,11 @@ class System:
         if self.line == "cannot start":
             raise processes.Failed("it does not start")
 
-    def command(self, words):
-        return [sys.executable, "-c", self.line, *words]
+    def measure(self, words, timeout_s):
+        return processes.output_of([sys.executable, "-c", self.line, *words], timeout_s)
+
+    def gather(self, words):
+        self.figures = {"session_kib": 7, "words": words}
 
     def check(self):
         pass
@@ -264,6 +268,15 @@ class Races(unittest.TestCase):
                              workload=workload)
         self.assertEqual(outcomes["nats"].failed, "")
         self.assertEqual(sum("prepares 70 events" in line for line in self.said), 1)
+
+    def test_growth_is_measured_against_another_busd(self):
+        workload = Workload("row", "a row", bus="pub --keys 9", small="pub --keys 1", fill="fill {count}", crowd="--sessions 5",
+                            counts={"busd": 10, "busd-small": 10})
+        line = "import sys; assert sys.argv[1:] in (['fill', '10'], ['pub', '--keys', '%d']); print('{\"events_per_second\": 4}')"
+        outcomes = self.race({"busd": line % 9, "busd-small": line % 1}, workload=workload)
+        self.assertEqual([outcome.failed for outcome in outcomes.values()], ["", ""])
+        self.assertEqual(outcomes["busd"].rounds[0], {"rate": 4, "session_kib": 7, "words": ["--sessions", "5"]}, "it alone has company")
+        self.assertEqual(outcomes["busd-small"].rounds[0], {"rate": 4})
 
 
 if __name__ == "__main__":

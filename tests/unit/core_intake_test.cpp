@@ -339,5 +339,29 @@ TEST_F(IntakeTest, CountsVersionsAcrossPublishersAndRestarts) {
   }
 }
 
+// Each key that is saved takes a leaf with it: so with many keys in use the steps lie further apart, up to a bound.
+TEST_F(IntakeTest, SavesKeysLessOftenWhereEachStepHasMany) {
+  constexpr std::size_t batch_events = limits::checkpoint_step_events;
+  std::uint64_t next = 1;
+  const auto steps_in = [&](std::size_t events, std::size_t keys) {
+    std::size_t steps = 0;
+    for (std::size_t done = 0; done < events; done += batch_events) {
+      std::vector<Buffer> batch;
+      for (std::size_t at = 0; at < batch_events; ++at) batch.push_back(encode(event("a", "key-" + std::to_string((next + at) % keys))));
+      bus.publish("p", next, batch);
+      next += batch_events;
+      const auto taken = bus.core->take_batch(bus.now);
+      steps += !taken->keys.empty();
+      bus.core->committed(bus.now.steady);
+      bus.core->take_outgoing();
+    }
+    return steps;
+  };
+  EXPECT_GE(steps_in(50'000, 1'000), 48u) << "one each 1,024 events";
+  steps_in(150'000, 150'000);
+  EXPECT_LT(steps_in(50'000, 150'000), 25u);
+  EXPECT_GE(steps_in(50'000, 150'000), 50'000 / limits::checkpoint_step_events / limits::checkpoint_stretch_max - 1);
+}
+
 }  // namespace
 }  // namespace bus::broker

@@ -1,8 +1,9 @@
 // Goal: messages for one session leave in order, whatever its socket takes; what waits is bounded.
 // Method: drive Sessions by hand, with a socket that refuses when told to.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
-#include "broker/core/sessions.hpp"
+#include "tests/support/harness.hpp"
 
 namespace bus::broker {
 namespace {
@@ -126,6 +127,25 @@ TEST_F(SessionsTest, DropABlockedAnswerToAPeerWithoutSession) {
   EXPECT_TRUE(send(0).empty());
   sessions.retry();
   EXPECT_TRUE(sessions.take().empty());
+}
+
+// libzmq's own buffers come on top; bench/compare measures them together.
+TEST(CoreMemory, IsLessThanTwoKibibytesAnIdleSession) {
+  test::Harness bus;
+  const auto begin = [&](int number) {
+    wire::HelloT hello;
+    hello.protocol = wire::protocol_version;
+    hello.client = "a client with a long name";
+    bus.send("peer-" + std::to_string(number), hello);
+    bus.core->tick(bus.now);
+    EXPECT_EQ(bus.core->take_outgoing().size(), 1u);
+  };
+  constexpr int sessions = 5000;
+  begin(0);
+  const auto before = mallinfo2().uordblks;
+  for (int number = 1; number <= sessions; ++number) begin(number);
+  EXPECT_EQ(bus.core->sessions(), static_cast<std::size_t>(sessions) + 1);
+  EXPECT_LT((mallinfo2().uordblks - before) / sessions, 2048u);
 }
 
 }  // namespace

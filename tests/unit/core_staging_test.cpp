@@ -2,6 +2,8 @@
 // Method: stage events by hand; the test is the committer.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "broker/core/staging.hpp"
 #include "tests/support/events.hpp"
 
@@ -87,6 +89,21 @@ TEST_F(StagingTest, WritesWhoHasATransientNameWithTheFirstEventOfEach) {
   EXPECT_TRUE(restored.publishers[1].transient);
   EXPECT_EQ(restored.publishers[1].instance, 8u);
   EXPECT_EQ(restored.publishers[1].last_sequence, 2u);
+}
+
+TEST_F(StagingTest, ACheckpointSavesEachRowInOneOfItsSteps) {
+  constexpr std::size_t topics = 10'001;
+  while (state.topics.size() < topics) state.topics[state.topics.add("topic-" + std::to_string(state.topics.size()))].dirty = true;
+  for (const std::size_t dirty : {topics, std::size_t{0}}) {
+    std::set<std::string> saved;
+    for (std::size_t step = 0; step < limits::key_shards; ++step) {
+      std::vector<store::Row> rows;
+      state.checkpoint(step, rows);
+      EXPECT_LE(rows.size(), topics / limits::key_shards + 16);
+      for (const auto& row : rows) EXPECT_TRUE(saved.insert(row.key).second);
+    }
+    EXPECT_EQ(saved.size(), dirty);
+  }
 }
 
 TEST_F(StagingTest, SplitsLargeBatchesIntoRecords) {
