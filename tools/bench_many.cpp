@@ -1,6 +1,6 @@
 // The benches with many clients in one process: each has a connection and threads of its own, as in a service.
+#include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "tools/bench.hpp"
 #include "tools/cli.hpp"
@@ -11,25 +11,51 @@ namespace bus::tools {
 
 namespace {
 
-// A client on a thread of its own that publishes one event at a time.
-struct Waiting {
-  Waiting(const Globals& globals, const BenchOptions& options, const BenchEvents& made) : client(connect(globals, options)), events(made) {}
-  Client client;
-  BenchEvents events;
-  Latencies latencies;
-  std::optional<Error> failed;
+// A client that publishes one event at a time: each receipt, on the client's thread, lets the next event go.
+class OneByOne {
+ public:
+  OneByOne(const Globals& globals, const BenchOptions& options, const BenchEvents& made) : events_(made), client_(connect(globals, options)) {}
 
-  void publish(std::uint64_t count, std::atomic<std::uint64_t>& done) {
-    for (std::uint64_t at = 0; at < count && interrupted() == 0; ++at, ++done) {
-      const auto begun = steady_now();
-      const auto receipt = client.publish(events.next()).get();
-      if (!receipt) {
-        failed = receipt.error();
-        return;
-      }
-      latencies.add(steady_now() - begun);
-    }
+  // `over` rings once all have a receipt, one is refused, or somebody interrupts.
+  void start(std::uint64_t count, std::atomic<std::uint64_t>& done, Bell& over) {
+    left_ = count;
+    done_ = &done;
+    over_ = &over;
+    publish();
   }
+  bool is_over() const { return is_over_; }
+  void stop() { client_.close(Duration(0)); }
+  // Once it is over, or was stopped.
+  const Latencies& latencies() const { return latencies_; }
+  const std::optional<Error>& failed() const { return failed_; }
+
+ private:
+  void publish() {
+    if (left_ == 0 || interrupted() != 0) return finish();
+    --left_;
+    begun_ = steady_now();
+    client_.publish(events_.next(), [this](const Result<Receipt>& receipt) {
+      if (!receipt) failed_ = receipt.error();
+      if (!receipt) return finish();
+      latencies_.add(steady_now() - begun_);
+      ++*done_;
+      publish();
+    });
+  }
+  void finish() {
+    is_over_ = true;
+    over_->ring();
+  }
+
+  BenchEvents events_;
+  Latencies latencies_;
+  std::optional<Error> failed_;
+  std::uint64_t left_ = 0;
+  SteadyTime begun_;
+  std::atomic<std::uint64_t>* done_ = nullptr;
+  Bell* over_ = nullptr;
+  std::atomic<bool> is_over_{false};
+  Client client_;                          // last: its thread uses all of the above
 };
 
 }  // namespace
@@ -38,25 +64,34 @@ Exit bench_each(const Globals& globals, const BenchOptions& options) {
   auto asking = connect(globals, options);
   const GracefulEnd graceful;
   const BenchEvents events(options, asking);
-  std::vector<std::unique_ptr<Waiting>> publishers;
-  for (unsigned at = 0; at < options.publishers; ++at) publishers.push_back(std::make_unique<Waiting>(globals, options, events));
-  const auto before = written_so_far(asking);
   std::atomic<std::uint64_t> done{0};
+  Bell over;
+  std::vector<std::unique_ptr<OneByOne>> publishers;
+  for (unsigned at = 0; at < options.publishers; ++at) publishers.push_back(std::make_unique<OneByOne>(globals, options, events));
+  const auto before = written_so_far(asking);
   Progress progress("published", options.count);
   const auto begun = steady_now();
-  std::vector<std::jthread> threads;
   for (unsigned at = 0; at < options.publishers; ++at) {
-    const auto count = options.count * (at + 1) / options.publishers - options.count * at / options.publishers;
-    threads.emplace_back([&, at, count] { publishers[at]->publish(count, done); });
+    publishers[at]->start(options.count * (at + 1) / options.publishers - options.count * at / options.publishers, done, over);
   }
-  for (auto& thread : threads) thread.join();
+  const auto all_over = [&] { return std::all_of(publishers.begin(), publishers.end(), [](const auto& one) { return one->is_over(); }); };
+  auto last = begun;
+  for (std::uint64_t seen = 0; !all_over() && interrupted() == 0 && steady_now() < last + options.patience;) {
+    over.wait(std::chrono::seconds(1));
+    const std::uint64_t now_done = done;
+    if (std::exchange(seen, now_done) != now_done) last = steady_now();
+    progress.update(now_done, now_done);
+  }
   const auto seconds = std::chrono::duration<double>(steady_now() - begun).count();
   progress.clear();
+  const bool is_late = !all_over() && interrupted() == 0;
+  for (const auto& publisher : publishers) publisher->stop();
+  if (is_late) fail(Code::timed_out, "the broker sends no receipts any more");
   const auto written = written_so_far(asking) - before;
   Latencies latencies;
   for (const auto& publisher : publishers) {
-    if (publisher->failed) throw Failed(*publisher->failed);
-    latencies.merge(publisher->latencies);
+    if (interrupted() == 0 && publisher->failed()) throw Failed(*publisher->failed());
+    latencies.merge(publisher->latencies());
   }
   if (latencies.count() == 0) return Exit::ok;
   const auto published = static_cast<double>(latencies.count());
