@@ -97,18 +97,18 @@ class Busd(Server):
         path = f"{self.sockets}/notify"
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
             told.bind(path)
-            told.settimeout(PATIENCE_S)
+            told.settimeout(0.5)
             begun = time.monotonic()
-            self.busd = self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn"], {"NOTIFY_SOCKET": path})
             try:
-                while b"READY=1" not in told.recv(4096):
-                    pass
-            except TimeoutError as late:
-                self.check()
-                raise Failed(f"busd is not ready after {PATIENCE_S} s") from late
+                self.busd = self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn"], {"NOTIFY_SOCKET": path})
+                while time.monotonic() < begun + PATIENCE_S:
+                    with contextlib.suppress(TimeoutError):
+                        if b"READY=1" in told.recv(4096):
+                            return time.monotonic() - begun
+                    self.check()
             finally:
                 os.unlink(path)
-            return time.monotonic() - begun
+            raise Failed(f"busd is not ready after {PATIENCE_S} s")
 
     def measure(self, words, timeout_s):
         if words != [START]:

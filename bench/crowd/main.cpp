@@ -26,7 +26,7 @@ void make_groups(const std::string& server, unsigned count, const std::string& t
   ClientOptions options;
   options.server = server;
   auto client = Client::connect(options).value();
-  for (unsigned at = 0; at < count; ++at) {
+  for (unsigned at = 0; at < count && !stopping; ++at) {
     client.subscribe({.patterns = {topic}, .group = "crowd-" + std::to_string(at)}, [](const Event&) {}).value().close();
   }
 }
@@ -36,7 +36,7 @@ class Sessions {
  public:
   Sessions(const std::string& server, unsigned count) {
     context_.set(zmq::ctxopt::max_sockets, static_cast<int>(count) + 16);
-    for (unsigned at = 0; at < count; ++at) {
+    for (unsigned at = 0; at < count && !stopping; ++at) {
       auto& socket = sockets_.emplace_back(context_, zmq::socket_type::dealer);
       socket.set(zmq::sockopt::linger, 0);
       socket.connect(server);
@@ -63,7 +63,7 @@ class Sessions {
   }
   void wait_for_answer(zmq::socket_t& socket) {
     zmq::pollitem_t item{socket.handle(), 0, ZMQ_POLLIN, 0};
-    if (zmq_poll(&item, 1, std::chrono::milliseconds(30s).count()) != 1) throw std::runtime_error("the broker gives a session no Welcome");
+    if (zmq_poll(&item, 1, std::chrono::milliseconds(30s).count()) != 1 && !stopping) throw std::runtime_error("the broker gives a session no Welcome");
   }
 
   zmq::context_t context_{1};

@@ -262,7 +262,8 @@ SteadyTime Core::tick(Now now) {
     next = std::min(next, now.steady + std::chrono::milliseconds(2));
   }
   if (const auto due = delivery_.tick(now)) next = std::min(next, *due);
-  if (const auto due = commit_due(now.steady)) next = std::min(next, *due);
+  // What is due already is taken in this turn.
+  if (const auto due = commit_due(now.steady); due && *due > now.steady) next = std::min(next, *due);
   if (delivery_.pump(now) || sessions_.any_full()) return now.steady;
   if (const auto due = delivery_.next_due()) next = std::min(next, *due);  // of what was delivered just now
   return next;

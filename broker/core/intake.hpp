@@ -43,8 +43,8 @@ class Intake {
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
   Result<void> publish(Session& session, const wire::Publish& message, Frame body, SteadyTime now);
 
-  // Until when the next commit should wait for more; nothing if it need not.
-  std::optional<SteadyTime> wait_until(SteadyTime now) const { return pacer_.wait_until(now); }
+  // Until when the next commit should wait for more; nothing if it need not, or is full.
+  std::optional<SteadyTime> wait_until(SteadyTime now) const { return line_.empty() ? pacer_.wait_until(now) : std::nullopt; }
   // The batch that was gathered is with the committer: those who waited for room in the next one go on.
   void taken(SteadyTime now);
   // It is durable; the answers follow.

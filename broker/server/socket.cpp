@@ -163,17 +163,20 @@ RouterSocket::Sent RouterSocket::send(const Outgoing& message) {
   }
 }
 
-// zmq_poll() would ask each socket before and after; a descriptor of libzmq's tells of news only, so what is there already
-// is asked for first.
+// zmq_poll() would ask each socket before and after. A descriptor of libzmq's tells of news only, and not even of that while
+// nobody has found its socket empty: so every socket is asked for what is there already before its descriptor is trusted.
 RouterSocket::Ready RouterSocket::wait(int wake_fd, int signal_fd, Duration timeout) {
-  if ((impl_->router.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0) timeout = Duration(0);
+  for (zmq::socket_t* const socket : {&impl_->router, &impl_->monitor}) {
+    if ((socket->get(zmq::sockopt::events) & ZMQ_POLLIN) != 0) timeout = Duration(0);
+  }
   pollfd items[] = {{impl_->router_fd, POLLIN, 0}, {impl_->monitor_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}, {signal_fd, POLLIN, 0}};
   const auto seconds = std::chrono::floor<std::chrono::seconds>(timeout);
   const timespec left{seconds.count(), (timeout - seconds).count()};
   ::ppoll(items, std::size(items), &left, nullptr);
   zmq::message_t event;
   Ready ready{items[2].revents != 0, items[3].revents != 0, false};
-  while (items[1].revents != 0 && impl_->monitor.recv(event, zmq::recv_flags::dontwait)) ready.disconnected = true;
+  // Always, and whole: libzmq stops serving peers where nobody takes its events.
+  while (impl_->monitor.recv(event, zmq::recv_flags::dontwait)) ready.disconnected = true;
   return ready;
 }
 

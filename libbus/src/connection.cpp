@@ -128,9 +128,16 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
   if (!outbox_.is_ready() || !asleep_) return {};
   // What lingers is the thread's, which knows for how long.
   std::unique_lock turn(turn_, std::defer_lock);
-  if (options_.linger > Duration(0) || on_thread() || !turn.try_lock()) return wake(), Result<void>();
+  if (options_.linger > Duration(0) || !turn.try_lock()) {
+    wake();
+    return {};
+  }
   lock.unlock();
-  if (!send_for_itself()) wake_up_.ring();
+  const bool done_all = send_for_itself();
+  turn.unlock();
+  if (done_all) return {};
+  lock.lock();
+  wake();
   return {};
 }
 

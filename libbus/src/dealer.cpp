@@ -133,7 +133,7 @@ bool Dealer::is_lost() {
 
 bool Dealer::is_ready(bool to_send) {
   const int wanted = to_send ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
-  return (sockets_->dealer.get(zmq::sockopt::events) & wanted) != 0;
+  return (sockets_->dealer.get(zmq::sockopt::events) & wanted) != 0 || (sockets_->monitor.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
 }
 
 // zmq_poll() would use the sockets themselves, which another thread may do at the same time.

@@ -45,8 +45,8 @@ class Dealer {
   bool receive(std::vector<Frame>& frames);
   // True if the connection broke or could not be made.
   bool is_lost();
-  // True if there is something to receive, or room to send (if asked for). What was ready already does not end a wait():
-  // ask this first, and after whatever was done with the dealer meanwhile.
+  // True if there is something to receive, news of the connection, or room to send (if asked for). What was ready already
+  // does not end a wait(): ask this first, and after whatever was done with the dealer meanwhile.
   bool is_ready(bool to_send);
   // Until there is news of the connection, the wake-up rang, or the time is over. `dealer` may be null: then only the
   // wake-up counts. Another thread may use the dealer meanwhile, but not destroy it.

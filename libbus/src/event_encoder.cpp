@@ -100,8 +100,12 @@ class EnvelopeWriter {
   void make_room(const Texts& texts, const NewEvent& event) {
     std::size_t most = texts_at_most + event.payload.size() + 24;
     for (const auto& [field, text] : texts) most += text.size() + 8;
+    if (!event.attributes.empty()) most += 16;
     for (const auto& [name, value] : event.attributes) most += name.size() + value.size() + 40;
-    if (buffer_.size() < most) buffer_.resize(most);
+    if (buffer_.size() < most) {
+      buffer_.clear();
+      buffer_.resize(most);
+    }
     data_ = buffer_.data();
     std::memset(data_, 0, slots_at);
   }
@@ -189,7 +193,7 @@ Result<Bytes> encode_event(const NewEvent& event, WallTime now) {
   EnvelopeWriter writer(workplace.buffer);
   const Bytes encoded = writer.write(event, id, event.time.value_or(now));
   if (writer.size() <= limits::event_bytes_max) return encoded;
-  workplace.buffer = {};
+  workplace.buffer = Buffer();
   return Error{Code::event_too_large, "the event has " + std::to_string(writer.size()) + " bytes, the limit is " +
                                           std::to_string(limits::event_bytes_max)};
 }

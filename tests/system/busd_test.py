@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 
-from broker_case import BUSD, PATIENCE, Case, begin, command, lines, notification, read_line, run, wait_until
+from broker_case import BUSD, PATIENCE, Case, begin, command, end, lines, notification, read_line, run, wait_until
 
 FLATC = os.environ["FLATC"]
 
@@ -82,6 +83,29 @@ class Running(Case):
         self.broker.endpoint = second
         self.assertEqual(len(lines(self.run_cli("-o", "ndjson", "replay"))), 1)
         self.assertEqual(terminate(process), 0)
+
+    # libzmq tells of each connection that ends, and stops serving once 2,000 of these were not taken.
+    def test_serves_on_after_thousands_of_connections_have_ended(self):
+        path = self.broker.endpoint.removeprefix("ipc://")
+        for _ in range(2500):
+            with contextlib.closing(socket.socket(socket.AF_UNIX)) as peer:
+                peer.settimeout(PATIENCE)
+                peer.connect(path)
+                self.assertTrue(peer.recv(10), "the greeting of ZMTP")
+        self.run_cli("status")
+
+    # Much sooner than its next sign of life is due.
+    def test_notices_that_a_client_was_killed(self):
+        def sessions():
+            return json.loads(self.run_cli("-o", "json", "status").stdout)["sessions"]
+
+        others = sessions()
+        subscriber = begin(self.broker, "sub", ">", "--group", "g")
+        wait_until(lambda: sessions() == others + 1)
+        end(subscriber, signal.SIGKILL)
+        killed = time.monotonic()
+        wait_until(lambda: sessions() == others)
+        self.assertLess(time.monotonic() - killed, 3)
 
     def test_sigterm_answers_what_was_taken(self):
         process = subprocess.Popen(command(self.broker, "-o", "ndjson", "pub", "a.b", "-", "--type", "SystemNotification"),

@@ -28,6 +28,9 @@ class Usage(unittest.TestCase):
             self.assertIn(f"'{verb}'", result.stderr)
             self.assertEqual(result.stdout, "")
 
+    def test_says_that_nobody_listens_there(self):
+        self.assertIn("no connection to ipc:///nobody/there", self.cli("-s", "ipc:///nobody/there", "--timeout", "1s", "status", expect=7).stderr)
+
     def test_wrong_usage_ends_with_2(self):
         for words in [[], ["topic"], ["topic", "info"], ["sub"], ["pub"], ["-o", "xml", "topic", "ls"], ["--timeout", "5", "status"], ["--bogus", "status"],
                       ["replay", "--from", "0"], ["replay", "--to", "yesterday"], ["replay", "--since", "12"], ["replay", "--count", "0"],
