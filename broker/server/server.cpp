@@ -124,9 +124,9 @@ void Server::run() {
     collect(now);                           // What the committer and the reader have done since.
     const SteadyTime next = core_->tick(now);  // Deadlines and deliveries.
     hand_over(now);                         // The gathered batch to the committer, if it is free.
-    send(now);                              // Receipts of committed batches only: the core keeps the others.
+    send();                                 // Receipts of committed batches only: the core keeps the others.
     say_health(now);
-    wait(next, now);
+    wait(next);
   }
   drain();
 }
@@ -161,7 +161,7 @@ void Server::hand_over(Now now) {
   reader_->submit(core_->take_reads());
 }
 
-void Server::send(Now) {
+void Server::send() {
   for (Outgoing& message : core_->take_outgoing()) {
     if (core_->is_blocked(message.peer)) {
       core_->blocked(std::move(message));
@@ -178,7 +178,7 @@ void Server::send(Now) {
   }
 }
 
-void Server::wait(SteadyTime until, Now) {
+void Server::wait(SteadyTime until) {
   const auto left = until - read_clocks().steady;
   auto timeout = std::clamp<Duration>(left, 0ms, 1000ms);
   // What a peer that has gone leaves behind is for others, now.
@@ -228,11 +228,11 @@ void Server::drain() {
     core_->tick(now);
     if (auto batch = core_->take_batch(now, true)) committer_->submit(std::move(*batch));
     reader_->submit(core_->take_reads());
-    send(now);
+    send();
     socket_->wait(wake_fd_, signal_fd_, 1ms);
   }
   commit_last();
-  send(read_clocks());
+  send();
   socket_->close(2s);
   committer_.reset();
   reader_.reset();

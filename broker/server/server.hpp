@@ -32,8 +32,8 @@ class Server {
   void receive(Now now);
   void collect(Now now);
   void hand_over(Now now);
-  void send(Now now);
-  void wait(SteadyTime until, Now now);
+  void send();
+  void wait(SteadyTime until);
   void take_signal();
   void drain();
   void commit_last();

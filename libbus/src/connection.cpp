@@ -213,7 +213,7 @@ void Connection::run() {
     asleep_ = is_dozing_ = false;
   }
   const Now now = read_clocks();
-  take_commands(now);
+  take_commands();
   take_batches(now.steady);
   core_.close();
   // What was published but never taken is told so, too.
@@ -244,7 +244,7 @@ void Connection::say_bye() {
 SteadyTime Connection::take_turn() {
   const Now now = read_clocks();
   receive(now);
-  take_commands(now);
+  take_commands();
   take_batches(now.steady);
   const SteadyTime next = core_.tick(now);
   act(now);
@@ -266,7 +266,7 @@ void Connection::receive(Now now) {
   is_backlogged_ = true;
 }
 
-void Connection::take_commands(Now) {
+void Connection::take_commands() {
   std::vector<Command> commands;
   std::vector<Settling> settlings;
   {

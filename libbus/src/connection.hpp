@@ -67,7 +67,7 @@ class Connection {
   ClientCore::Events events();
   void welcomed(const wire::WelcomeT& welcome);
   void run();
-  void take_commands(Now now);
+  void take_commands();
   void take_batches(SteadyTime now);
   bool send_for_itself();
   void receive(Now now);
