@@ -1,11 +1,16 @@
 #include "tools/bench.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <memory>
 
 #include "bus/suoke_realtime_generated.h"
 #include "tools/cli.hpp"
+#include "tools/event_json.hpp"
 #include "tools/interrupts.hpp"
+#include "tools/line_reader.hpp"
 #include "tools/progress.hpp"
+#include "tools/schemas.hpp"
 
 namespace bus::tools {
 
@@ -34,11 +39,12 @@ double median(std::vector<double> values) {
 Written written_so_far(Client& client) {
   const auto status = ask<wire::StatusReplyT>(client, wire::StatusRequestT{});
   const auto stat = ask<wire::LogStatReplyT>(client, wire::LogStatRequestT{});
-  return {status.commits, stat.records, stat.record_bytes};
+  return {status.commits, stat.records, stat.record_bytes, stat.event_bytes};
 }
 
 Written operator-(const Written& after, const Written& before) {
-  return {after.commits - before.commits, after.records - before.records, after.record_bytes - before.record_bytes};
+  return {after.commits - before.commits, after.records - before.records, after.record_bytes - before.record_bytes,
+          after.event_bytes - before.event_bytes};
 }
 
 // ---- events
@@ -52,10 +58,35 @@ std::uint64_t first_number(std::uint64_t count) {
   return first;
 }
 
+std::vector<NewEvent> read_events(const std::string& path, Client& client) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  if (!file) fail(Code::not_found, path + ": cannot be read");
+  std::vector<NewEvent> events;
+  Schemas schemas(client);
+  LineReader lines(fileno(file.get()));
+  while (const auto line = lines.next().value()) {
+    const auto where = path + ":" + std::to_string(lines.line()) + ": ";
+    auto read = event_from_json(*line);
+    if (!read) fail(read.error().code, where + read.error().detail);
+    const auto schema = schemas.of(read->event.type);
+    if (!schema) fail(schema.error().code, where + schema.error().detail);
+    auto payload = schema->encode(read->payload);
+    if (!payload) fail(payload.error().code, where + payload.error().detail);
+    read->event.payload = std::move(*payload);
+    events.push_back(std::move(read->event));
+  }
+  if (events.empty()) fail(Code::bad_argument, path + ": it has no events");
+  return events;
+}
+
 }  // namespace
 
 BenchEvents::BenchEvents(const BenchOptions& options, Client& client)
     : keys_(options.keys), topics_(options.topics), first_key_(first_number(keys_)), first_topic_(first_number(topics_)) {
+  if (!options.recorded.empty()) {
+    recorded_ = read_events(options.recorded, client);
+    return;
+  }
   event_.topic = "bench";
   event_.type = suoke::realtime::SystemNotification::GetFullyQualifiedName();
   fill(0);
@@ -79,6 +110,7 @@ void BenchEvents::fill(std::size_t text_bytes) {
 
 // Names of equal length, so that all events have equal size.
 const NewEvent& BenchEvents::next() {
+  if (!recorded_.empty()) return recorded_[made_++ % recorded_.size()];
   event_.key = "k" + std::to_string(first_key_ + made_ % keys_);
   if (topics_ > 1) event_.topic = "bench." + std::to_string(first_topic_ + made_ % topics_);
   ++made_;

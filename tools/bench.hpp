@@ -25,6 +25,7 @@ struct BenchOptions {
   std::size_t window = 16u << 20;      // bytes published and not yet receipted
   unsigned rounds = 5;
   std::uint64_t keys = 1000, topics = 1;  // pub: that the events go to, in turn
+  std::filesystem::path recorded;      // pub: a file with full events to publish in turn; empty: events are made
   std::uint32_t in_flight = 8192;      // sub: events delivered and not acknowledged yet
   double rate = 1000;                  // e2e: events a second
   unsigned publishers = 8;             // each
@@ -46,14 +47,16 @@ double rounded(double value);
 // than it may be. Throws Failed if the base cannot be read, or was measured otherwise.
 Exit report(Format format, const BenchOptions& options, Json result);
 
-// BenchEvents makes events of equal bytes, of several keys and topics in turn. A value: each publisher has its copy.
+// BenchEvents makes events of equal bytes, of several keys and topics in turn, or repeats those of a file. A value: each
+// publisher has its copy.
 class BenchEvents {
  public:
-  // Publishes one event to learn what the envelope takes. Throws Failed.
+  // Publishes one event to learn what the envelope takes, or reads the file whole. Throws Failed.
   BenchEvents(const BenchOptions& options, Client& client);
 
   const NewEvent& next();
   void set_time(WallTime time) { event_.time = time; }
+  // Of each; 0: they differ.
   std::size_t event_bytes() const { return event_bytes_; }
 
  private:
@@ -63,6 +66,7 @@ class BenchEvents {
   NewEvent event_;
   std::uint64_t made_ = 0;
   std::size_t event_bytes_ = 0;
+  std::vector<NewEvent> recorded_;
 };
 
 // BenchPublisher publishes events and waits for all of their receipts.
@@ -92,7 +96,7 @@ class BenchPublisher {
 
 // What was written to the log so far.
 struct Written {
-  std::uint64_t commits = 0, records = 0, record_bytes = 0;
+  std::uint64_t commits = 0, records = 0, record_bytes = 0, event_bytes = 0;
 };
 Written written_so_far(Client& client);
 Written operator-(const Written& after, const Written& before);

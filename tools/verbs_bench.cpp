@@ -30,15 +30,17 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
   const BenchEvents events(options, client);
   BenchPublisher publisher(options, client, events);
   Json rounds = Json::array();
-  std::vector<double> rates, floors, ratios;
+  std::vector<double> rates, event_bytes, log_bytes, floors, ratios;
   for (unsigned at = 0; at < options.rounds && interrupted() == 0; ++at) {
     const auto before = written_so_far(client);
     const auto seconds = publisher.publish_all();
     if (interrupted() != 0) break;
     rates.push_back(static_cast<double>(options.count) / seconds);
     const auto written = written_so_far(client) - before;
+    event_bytes.push_back(static_cast<double>(written.event_bytes) / static_cast<double>(options.count));
+    log_bytes.push_back(static_cast<double>(written.record_bytes) / static_cast<double>(options.count));
     Json round = {{"events_per_second", rounded(rates.back())}, {"commits", written.commits}, {"records", written.records},
-                  {"record_bytes", written.record_bytes}};
+                  {"event_bytes", written.event_bytes}, {"record_bytes", written.record_bytes}};
     if (floor) {
       const bench::Records records{written.records, written.record_bytes / written.records, written.commits};
       floors.push_back(static_cast<double>(options.count) / bench::append(*floor, records, bench::Space::growing));
@@ -49,9 +51,9 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
     rounds.push_back(std::move(round));
   }
   if (rates.empty()) return Exit::ok;
-  Json result = {{"bench", "pub"}, {"events", options.count}, {"event_bytes", events.event_bytes()},
-                 {"events_per_second", rounded(median(rates))},
-                 {"mib_per_second", rounded(median(rates) * static_cast<double>(events.event_bytes()) / (1 << 20))}};
+  const auto bytes = events.event_bytes() > 0 ? events.event_bytes() : static_cast<std::size_t>(median(event_bytes) + 0.5);
+  Json result = {{"bench", "pub"}, {"events", options.count}, {"event_bytes", bytes}, {"log_bytes_per_event", rounded(median(log_bytes))},
+                 {"events_per_second", rounded(median(rates))}, {"mib_per_second", rounded(median(rates) * static_cast<double>(bytes) / (1 << 20))}};
   if (floor) result["floor_events_per_second"] = rounded(median(floors));
   if (floor) result["ratio"] = rounded(median(ratios));
   if (globals.format != Format::text) result["rounds"] = std::move(rounds);
@@ -223,6 +225,8 @@ void define_bench(CLI::App& app, Cli& cli) {
   add_rounds(pub, *options);
   add_number(pub, "--keys", options->keys, "keys that the events have in turn")->default_str("1000");
   add_number(pub, "--topics", options->topics, "topics that they go to in turn: `bench`, or below it")->default_str("1");
+  pub.add_option("--events", options->recorded, "publish the events of this file in turn, as `replay -o ndjson` prints them, under their own topics")
+      ->type_name("FILE");
   pub.add_flag("--floor", options->floor, "in turn also append the same bytes with raw LMDB, and print the ratio");
   pub.add_option("--data", options->data, "directory for the floor's file; left out: beside the broker's")->type_name("DIR");
   auto& sub = add_bench(parent, cli, options, "sub", "delivery to a group with acknowledgements, events a second",

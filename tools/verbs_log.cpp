@@ -21,8 +21,8 @@ Exit show_stat(const Globals& globals) {
     return std::string(text);
   };
   print_object(globals.format, {{"first", stat.first}, {"last", stat.last}, {"first_at", time(stat.first_at)}, {"last_at", time(stat.last_at)},
-                                {"records", stat.records}, {"record_bytes", stat.record_bytes}, {"file_bytes", stat.file_bytes},
-                                {"used_bytes", stat.used_bytes}, {"map_bytes", stat.map_bytes}, {"journal_entries", stat.journal_entries},
+                                {"event_bytes", stat.event_bytes}, {"records", stat.records},
+                                {"record_bytes", stat.record_bytes}, {"file_bytes", stat.file_bytes}, {"used_bytes", stat.used_bytes}, {"map_bytes", stat.map_bytes}, {"journal_entries", stat.journal_entries},
                                 {"replay_from", stat.replay_from}, {"chain", hex(stat.chain)}, {"chain_at", stat.chain_at}});
   return Exit::ok;
 }

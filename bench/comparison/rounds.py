@@ -58,7 +58,8 @@ def acknowledged_by_busd(workload):
 
 def figures_of(result):
     """What the programs print, under the names of workloads.FIGURES."""
-    figures = {"rate": result.get("events_per_second"), "per_commit": result.get("events_per_commit"), "start_ms": result.get("start_ms")}
+    figures = {"rate": result.get("events_per_second"), "per_commit": result.get("events_per_commit"),
+               "log_bytes": result.get("log_bytes_per_event"), "start_ms": result.get("start_ms")}
     latencies = next((result[name] for name in ("latency_us", "delivery_us", "receipt_us") if result.get(name)), {})
     figures |= {name: value for name, value in latencies.items()}
     return {name: value for name, value in figures.items() if value is not None}
@@ -75,7 +76,7 @@ def written_by(result):
 
 def filled(words, values):
     try:
-        return words.format(**values).split()
+        return [word.format(**values) for word in words.split()]
     except KeyError as missing:
         raise Failed(f"busd has to tell {missing.args[0]} of the same round first") from missing
 
@@ -146,8 +147,8 @@ def stop(server):
 class Race:
     """One workload, all of its systems."""
 
-    def __init__(self, workload, systems, rounds, counts, progress):
-        self.workload, self.rounds, self.progress = workload, rounds, progress
+    def __init__(self, workload, systems, rounds, counts, progress, recorded=None):
+        self.workload, self.rounds, self.progress, self.recorded = workload, rounds, progress, recorded
         self.outcomes = {name: Outcome(count=counts[name]) for name in systems}
         self.written = {}
         self.servers = {}
@@ -191,7 +192,8 @@ class Race:
             server.gather(workload.crowd.split())
 
     def values(self, name):
-        return {"count": self.outcomes[name].count, "log": self.workload.log, "data": self.servers[name].data, **self.written}
+        return {"count": self.outcomes[name].count, "log": self.workload.log, "data": self.servers[name].data, "recorded": self.recorded,
+                **self.written}
 
     def turn(self, name, round_number):
         """One measurement of one system."""

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from .processes import PATIENCE_S, Failed, Interrupts, Process, Work, free_port, output_of
-from .workloads import BUSDS, FLOORS, START
+from .workloads import FLOORS, START
 
 
 CROWD = "bench/crowd/bench-crowd"
@@ -83,6 +83,7 @@ class Server:
 class Busd(Server):
     called = "bus-cli bench"
     settings = "defaults"
+    flags = ()
 
     def start(self):
         # Not in the data directory: the path of a Unix socket has to be short.
@@ -100,7 +101,8 @@ class Busd(Server):
             told.settimeout(0.5)
             begun = time.monotonic()
             try:
-                self.busd = self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn"], {"NOTIFY_SOCKET": path})
+                self.busd = self.begin([self.programs.busd, "--data", self.data, "--listen", self.endpoint, "--log-level", "warn", *self.flags],
+                                       {"NOTIFY_SOCKET": path})
                 while time.monotonic() < begun + PATIENCE_S:
                     with contextlib.suppress(TimeoutError):
                         if b"READY=1" in told.recv(4096):
@@ -131,6 +133,14 @@ class Busd(Server):
     def stop(self):
         super().stop()
         shutil.rmtree(getattr(self, "sockets", ""), ignore_errors=True)
+
+
+class BusdLz4(Busd):
+    settings, flags = "--compression lz4", ("--compression", "lz4")
+
+
+class BusdZstd(Busd):
+    settings, flags = "--compression zstd", ("--compression", "zstd")
 
 
 class Nats(Server):
@@ -206,7 +216,8 @@ class Floor(Server):
         return [self.programs.build / self.client, *words]
 
 
-KINDS = dict.fromkeys(BUSDS, Busd) | {"nats": Nats, "redis-always": RedisAlways, "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq} | dict.fromkeys(FLOORS, Floor)
+KINDS = {"busd": Busd, "busd-small": Busd, "busd-lz4": BusdLz4, "busd-zstd": BusdZstd, "nats": Nats, "redis-always": RedisAlways, "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq}
+KINDS |= dict.fromkeys(FLOORS, Floor)
 
 
 class Factory:

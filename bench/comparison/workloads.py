@@ -3,15 +3,16 @@
 Each system is measured by a program of its own, which starts after the server and prints one JSON object: bus-cli bench for
 busd, bench-nats, bench-redis and bench-rabbitmq for the peers, bench-floors for what the machine does without a bus. A row
 has their words. In them stand, in braces: {count}, the events of this system; {log}, the events of a log that is read;
-{data}, a directory on the same disk as the servers' data; {events}, {commits}, {records} and {record_bytes}, what busd has
+{data}, a directory on the same disk as the servers' data; {recorded}, the file with real events; {events}, {commits}, {records} and {record_bytes}, what busd has
 written in the same round, so that the floor writes the same.
 
-The rows about growth have busd twice: `busd` with much of something, `busd-small` with little of it.
+The rows about growth have busd twice: `busd` with much of something, `busd-small` with little of it. The row `recorded` has it
+with each compression: `busd` with none.
 
 The systems may have different counts, chosen so that a round takes each of them some seconds: rates are compared, not times.
 
-Figures are "rate" (events per second), "per_commit" (events per commit), "start_ms" (until busd is ready), "session_kib"
-(memory of busd for each session), and of latencies, in microseconds, "p50" to "p9999" and "max".
+Figures are "rate" (events per second), "per_commit" (events per commit), "log_bytes" (pages of the log for each event),
+"start_ms" (until busd is ready), "session_kib" (memory of busd for each session), and of latencies, in microseconds, "p50" to "p9999" and "max".
 """
 
 from dataclasses import dataclass, field
@@ -20,11 +21,11 @@ from .ratios import Demand
 
 NATS, REDIS, REDIS_LAX, RABBITMQ = PEERS = ("nats", "redis-always", "redis-everysec", "rabbitmq")
 FLOORS = ("lmdb", "lmdb-filled", "lmdb-each", "fdatasync", "fdatasync-filled", "zmq")
-BUSD, SMALL = BUSDS = ("busd", "busd-small")
+BUSD, SMALL, LZ4, ZSTD = BUSDS = ("busd", "busd-small", "busd-lz4", "busd-zstd")
 SYSTEMS = (*BUSDS, *FLOORS, *PEERS)
 
 # Of each figure: its unit, and whether more is better.
-FIGURES = {"rate": ("events/s", True), "per_commit": ("events per commit", True), "start_ms": ("ms", False), "session_kib": ("KiB", False)}
+FIGURES = {"rate": ("events/s", True), "per_commit": ("events per commit", True), "log_bytes": ("bytes of log per event", False), "start_ms": ("ms", False), "session_kib": ("KiB", False)}
 FIGURES |= {name: (f"us, {title}", False) for name, title in
             {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "p9999": "p99.99", "max": "max"}.items()}
 
@@ -55,7 +56,11 @@ class Workload:
         return [name for name in SYSTEMS if name in self.counts or name in self.floors]
 
     def words(self, system):
-        return {BUSD: self.bus, SMALL: self.small, **self.floors}.get(system, self.peers)
+        return {**dict.fromkeys(BUSDS, self.bus), SMALL: self.small, **self.floors}.get(system, self.peers)
+
+    def takes_recorded(self):
+        """Whether it needs a file with real events."""
+        return "{recorded}" in self.bus
 
 
 def counts(busd, *peers, **floors):
@@ -129,6 +134,11 @@ WORKLOADS = (
         bus="pub --count {count} --size 65536 --rounds 1", peers="publish --count {count} --size 65536",
         floors={"lmdb": APPEND, "lmdb-filled": APPEND + " --zero-filled"},
         counts=counts(6_000, 6_000, 5_000, 6_000, 6_000), demands=faster(0.8, "lmdb")),
+    Workload(
+        "recorded", "durable publishing of real events (--recorded FILE), and what they take on disk, with each compression",
+        bus="pub --events {recorded} --count {count} --rounds 1", floors={"lmdb": APPEND, "lmdb-filled": APPEND + " --zero-filled"},
+        shows=("rate", "log_bytes"), counts=counts(500_000, **{LZ4: 500_000, ZSTD: 500_000}),
+        demands=(*slower(1, LZ4, figure="rate"), *faster(2, LZ4, figure="log_bytes"))),
     grown("keys", "1,000,000 keys instead of 1,000", "pub --keys 1000000", small="pub --keys 1000"),
     grown("topics", "10,000 topics instead of one", "pub --topics 10000"),
     grown("groups", "1,000 groups without members that want the topic", crowd="--groups 1000 --topic bench"),

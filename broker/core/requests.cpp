@@ -241,6 +241,7 @@ void Requests::log_stat(Asker to) {
     reply.last = number(stat.last);
     reply.records = stat.records;
     reply.record_bytes = stat.record_bytes;
+    reply.event_bytes = state_.event_bytes;
     reply.first_at = nanoseconds(stat.first_at);
     reply.last_at = nanoseconds(stat.last_at);
     reply.file_bytes = stat.space.file_bytes;

@@ -36,6 +36,7 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       data.last_at = wall_time(reader.get<std::int64_t>());
       if (!reader.done() || number != topics.size() + 1) return bad_row("topics");
       topics.restore(number, name, data);
+      event_bytes += data.bytes;
       return {};
     }
     case store::Table::types:
@@ -102,6 +103,7 @@ void State::count(const store::Record& record) {
     TopicData& topic = topics[record.kind(kind).topic];
     topic.events += sum.events;
     topic.bytes += sum.bytes;
+    event_bytes += sum.bytes;
     if (topic.first == Position::none || topic.first > record.first() + sum.first) topic.first = record.first() + sum.first;
     topic.last = std::max(topic.last, record.first() + sum.last);
     topic.last_at = record.committed_at();

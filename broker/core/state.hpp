@@ -41,6 +41,7 @@ struct State {
   Names<TypeData> types;
   Names<PublisherData> publishers;
   Keys keys;
+  std::uint64_t event_bytes = 0;            // of all topics together
 
   // Recovery, in this order: rows of every table, records from replay_from on, journal entries.
   Result<void> restore_row(store::Table table, std::string_view key, std::string_view value);

@@ -130,6 +130,8 @@ std::span<const Setting> settings() {
                    0, 16 * limits::GiB),
       size_setting("reserve", "space kept for settlements when the disk is full", &Config::reserve_bytes, 1 * limits::MiB,
                    16 * limits::GiB),
+      text_setting("compression", "METHOD", "how events are packed on disk where that pays: none, lz4 or zstd", &Config::compression,
+                   {"none", "lz4", "zstd"}),
       text_setting("log_level", "LEVEL", "debug, info, warn or error", &Config::log_level, {"debug", "info", "warn", "error"}),
   };
   return all;

@@ -20,6 +20,7 @@ struct Config {
   std::uint64_t map_bytes = limits::map_bytes_default;
   std::uint64_t fill_ahead_bytes = limits::fill_ahead_bytes;
   std::uint64_t reserve_bytes = limits::settle_reserve_bytes;
+  std::string compression = "none";
   std::string log_level = "info";
 
   // With the default places: $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd sets them), else /var/lib/busd and

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "base/check.hpp"
 #include "broker/store/directory.hpp"
 #include "bus/version.hpp"
 
@@ -45,6 +46,13 @@ T random_value() {
   _exit(1);
 }
 
+store::Compression compression_of(const std::string& name) {
+  if (name == "lz4") return store::Compression::lz4;
+  if (name == "zstd") return store::Compression::zstd;
+  BUS_CHECK(name == "none");
+  return store::Compression::none;
+}
+
 }  // namespace
 
 Now read_clocks() {
@@ -70,6 +78,7 @@ Result<std::unique_ptr<Server>> Server::start(const Config& config, const Payloa
   options.map_bytes = config.map_bytes;
   options.fill_ahead_bytes = config.fill_ahead_bytes;
   options.reserve_bytes = config.reserve_bytes;
+  options.compression = compression_of(config.compression);
   options.seed = random_value<std::array<std::uint8_t, 32>>();
   auto store = store::Store::open(options);
   if (!store) return store.error();

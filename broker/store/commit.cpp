@@ -12,8 +12,6 @@ namespace {
 
 constexpr std::size_t journal_trim_max = 64;  // rows that one commit deletes: keeps every commit short
 
-std::string_view text(const RecordPtr& record) { return text_of(record->bytes()); }
-
 // An upper bound of the pages that committing will write: large values, and of the trees what was touched.
 Result<std::uint64_t> pages_bound(const lmdb::Transaction& txn, const Tables& tables) {
   constexpr std::uint64_t lists = 64;  // LMDB's own: the list of free pages, the table of tables
@@ -72,10 +70,11 @@ Result<StoredHead> DiskStore::apply(const CommitBatch& batch) {
   return head;
 }
 
-Result<StoredHead> DiskStore::write(lmdb::Transaction& txn, const CommitBatch& batch) const {
+Result<StoredHead> DiskStore::write(lmdb::Transaction& txn, const CommitBatch& batch) {
   StoredHead head{batch.head, head_.journal_last};
   for (const RecordPtr& record : batch.records) {
-    auto put = txn.put(tables_[TableId::log], NumberKey(record->first()), text(record), lmdb::Place::end);
+    const Bytes stored = packer_.pack(*record);
+    auto put = txn.put(tables_[TableId::log], NumberKey(record->first()), text_of(stored), lmdb::Place::end);
     if (!put) return put.error();
   }
   for (const Row& row : batch.rows) {

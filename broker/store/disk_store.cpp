@@ -12,6 +12,7 @@ DiskStore::DiskStore(Parts parts)
       identity_(parts.identity),
       head_(parts.head),
       file_space_(parts.space),
+      packer_(parts.compression),
       read_only_(parts.read_only) {
   publish_space();
 }

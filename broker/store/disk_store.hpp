@@ -1,7 +1,7 @@
 // DiskStore is the one implementation of Store. It owns the lock, the environment and the space ahead of it.
 //
-// Threads: the committer calls commit() and fill_ahead(), the only users of head_, broken_ and file_space_ once
-// recovery is done; readers use the environment, whose read transactions need no lock of ours; published_space_ is
+// Threads: the committer calls commit() and fill_ahead(), the only users of head_, broken_, packer_ and file_space_
+// once recovery is done; readers use the environment, whose read transactions need no lock of ours; published_space_ is
 // the one thing shared.
 #pragma once
 
@@ -23,6 +23,7 @@ class DiskStore final : public Store {
     Identity identity;
     StoredHead head;
     FileSpace space;
+    Compression compression = Compression::none;
     bool read_only = false;
   };
   explicit DiskStore(Parts parts);
@@ -40,7 +41,7 @@ class DiskStore final : public Store {
  private:
   void check(const CommitBatch& batch) const;
   Result<StoredHead> apply(const CommitBatch& batch);
-  Result<StoredHead> write(lmdb::Transaction& txn, const CommitBatch& batch) const;
+  Result<StoredHead> write(lmdb::Transaction& txn, const CommitBatch& batch);
   Result<void> write_journal(lmdb::Transaction& txn, const CommitBatch& batch, StoredHead& head) const;
   Result<void> trim_journal(lmdb::Transaction& txn, std::uint64_t replay_batch) const;
   Result<void> ensure_space(const lmdb::Transaction& txn);
@@ -54,6 +55,7 @@ class DiskStore final : public Store {
   Identity identity_;
   StoredHead head_;
   FileSpace file_space_;
+  Packer packer_;
   const bool read_only_;
   bool broken_ = false;             // a commit or a sync has failed: what is on disk is not known
   mutable std::mutex space_mutex_;

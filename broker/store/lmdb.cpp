@@ -14,9 +14,6 @@ namespace {
 constexpr unsigned tables_max = 16;
 constexpr unsigned readers_max = 64;
 constexpr mdb_mode_t file_mode = 0640;
-constexpr std::size_t page_header_bytes = 16;
-// A row goes to pages of its own if two of them would not fit into a leaf; keys have up to 500 bytes.
-constexpr std::size_t large_value_bytes = (page_bytes - page_header_bytes) / 2 - 540;
 
 // BUS_CANARY_NO_METASYNC exists for one test only, which must find the damage it does.
 #ifdef BUS_CANARY_NO_METASYNC
@@ -138,9 +135,7 @@ Result<void> Transaction::put(Dbi table, std::string_view key, std::string_view 
   const int status = mdb_put(txn_.get(), table, &at, &what, place == Place::end ? MDB_APPEND : 0);
   if (status != 0) return failure(status, "write a row");
   ++changes_;
-  if (value.size() > large_value_bytes) {
-    large_pages_ += (value.size() + page_header_bytes + page_bytes - 1) / page_bytes;
-  }
+  if (value.size() > large_value_bytes) large_pages_ += large_value_pages(value.size());
   return {};
 }
 

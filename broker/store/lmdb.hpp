@@ -32,6 +32,10 @@ struct TableStat {
 };
 
 inline constexpr std::size_t page_bytes = 4096;
+inline constexpr std::size_t page_header_bytes = 16;
+// A row goes to pages of its own if two of them would not fit into a leaf; keys have up to 500 bytes.
+inline constexpr std::size_t large_value_bytes = (page_bytes - page_header_bytes) / 2 - 540;
+constexpr std::size_t large_value_pages(std::size_t bytes) { return (bytes + page_header_bytes + page_bytes - 1) / page_bytes; }
 
 // Cursor walks one table inside one transaction, which must outlive it. A cursor of a write transaction must go
 // before that transaction commits.

@@ -28,30 +28,9 @@ Result<bool> LogCursor::seek(Position position) {
   return found && !*found ? first() : found;
 }
 
-// The size comes from a page of LMDB's tree, which nothing guards. Before that many bytes of the map are touched,
-// some of which may lie beyond the end of the file, the record itself must agree.
-Result<void> LogCursor::check_size() const {
-  const Bytes stored = bytes_of(cursor_.value());
-  if (stored.size() >= format::header_bytes &&
-      bus::load<format::Header>(stored.data()).record_bytes == stored.size()) {
-    return {};
-  }
-  return Error{Code::damaged,
-               "record at position " + std::to_string(number(position_)) + ": its size is not the one in its header"};
-}
+Result<RecordPtr> LogCursor::load() const { return Record::parse(bytes_of(cursor_.value()), position_); }
 
-Result<RecordPtr> LogCursor::load() const {
-  if (auto checked = check_size(); !checked) return checked.error();
-  const Bytes stored = bytes_of(cursor_.value());
-  Buffer bytes(stored.size());
-  std::memcpy(bytes.data(), stored.data(), stored.size());
-  return Record::parse(std::move(bytes), position_);
-}
-
-Result<RecordPtr> LogCursor::load_index() const {
-  if (auto checked = check_size(); !checked) return checked.error();
-  return Record::parse_index(bytes_of(cursor_.value()), position_);
-}
+Result<RecordPtr> LogCursor::load_index() const { return Record::parse_index(bytes_of(cursor_.value()), position_); }
 
 Result<void> check_bodies(const Record& record) {
   for (std::uint32_t at = 0; at < record.count(); ++at) {

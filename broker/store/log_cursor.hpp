@@ -19,7 +19,8 @@ class LogCursor {
   Result<bool> next() { return stand(cursor_.next()); }
 
   Position position() const { return position_; }  // as the row's key says
-  std::size_t record_bytes() const { return cursor_.value().size(); }
+  // Of the record in memory, unpacked, by its own word.
+  std::size_t record_bytes() const { return Record::unpacked_bytes(bytes_of(cursor_.value())); }
   // Copies. Errors as of Record::parse(); load() leaves the bodies to check_bodies().
   Result<RecordPtr> load() const;
   Result<RecordPtr> load_index() const;
@@ -27,7 +28,6 @@ class LogCursor {
  private:
   explicit LogCursor(lmdb::Cursor cursor) : cursor_(std::move(cursor)) {}
   Result<bool> stand(Result<bool> moved);
-  Result<void> check_size() const;
 
   lmdb::Cursor cursor_;
   Position position_ = Position::none;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/check.hpp"
+#include "broker/store/compression.hpp"
 
 namespace bus::store {
 
@@ -13,39 +14,70 @@ using namespace format;
 
 namespace {
 
+constexpr const char* wrong_size = "its size is not the one in its header";
+
 Error fault(Code code, Position first, const std::string& what) {
   return {code, "record at position " + std::to_string(number(first)) + ": " + what};
 }
 
-// What is wrong with the header of a record of `stored` bytes, or nothing.
-const char* header_fault(const Header& header, std::size_t stored) {
+// A record where it lies, with nothing copied but its header. A packed one has `bodies` compressed, and behind the index.
+struct StoredRecord {
+  Header header;
+  Bytes head, index, bodies;
+  Compression compression = Compression::none;
+};
+
+// What is wrong with a header, whatever else is stored, or nothing.
+const char* header_fault(const Header& header) {
   if (header.header_bytes != header_bytes) return "the header has an impossible size";
-  if (header.record_bytes != stored) return "its size is not the one in its header";
   if (header.count == 0 || header.count > count_max) return "the number of events is impossible";
   if (header.index_offset < header_bytes || header.index_offset % 8 != 0) return "the index is misplaced";
-  if (header.index_offset + index_layout(header).bytes != stored) return "the index does not fill the record";
+  if (header.index_offset + index_layout(header).bytes != header.record_bytes) return "the index does not fill the record";
   if (header.first_position == 0 || header.first_position + header.count < header.count) {
     return "its positions are impossible";
   }
   return nullptr;
 }
 
-// Reads the header of stored bytes and checks all that can be checked without the rows of the index.
-Result<Header> read_header(Bytes stored, Position first) {
+// Takes the prefix of a packed record off `stored`. The size in it comes first: bytes beyond it may not even be there.
+Result<Compression> take_prefix(Bytes& stored, Position first) {
+  if (stored.size() < sizeof(PackedPrefix) || load<std::uint32_t>(stored.data()) != packed_magic) return Compression::none;
+  const auto prefix = load<PackedPrefix>(stored.data());
+  if (prefix.version != record_version || prefix.compression == 0 || prefix.compression > static_cast<std::uint16_t>(Compression::zstd)) {
+    return fault(Code::bad_format, first, "its compression is not known here: version " + std::to_string(prefix.version) + ", method " +
+                                              std::to_string(prefix.compression));
+  }
+  if (prefix.stored_bytes != stored.size()) return fault(Code::damaged, first, wrong_size);
+  stored = stored.subspan(sizeof prefix);
+  return static_cast<Compression>(prefix.compression);
+}
+
+// Finds the parts of a stored record, and checks all that can be checked without the rows of the index. Before that many
+// bytes of the map are touched, some of which may lie beyond the end of the file, the record itself must agree to its size.
+Result<StoredRecord> find_parts(Bytes stored, Position first) {
+  const auto compression = take_prefix(stored, first);
+  if (!compression) return compression.error();
   if (stored.size() < header_bytes) return fault(Code::damaged, first, "it is shorter than a header");
-  const auto header = load<Header>(stored.data());
+  StoredRecord parts{load<Header>(stored.data()), stored.first(header_bytes), {}, {}, *compression};
+  const Header& header = parts.header;
   if (header.magic != record_magic) return fault(Code::damaged, first, "it does not begin as a record");
   if (header.version != record_version) {
     return fault(Code::bad_format, first, "format version " + std::to_string(header.version) + " is not known here");
   }
-  if (const char* what = header_fault(header, stored.size())) return fault(Code::damaged, first, what);
-  const auto sum = checksum(stored.subspan(header.index_offset), checksum(stored.first(offsetof(Header, checksum))));
+  const bool is_packed = *compression != Compression::none;
+  if (!is_packed && header.record_bytes != stored.size()) return fault(Code::damaged, first, wrong_size);
+  if (const char* what = header_fault(header)) return fault(Code::damaged, first, what);
+  const std::size_t index_bytes = index_layout(header).bytes;
+  if (is_packed && index_bytes > stored.size() - header_bytes) return fault(Code::damaged, first, wrong_size);
+  parts.index = stored.subspan(is_packed ? header_bytes : header.index_offset, index_bytes);
+  parts.bodies = is_packed ? stored.subspan(header_bytes + index_bytes) : stored.subspan(header_bytes, header.index_offset - header_bytes);
+  const auto sum = checksum(parts.index, checksum(stored.first(offsetof(Header, checksum))));
   if (sum != header.checksum) return fault(Code::damaged, first, "header and index do not match their checksum");
   if (header.first_position != number(first)) {
     return fault(Code::damaged, first, "its header names position " + std::to_string(header.first_position));
   }
   if (header.flags != 0) return fault(Code::bad_format, first, "it has flags that are not known here");
-  return header;
+  return parts;
 }
 
 }  // namespace
@@ -72,24 +104,35 @@ Record::Record(const Header& header, Buffer bytes, bool has_bodies)
   std::memcpy(log_id_.data(), header.log_id, log_id_.size());
 }
 
-Result<RecordPtr> Record::parse(Buffer bytes, Position first) {
-  const auto header = read_header(bytes, first);
-  if (!header) return header.error();
-  RecordPtr record(new Record(*header, std::move(bytes), true));
+Result<RecordPtr> Record::parse(Bytes stored, Position first) {
+  const auto parts = find_parts(stored, first);
+  if (!parts) return parts.error();
+  Buffer bytes(parts->header.record_bytes);
+  const std::span<std::uint8_t> all(bytes);
+  std::memcpy(bytes.data(), parts->head.data(), header_bytes);
+  if (!decompress(parts->compression, parts->bodies, all.subspan(header_bytes, parts->header.index_offset - header_bytes))) {
+    return fault(Code::damaged, first, "its bodies cannot be unpacked");
+  }
+  std::memcpy(bytes.data() + parts->header.index_offset, parts->index.data(), parts->index.size());
+  RecordPtr record(new Record(parts->header, std::move(bytes), true));
   if (const char* what = record->index_fault()) return fault(Code::damaged, first, what);
   return record;
 }
 
 Result<RecordPtr> Record::parse_index(Bytes stored, Position first) {
-  const auto header = read_header(stored, first);
-  if (!header) return header.error();
-  const Bytes index = stored.subspan(header->index_offset);
-  Buffer bytes(header_bytes + index.size());
-  std::memcpy(bytes.data(), stored.data(), header_bytes);
-  std::memcpy(bytes.data() + header_bytes, index.data(), index.size());
-  RecordPtr record(new Record(*header, std::move(bytes), false));
+  const auto parts = find_parts(stored, first);
+  if (!parts) return parts.error();
+  Buffer bytes(header_bytes + parts->index.size());
+  std::memcpy(bytes.data(), parts->head.data(), header_bytes);
+  std::memcpy(bytes.data() + header_bytes, parts->index.data(), parts->index.size());
+  RecordPtr record(new Record(parts->header, std::move(bytes), false));
   if (const char* what = record->index_fault()) return fault(Code::damaged, first, what);
   return record;
+}
+
+std::size_t Record::unpacked_bytes(Bytes stored) {
+  if (stored.size() < sizeof(PackedPrefix) + header_bytes || load<std::uint32_t>(stored.data()) != packed_magic) return stored.size();
+  return load<Header>(stored.data() + sizeof(PackedPrefix)).record_bytes;
 }
 
 // Runs cover the events without gap or overlap; entries name rows that exist, and bodies fill their part.

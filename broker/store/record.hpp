@@ -3,7 +3,7 @@
 //   header (128 bytes) | bodies, each padded to 8 | index: keys, runs, entries, kinds
 //
 // The index comes last so that bodies are copied once, straight to their place. Header and index are covered
-// by one checksum, each body by its event's. docs/STORAGE.md gives every field.
+// by one checksum, each body by its event's. On disk the bodies may be compressed. docs/STORAGE.md gives every field.
 #pragma once
 
 #include <array>
@@ -68,11 +68,13 @@ using RecordPtr = std::shared_ptr<const Record>;
 // One sealed record: immutable, shared by the committer, live delivery and readers on any thread.
 class Record {
  public:
-  // Takes over the stored bytes. Verifies magic, version, every bound, and the checksum of header and index;
+  // Copies a stored record, and unpacks it. Verifies magic, version, every bound, and the checksum of header and index;
   // not the bodies. Errors: damaged (the detail names the position), bad_format.
-  static Result<RecordPtr> parse(Buffer bytes, Position first);
-  // The same from header and index alone, which are copied; body() and bytes() are then a bug.
+  static Result<RecordPtr> parse(Bytes stored, Position first);
+  // The same from header and index alone; body() and bytes() are then a bug.
   static Result<RecordPtr> parse_index(Bytes stored, Position first);
+  // How many bytes parse() would make of it: what the record says itself, which nothing has verified.
+  static std::size_t unpacked_bytes(Bytes stored);
 
   Position first() const { return first_; }
   Position last() const { return first_ + (count_ - 1); }

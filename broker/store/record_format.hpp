@@ -11,9 +11,19 @@
 namespace bus::store::format {
 
 inline constexpr std::uint32_t record_magic = 0x43455242;  // "BREC"
+inline constexpr std::uint32_t packed_magic = 0x4b415042;  // "BPAK"
 inline constexpr std::uint16_t record_version = 1;
 inline constexpr std::uint16_t no_key = 0xffff;
 inline constexpr std::uint32_t count_max = 0xfffe;         // ordinals are 16 bits wide
+
+// Before a record whose bodies are compressed; header and index follow as they are, then the bodies.
+struct PackedPrefix {
+  std::uint32_t magic = packed_magic;
+  std::uint16_t version = record_version;
+  std::uint16_t compression = 0;
+  std::uint32_t stored_bytes = 0;     // prefix, header, index and compressed bodies
+  std::uint32_t zero = 0;
+};
 
 struct Header {
   std::uint32_t magic = record_magic;
@@ -22,7 +32,7 @@ struct Header {
   std::uint8_t log_id[16] = {};
   std::uint64_t first_position = 0;
   std::uint32_t count = 0;
-  std::uint32_t flags = 0;            // none are defined; room for compression
+  std::uint32_t flags = 0;            // none are defined
   std::uint32_t record_bytes = 0;
   std::uint32_t index_offset = 0;
   std::int64_t commit_time = 0;       // nanoseconds since 1970
@@ -71,6 +81,7 @@ struct KindRow {
 
 inline constexpr std::size_t header_bytes = sizeof(Header);
 static_assert(header_bytes == 128 && offsetof(Header, zero) == 86 && offsetof(Header, checksum) == 120);
+static_assert(sizeof(PackedPrefix) == 16);
 static_assert(sizeof(KeyRow) == 32 && sizeof(RunRow) == 24 && sizeof(EntryRow) == 24 && sizeof(KindRow) == 12);
 static_assert(std::has_unique_object_representations_v<Header> && std::has_unique_object_representations_v<KindRow>);
 

@@ -67,7 +67,7 @@ Result<DiskStore::Parts> open_parts(const fs::path& dir, std::size_t map_bytes, 
   const auto head = get_head(*txn, *tables);
   if (!head) return head.error();
   if (auto kept = txn->commit(); !kept) return kept.error();  // keeps the handles of the tables
-  return DiskStore::Parts{std::move(lock), std::move(*env), *tables, *identity, *head, {}, access == lmdb::Access::read};
+  return DiskStore::Parts{std::move(lock), std::move(*env), *tables, *identity, *head, {}, Compression::none, access == lmdb::Access::read};
 }
 
 // Nothing of this life may be taken for an earlier one's. The commit also makes durable whatever a process that was
@@ -104,6 +104,7 @@ Result<std::unique_ptr<Store>> Store::open(const Options& options) {
   auto parts = open_parts(options.dir, options.map_bytes, std::move(*lock), lmdb::Access::write);
   if (!parts) return parts.error();
   if (auto dropped = parts->env.drop_dead_readers(); !dropped) return dropped.error();
+  parts->compression = options.compression;
   if (auto prepared = prepare_space(*parts, options); !prepared) return prepared.error();
   if (auto begun = begin_epoch(*parts); !begun) return begun.error();
   parts->space.set_used(parts->env.used_bytes());

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "broker/store/batch.hpp"
+#include "broker/store/compression.hpp"
 
 namespace bus::store {
 
@@ -29,6 +30,7 @@ struct Options {
   std::size_t map_bytes = limits::map_bytes_default;
   std::size_t fill_ahead_bytes = limits::fill_ahead_bytes;  // zero-filled ahead while idle
   std::size_t reserve_bytes = limits::settle_reserve_bytes; // publishes are refused before this is touched
+  Compression compression = Compression::none;              // of records from now on; older ones stay as they are
   // 32 random bytes for a new log: id and secret. The store has no randomness of its own.
   std::array<std::uint8_t, 32> seed{};
 };

@@ -9,7 +9,7 @@ namespace bus::fuzz {
 
 std::vector<std::string> seeds() {
   return {"data = \"/srv/bus\"\nlisten = [\"ipc:///run/bus.sock\", \"tcp://127.0.0.1:5555\"]\n",
-          "map_size = \"64GiB\"\nfill_ahead = 0\nreserve = \"16 MiB\"\nlog_level = \"warn\"\n",
+          "map_size = \"64GiB\"\nfill_ahead = 0\nreserve = \"16 MiB\"\ncompression = \"lz4\"\nlog_level = \"warn\"\n",
           "listen = \"tcp://0.0.0.0:1\"\n", "schema_dir = 'a'\n[table]\nx = 1\n", "map_size = 18446744073709551616\n",
           "map_size = \"99999999999999999999GiB\"", "data = \"\\u00e4\"\n# comment\n",
           "x = 1979-05-27T07:32:00Z\n", "a.b.c = {d = [1, [2]]}"};

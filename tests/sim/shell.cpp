@@ -6,12 +6,13 @@ using broker::Core;
 
 namespace {
 
-store::Options options_of(const std::filesystem::path& dir, std::size_t map_bytes) {
+store::Options options_of(const std::filesystem::path& dir, std::size_t map_bytes, unsigned starts) {
   store::Options options;
   options.dir = dir;
   options.map_bytes = map_bytes;
   options.fill_ahead_bytes = 1 * limits::MiB;
   options.reserve_bytes = 1 * limits::MiB;
+  options.compression = static_cast<store::Compression>(starts % 3);  // an operator may change it with each start
   options.seed.fill(7);
   return options;
 }
@@ -21,7 +22,7 @@ store::Options options_of(const std::filesystem::path& dir, std::size_t map_byte
 // ---- starts and ends
 
 void Shell::start(Now now) {
-  const auto options = options_of(dir_.path() / "data", map_bytes_);
+  const auto options = options_of(dir_.path() / "data", map_bytes_, starts_++);
   auto store = store::Store::open(options);
   require(store.ok(), store.ok() ? "" : describe(store.error()));
   store_ = std::move(*store);

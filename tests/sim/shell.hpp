@@ -58,6 +58,7 @@ class Shell {
   Fault fault_;
   test::TempDir dir_;
   std::size_t map_bytes_ = limits::map_bytes_min;
+  unsigned starts_ = 0;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<store::LogReader> reader_;
   std::unique_ptr<broker::Core> core_;

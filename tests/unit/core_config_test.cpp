@@ -49,10 +49,12 @@ TEST(Setting, SizesEndAtTheirLimits) {
   }
 }
 
-TEST(Setting, TextsAreNotEmptyAndLevelsAreKnown) {
-  for (const char* name : {"data", "schema_dir", "log_level"}) EXPECT_EQ(set(name, ""), Code::bad_argument) << name;
+TEST(Setting, TextsAreNotEmptyAndChoicesAreKnown) {
+  for (const char* name : {"data", "schema_dir", "compression", "log_level"}) EXPECT_EQ(set(name, ""), Code::bad_argument) << name;
   for (const char* level : {"debug", "info", "warn", "error"}) EXPECT_EQ(set("log_level", level), Code::ok);
   EXPECT_EQ(set("log_level", "chatty"), Code::bad_argument);
+  for (const char* method : {"none", "lz4", "zstd"}) EXPECT_EQ(set("compression", method), Code::ok);
+  EXPECT_EQ(set("compression", "gzip"), Code::bad_argument);
 }
 
 TEST(Setting, EndpointsAreLocal) {
