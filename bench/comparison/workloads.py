@@ -137,7 +137,7 @@ WORKLOADS = (
     Workload(
         "recorded", "durable publishing of real events (--recorded FILE), and what they take on disk, with each compression",
         bus="pub --events {recorded} --count {count} --rounds 1", floors={"lmdb": APPEND, "lmdb-filled": APPEND + " --zero-filled"},
-        shows=("rate", "log_bytes"), counts=counts(500_000, **{LZ4: 500_000, ZSTD: 500_000}),
+        shows=("rate", "log_bytes"), counts=counts(2_000_000, **{LZ4: 2_000_000, ZSTD: 2_000_000}),
         demands=(*slower(1, LZ4, figure="rate"), *faster(2, LZ4, figure="log_bytes"))),
     grown("keys", "1,000,000 keys instead of 1,000", "pub --keys 1000000", small="pub --keys 1000"),
     grown("topics", "10,000 topics instead of one", "pub --topics 10000"),
