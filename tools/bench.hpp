@@ -1,4 +1,5 @@
-// What `bus-cli bench` measures, one number at a time. Every bench stores events of topic `bench` in the broker's log.
+// What `bus-cli bench` measures, one number at a time. Every bench stores events in the broker's log,
+// of topic `bench` if they are made here.
 #pragma once
 
 #include <atomic>

@@ -27,8 +27,9 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
   auto client = connect(globals, options);
   const auto floor = options.floor ? std::optional(floor_directory(client, options)) : std::nullopt;
   const GracefulEnd graceful;
-  const BenchEvents events(options, client);
-  BenchPublisher publisher(options, client, events);
+  BenchEvents events(options, client);
+  const auto made_bytes = events.event_bytes();
+  BenchPublisher publisher(options, client, std::move(events));
   Json rounds = Json::array();
   std::vector<double> rates, event_bytes, log_bytes, floors, ratios;
   for (unsigned at = 0; at < options.rounds && interrupted() == 0; ++at) {
@@ -51,7 +52,7 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
     rounds.push_back(std::move(round));
   }
   if (rates.empty()) return Exit::ok;
-  const auto bytes = events.event_bytes() > 0 ? events.event_bytes() : static_cast<std::size_t>(median(event_bytes) + 0.5);
+  const auto bytes = made_bytes > 0 ? made_bytes : static_cast<std::size_t>(median(event_bytes) + 0.5);
   Json result = {{"bench", "pub"}, {"events", options.count}, {"event_bytes", bytes}, {"log_bytes_per_event", rounded(median(log_bytes))},
                  {"events_per_second", rounded(median(rates))}, {"mib_per_second", rounded(median(rates) * static_cast<double>(bytes) / (1 << 20))}};
   if (floor) result["floor_events_per_second"] = rounded(median(floors));
@@ -218,15 +219,15 @@ void add_rounds(CLI::App& verb, BenchOptions& options) {
 }  // namespace
 
 void define_bench(CLI::App& app, Cli& cli) {
-  auto& parent = add_verb(app, "bench", "measure; stores events of topic `bench` in the log of the broker", "bus-cli bench pub --floor -o json");
+  auto& parent = add_verb(app, "bench", "measure; stores events in the log of the broker, of topic `bench`", "bus-cli bench pub --floor -o json");
   parent.require_subcommand(1);
   auto options = std::make_shared<BenchOptions>();
   auto& pub = add_bench(parent, cli, options, "pub", "durable publishing, events a second", bench_pub);
   add_rounds(pub, *options);
   add_number(pub, "--keys", options->keys, "keys that the events have in turn")->default_str("1000");
   add_number(pub, "--topics", options->topics, "topics that they go to in turn: `bench`, or below it")->default_str("1");
-  pub.add_option("--events", options->recorded, "publish the events of this file in turn, as `replay -o ndjson` prints them, under their own topics")
-      ->type_name("FILE");
+  pub.add_option("--events", options->recorded, "publish the events of this file in turn, as `replay -o ndjson` prints them, to their own topics")
+      ->type_name("FILE")->excludes("--size", "--keys", "--topics");
   pub.add_flag("--floor", options->floor, "in turn also append the same bytes with raw LMDB, and print the ratio");
   pub.add_option("--data", options->data, "directory for the floor's file; left out: beside the broker's")->type_name("DIR");
   auto& sub = add_bench(parent, cli, options, "sub", "delivery to a group with acknowledgements, events a second",

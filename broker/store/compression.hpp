@@ -23,8 +23,8 @@ class Packer {
   explicit Packer(Compression compression);
   ~Packer();
 
-  // What to store: the record's own bytes, or a packed copy where that saves at least an eighth of them and a page. Good
-  // until the next call, and while the record lives.
+  // What to store: the record's own bytes, or a packed copy where that saves at least an eighth of them and of their pages.
+  // Good until the next call, and while the record lives.
   Bytes pack(const Record& record);
 
  private:

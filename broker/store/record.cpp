@@ -14,6 +14,8 @@ using namespace format;
 
 namespace {
 
+// More than a record ever has: what splits records, or one event. The few bytes of a forged one may claim gigabytes.
+constexpr std::size_t packed_bodies_max = std::max(limits::record_bytes_target, limits::batch_bytes_max);
 constexpr const char* wrong_size = "its size is not the one in its header";
 
 Error fault(Code code, Position first, const std::string& what) {
@@ -23,7 +25,7 @@ Error fault(Code code, Position first, const std::string& what) {
 // A record where it lies, with nothing copied but its header. A packed one has `bodies` compressed, and behind the index.
 struct StoredRecord {
   Header header;
-  Bytes head, index, bodies;
+  Bytes index, bodies;
   Compression compression = Compression::none;
 };
 
@@ -43,11 +45,12 @@ const char* header_fault(const Header& header) {
 Result<Compression> take_prefix(Bytes& stored, Position first) {
   if (stored.size() < sizeof(PackedPrefix) || load<std::uint32_t>(stored.data()) != packed_magic) return Compression::none;
   const auto prefix = load<PackedPrefix>(stored.data());
-  if (prefix.version != record_version || prefix.compression == 0 || prefix.compression > static_cast<std::uint16_t>(Compression::zstd)) {
-    return fault(Code::bad_format, first, "its compression is not known here: version " + std::to_string(prefix.version) + ", method " +
-                                              std::to_string(prefix.compression));
-  }
   if (prefix.stored_bytes != stored.size()) return fault(Code::damaged, first, wrong_size);
+  if (prefix.compression == 0 || prefix.zero != 0) return fault(Code::damaged, first, "what says how it is packed is impossible");
+  if (prefix.version != record_version || prefix.compression > static_cast<std::uint16_t>(Compression::zstd)) {
+    return fault(Code::bad_format, first, "it is packed in a way that is not known here: version " + std::to_string(prefix.version) +
+                                              ", method " + std::to_string(prefix.compression));
+  }
   stored = stored.subspan(sizeof prefix);
   return static_cast<Compression>(prefix.compression);
 }
@@ -58,7 +61,7 @@ Result<StoredRecord> find_parts(Bytes stored, Position first) {
   const auto compression = take_prefix(stored, first);
   if (!compression) return compression.error();
   if (stored.size() < header_bytes) return fault(Code::damaged, first, "it is shorter than a header");
-  StoredRecord parts{load<Header>(stored.data()), stored.first(header_bytes), {}, {}, *compression};
+  StoredRecord parts{load<Header>(stored.data()), {}, {}, *compression};
   const Header& header = parts.header;
   if (header.magic != record_magic) return fault(Code::damaged, first, "it does not begin as a record");
   if (header.version != record_version) {
@@ -69,6 +72,7 @@ Result<StoredRecord> find_parts(Bytes stored, Position first) {
   if (const char* what = header_fault(header)) return fault(Code::damaged, first, what);
   const std::size_t index_bytes = index_layout(header).bytes;
   if (is_packed && index_bytes > stored.size() - header_bytes) return fault(Code::damaged, first, wrong_size);
+  if (is_packed && header.index_offset > header_bytes + packed_bodies_max) return fault(Code::damaged, first, "it would unpack to too much");
   parts.index = stored.subspan(is_packed ? header_bytes : header.index_offset, index_bytes);
   parts.bodies = is_packed ? stored.subspan(header_bytes + index_bytes) : stored.subspan(header_bytes, header.index_offset - header_bytes);
   const auto sum = checksum(parts.index, checksum(stored.first(offsetof(Header, checksum))));
@@ -109,7 +113,7 @@ Result<RecordPtr> Record::parse(Bytes stored, Position first) {
   if (!parts) return parts.error();
   Buffer bytes(parts->header.record_bytes);
   const std::span<std::uint8_t> all(bytes);
-  std::memcpy(bytes.data(), parts->head.data(), header_bytes);
+  std::memcpy(bytes.data(), &parts->header, header_bytes);
   if (!decompress(parts->compression, parts->bodies, all.subspan(header_bytes, parts->header.index_offset - header_bytes))) {
     return fault(Code::damaged, first, "its bodies cannot be unpacked");
   }
@@ -123,7 +127,7 @@ Result<RecordPtr> Record::parse_index(Bytes stored, Position first) {
   const auto parts = find_parts(stored, first);
   if (!parts) return parts.error();
   Buffer bytes(header_bytes + parts->index.size());
-  std::memcpy(bytes.data(), parts->head.data(), header_bytes);
+  std::memcpy(bytes.data(), &parts->header, header_bytes);
   std::memcpy(bytes.data() + header_bytes, parts->index.data(), parts->index.size());
   RecordPtr record(new Record(parts->header, std::move(bytes), false));
   if (const char* what = record->index_fault()) return fault(Code::damaged, first, what);

@@ -24,16 +24,22 @@ class LogCheck {
     slice_.records += 1;
     next_ = cursor.position() + 1;
     const auto record = cursor.load();
-    if (!record) {
-      if (record.error().code != Code::damaged && record.error().code != Code::bad_format) return record.error();
-      fault(cursor.position(), record.error().detail);
-      chain_.reset();      // its end is not known: the next record says where it goes on
-      gap_allowed_ = true;
+    if (record) {
+      check_links(**record);
+      check_bodies(**record);
+      next_ = (*record)->last() + 1;
       return {};
     }
-    check_links(**record);
-    check_bodies(**record);
-    next_ = (*record)->last() + 1;
+    if (record.error().code != Code::damaged && record.error().code != Code::bad_format) return record.error();
+    if (const auto index = cursor.load_index()) {  // its bodies cannot be unpacked: the rest is good
+      fault(cursor.position(), record.error().detail + ", up to position " + std::to_string(number((*index)->last())));
+      check_links(**index);
+      next_ = (*index)->last() + 1;
+      return {};
+    }
+    fault(cursor.position(), record.error().detail);
+    chain_.reset();      // its end is not known: the next record says where it goes on
+    gap_allowed_ = true;
     return {};
   }
   void check_end(const Head& head) {

@@ -34,8 +34,8 @@ class Broker:
         self.log = open(os.path.join(directory, "busd.log"), "ab")
         self.process = None
 
-    def start(self):
-        self.process = subprocess.Popen([BUSD, "--data", self.data, "--listen", self.endpoint], stderr=self.log)
+    def start(self, *flags):
+        self.process = subprocess.Popen([BUSD, "--data", self.data, "--listen", self.endpoint, *flags], stderr=self.log)
         result = run(self, "status", "--wait", "--timeout", f"{int(PATIENCE)}s")
         assert result.returncode == 0, result.stderr
 

@@ -109,7 +109,12 @@ class Inspecting(Case):
         self.assertEqual(self.run_cli("topic", "ls").stdout.split("\t")[:2], ["alerts.new", "1"])
 
 
-class Verifying(Case):
+class LogCase(Case):
+    def data_file(self):
+        return next(os.path.join(base, "data.mdb") for base, _, files in os.walk(self.broker.data) if "data.mdb" in files)
+
+
+class Verifying(LogCase):
     def verify(self, *words, expect):
         return json.loads(self.run_cli("log", "verify", "-o", "json", *words, expect=expect).stdout)
 
@@ -125,8 +130,7 @@ class Verifying(Case):
 
     def flip(self, mark):
         """In all copies of the page that LMDB has left behind, because only one of them is in use."""
-        path = next(os.path.join(base, "data.mdb") for base, _, files in os.walk(self.broker.data) if "data.mdb" in files)
-        with open(path, "r+b") as file:
+        with open(self.data_file(), "r+b") as file:
             content = file.read()
             self.assertIn(mark, content)
             file.seek(0)
@@ -143,6 +147,39 @@ class Verifying(Case):
         self.assertIn("position 2", self.run_cli("log", "verify", expect=1).stdout)
         self.run_cli("event", "get", "2", expect=1)
         self.assertEqual(json.loads(self.run_cli("event", "get", "3", "-o", "json").stdout)["payload"]["title"], "title 3")
+
+
+class Compressing(LogCase):
+    def bench(self, recorded):
+        figures = json.loads(self.run_cli("bench", "pub", "--events", recorded, "--count", "3000", "--rounds", "1", "-o", "json").stdout)
+        return figures["event_bytes"], figures["log_bytes_per_event"]
+
+    def test_each_start_may_have_another_setting(self):
+        self.publish(100)
+        recorded = self.path("events.ndjson", self.run_cli("replay", "-o", "ndjson").stdout)
+        for method, found in (("lz4", {1}), ("zstd", {1, 2})):
+            self.broker.stop()
+            self.broker.start("--compression", method)
+            event_bytes, log_bytes = self.bench(recorded)
+            self.assertLess(log_bytes, event_bytes / 2)
+            with open(self.data_file(), "rb") as file:
+                content = file.read()
+            self.assertEqual({number for number in (1, 2) if b"BPAK\x01\x00" + bytes([number, 0]) in content}, found)
+        self.broker.stop()
+        self.broker.start()
+        event_bytes, log_bytes = self.bench(recorded)
+        self.assertGreater(log_bytes, event_bytes)
+        payloads = [event["payload"] for event in lines(self.run_cli("replay", "-o", "ndjson"))]
+        self.assertEqual(payloads, payloads[:100] * 91)
+        self.run_cli("log", "verify")
+        stat, topic = (json.loads(self.run_cli(*words, "-o", "json").stdout) for words in (("log", "stat"), ("topic", "info", "alerts.new")))
+        self.assertEqual(stat["event_bytes"], topic["bytes"])
+
+    def test_a_bench_names_the_line_that_is_no_event(self):
+        recorded = self.path("events.ndjson", '{"topic": "a", "type": "suoke.realtime.SystemNotification", "payload": {"notification_id": "n", "title": "t"}}\n{"topic": 1}\n')
+        self.assertIn("events.ndjson:2: ", self.run_cli("bench", "pub", "--events", recorded, expect=1).stderr)
+        self.assertIn("no events", self.run_cli("bench", "pub", "--events", self.path("empty", ""), expect=2).stderr)
+        self.run_cli("bench", "pub", "--events", recorded, "--size", "300", expect=2)
 
 
 class Measuring(Case):

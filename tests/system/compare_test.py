@@ -46,6 +46,18 @@ class Compare(unittest.TestCase):
             self.assertGreater(busd["median"]["rate"], 0)
         self.assertEqual(results["workloads"][0]["systems"]["busd"]["count"], 3000)
 
+    def test_recorded_events_are_measured_with_each_compression(self):
+        recorded = self.directory / "recorded events.ndjson"
+        recorded.write_text("".join('{"topic": "a.b", "type": "suoke.realtime.SystemNotification", "payload": {"notification_id": "n-%d", "title": "a title"}}\n' % number
+                                    for number in range(50)), encoding="utf-8")
+        status, _, err = self.end(self.begin("--quick", "--only", "recorded", "--recorded", recorded, "--count", "recorded=3000",
+                                             "--systems", "busd,busd-lz4,busd-zstd"))
+        self.assertEqual(status, 0, err)
+        systems = json.loads((self.directory / "results.json").read_text(encoding="utf-8"))["workloads"][0]["systems"]
+        plain, lz4, zstd = (systems[name]["median"]["log_bytes"] for name in ("busd", "busd-lz4", "busd-zstd"))
+        self.assertGreater(plain, 2 * lz4)
+        self.assertGreater(plain, 2 * zstd)
+
     def test_ended_by_a_signal_it_takes_everything_down(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             process = self.begin("--only", "e2e")
@@ -57,7 +69,8 @@ class Compare(unittest.TestCase):
 
     def test_a_wrong_word_is_named(self):
         for words, message in [(["--only", "publsh"], "publsh is none of publish,"), (["--count", "publish"], "is not WORKLOAD=N"),
-                               (["--count", "publish:redis=5"], "is not WORKLOAD=N"), (["--rounds", "0"], "not a number from 1")]:
+                               (["--count", "publish:redis=5"], "is not WORKLOAD=N"), (["--rounds", "0"], "not a number from 1"),
+                               (["--only", "recorded"], "needs --recorded"), (["--recorded", "nowhere"], "is not a file")]:
             status, _, err = self.end(self.begin(*words))
             self.assertEqual(status, 2)
             self.assertIn(message, err)

@@ -157,6 +157,10 @@ TEST_F(RequestsTest, CountTopicsOnceAcrossRestarts) {
     bus.hello("op");
     const auto answer = reply(wire::TopicsRequestT());
     EXPECT_EQ(answer.answer.AsTopicsReply()->topics.at(0)->events, 2u);
+    std::uint64_t bytes = 0;
+    for (const auto& topic : answer.answer.AsTopicsReply()->topics) bytes += topic->bytes;
+    EXPECT_GT(bytes, 0u);
+    EXPECT_EQ(reply(wire::LogStatRequestT()).answer.AsLogStatReply()->event_bytes, bytes);
   }
 }
 
