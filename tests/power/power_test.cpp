@@ -88,7 +88,9 @@ class Workload {
  private:
   std::uint64_t roll(std::uint64_t below) { return random_() % below; }
   std::unique_ptr<Store> open() {
-    auto store = Store::open(options_of(dir_)).value();
+    auto options = options_of(dir_);
+    options.compression = ledger_.records.empty() ? store::Compression::none : store::Compression::lz4;
+    auto store = Store::open(options).value();
     recorder_.mark(ledger_.heads.size() - 1, store->identity().epoch);
     return store;
   }
@@ -116,7 +118,8 @@ class Workload {
   }
   void add_event() {
     const std::size_t bytes = roll(40) == 0 ? roll(60 * KiB) : roll(2 * KiB);
-    maker_.add({.text = testing::random_text(random_, bytes), .key = roll(4) == 0 ? "" : "key " + std::to_string(roll(300)),
+    const std::size_t alike = roll(2) * bytes;  // packs, or does not
+    maker_.add({.text = std::string(alike, 'x') + testing::random_text(random_, bytes - alike), .key = roll(4) == 0 ? "" : "key " + std::to_string(roll(300)),
                 .publisher = static_cast<std::uint32_t>(roll(3) + 1)});
   }
 
