@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/memory.hpp"
 #include "broker/server/server.hpp"
 #include "bus/version.hpp"
 
@@ -44,15 +45,6 @@ int complain(const Error& error) {
   constexpr char text[] = "busd: the log file ended below its map (SIGBUS): it was truncated, or the disk failed; stopping\n";
   [[maybe_unused]] const auto written = write(STDERR_FILENO, text, sizeof text - 1);
   _exit(1);
-}
-
-// Memory that was touched once is used again instead of being given back: a fresh page costs more than all that is done
-// to the events on it. One arena, as what one thread has made another gives back.
-void keep_memory() {
-  constexpr int mebibyte = 1 << 20;
-  mallopt(M_ARENA_MAX, 1);
-  mallopt(M_MMAP_THRESHOLD, 32 * mebibyte);
-  mallopt(M_TRIM_THRESHOLD, 64 * mebibyte);
 }
 
 // The level as journald reads it from the start of a line: <3> is an error.
@@ -134,7 +126,8 @@ Result<Config> settle(const Flags& flags) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  keep_memory();
+  mallopt(M_ARENA_MAX, 1);  // what one thread has made another gives back
+  bus::keep_memory();
   CLI::App app{"busd: a durable, typed event bus"};
   Flags flags;
   define(app, flags);

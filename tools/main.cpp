@@ -2,6 +2,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "base/memory.hpp"
 #include "bus/version.hpp"
 #include "tools/cli.hpp"
 #include "tools/interrupts.hpp"
@@ -51,6 +52,7 @@ int run(const Cli& cli) try {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  bus::keep_memory();
   install_signals();
   CLI::App app{"bus-cli: publish, subscribe, replay and operate the bus", "bus-cli"};
   Cli cli;

@@ -7,6 +7,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include "libbus/base/memory.hpp"
+
 namespace bus::bench {
 
 namespace {
@@ -93,6 +95,7 @@ int Options::port() const {
 
 int run(int argc, char** argv, const System& system) {
   std::signal(SIGPIPE, SIG_IGN);
+  keep_memory();  // as bus-cli does
   std::vector<std::string> names;
   for (const auto& workload : system.workloads) names.push_back(workload.name);
   CLI::App app("measures " + system.name + " and prints one JSON object", "bench-" + system.name);
