@@ -9,15 +9,15 @@ namespace bus::tools {
 namespace {
 
 // What has to be the same for two results to be comparable.
-constexpr const char* conditions[] = {"bench", "events", "event_bytes", "rate", "publishers", "subscribers"};
+constexpr const char* conditions[] = {"bench", "events", "event_bytes", "keys", "topics", "in_flight", "rate", "publishers", "subscribers"};
 
 struct Figure {
   const char* path;
-  bool is_time;                        // less is better
+  bool less_is_better;
 };
 constexpr Figure figures[] = {
   {"/events_per_second", false}, {"/deliveries_per_second", false}, {"/receipt_us/p50", true}, {"/receipt_us/p99", true},
-  {"/delivery_us/p50", true},    {"/delivery_us/p99", true},
+  {"/delivery_us/p50", true},    {"/delivery_us/p99", true},           {"/log_bytes_per_event", true},
 };
 
 Json read_base(const std::filesystem::path& path) {
@@ -36,7 +36,7 @@ void check_conditions(const std::filesystem::path& path, const Json& base, const
 }
 
 // How much worse, in percent; below 0: better.
-double regress(const Figure& figure, double base, double now) { return figure.is_time ? (now / base - 1) * 100 : (base / now - 1) * 100; }
+double regress(const Figure& figure, double base, double now) { return figure.less_is_better ? (now / base - 1) * 100 : (base / now - 1) * 100; }
 
 }  // namespace
 

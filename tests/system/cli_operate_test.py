@@ -211,6 +211,9 @@ class Measuring(Case):
         self.assertIn("measure both alike", self.run_cli(*words, expect=2).stderr)
         self.path("base.json", "[]")
         self.run_cli(*words, expect=2)
+        pub = ["bench", "pub", "--count", "500", "--rounds", "1", "-o", "json"]
+        self.path("base.json", self.run_cli(*pub, "--keys", "5").stdout)
+        self.assertIn("keys is 1000 here", self.run_cli(*pub, "--compare", base, expect=2).stderr)
 
 
 if __name__ == "__main__":
