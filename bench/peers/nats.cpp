@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* stored_log = "bench-log";
 constexpr unsigned window_default = 32'768;
-constexpr unsigned batch_default = 1000;
+constexpr unsigned batch_default = 8000;  // a fifth faster than 1000, and 4000 the same
 // The server's own limit, 1000, would make a consumer wait for its acknowledgements.
 constexpr std::int64_t unacknowledged_max = 1'000'000;
 // So that the client drops nothing. It takes 1024 times as many for the limit in bytes, as an int.
