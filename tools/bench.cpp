@@ -6,7 +6,6 @@
 
 #include "bus/suoke_realtime_generated.h"
 #include "tools/cli.hpp"
-#include "tools/event_json.hpp"
 #include "tools/interrupts.hpp"
 #include "tools/line_reader.hpp"
 #include "tools/progress.hpp"
@@ -65,15 +64,9 @@ std::vector<NewEvent> read_events(const std::string& path, Client& client) {
   Schemas schemas(client);
   LineReader lines(fileno(file.get()));
   while (const auto line = lines.next().value()) {
-    const auto where = path + ":" + std::to_string(lines.line()) + ": ";
-    auto read = event_from_json(*line);
-    if (!read) fail(read.error().code, where + read.error().detail);
-    const auto schema = schemas.of(read->event.type);
-    if (!schema) fail(schema.error().code, where + schema.error().detail);
-    auto payload = schema->encode(read->payload);
-    if (!payload) fail(payload.error().code, where + payload.error().detail);
-    read->event.payload = std::move(*payload);
-    events.push_back(std::move(read->event));
+    auto event = schemas.event_of(*line);
+    if (!event) fail(event.error().code, path + ":" + std::to_string(lines.line()) + ": " + event.error().detail);
+    events.push_back(std::move(*event));
   }
   if (events.empty()) fail(Code::bad_argument, path + ": it has no events");
   return events;

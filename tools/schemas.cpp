@@ -1,6 +1,7 @@
 #include "tools/schemas.hpp"
 
 #include "tools/cli.hpp"
+#include "tools/event_json.hpp"
 
 namespace bus::tools {
 
@@ -52,6 +53,17 @@ Result<PayloadJson> Schemas::fetch(const std::string& type) try {
 } catch (const Failed& failed) {
   if (failed.error().code == Code::not_found) return Error{Code::unknown_type, failed.error().detail};
   return failed.error();
+}
+
+Result<NewEvent> Schemas::event_of(std::string_view json) {
+  auto read = event_from_json(json);
+  if (!read) return read.error();
+  const auto schema = of(read->event.type);
+  if (!schema) return schema.error();
+  auto payload = schema->encode(read->payload);
+  if (!payload) return payload.error();
+  read->event.payload = std::move(*payload);
+  return std::move(read->event);
 }
 
 std::string Schemas::text_of(const Event& event) {

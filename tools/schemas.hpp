@@ -23,6 +23,9 @@ class Schemas {
   // Errors: unknown_type, those of requests.
   Result<PayloadJson> of(const std::string& type);
 
+  // The event that event_to_json() wrote as one line, with its payload encoded. Errors: bad_event, bad_payload, and of of().
+  Result<NewEvent> event_of(std::string_view json);
+
   // The payload as one line of JSON; `null`, with a warning for each type, if the broker has no schema for it any more.
   std::string text_of(const Event& event);
 

@@ -23,14 +23,6 @@ std::filesystem::path floor_directory(Client& client, const BenchOptions& option
   return std::filesystem::path(status.data_dir).parent_path();
 }
 
-// Of an average record, so that raw LMDB takes as many pages for it: what it has in pages of its own ends 16 bytes before
-// their end, and pages of the tree are not the record's.
-std::uint64_t value_bytes(const Written& written) {
-  constexpr std::uint64_t page_bytes = 4096, page_header_bytes = 16, shared_page_bytes = 1500;
-  const auto bytes = written.record_bytes / written.records;
-  return bytes <= shared_page_bytes ? bytes : std::max<std::uint64_t>(bytes / page_bytes, 1) * page_bytes - page_header_bytes;
-}
-
 Exit bench_pub(const Globals& globals, const BenchOptions& options) {
   auto client = connect(globals, options);
   const auto floor = options.floor ? std::optional(floor_directory(client, options)) : std::nullopt;
@@ -51,7 +43,7 @@ Exit bench_pub(const Globals& globals, const BenchOptions& options) {
     Json round = {{"events_per_second", rounded(rates.back())}, {"commits", written.commits}, {"records", written.records},
                   {"event_bytes", written.event_bytes}, {"record_bytes", written.record_bytes}};
     if (floor) {
-      const bench::Records records{written.records, value_bytes(written), written.commits};
+      const bench::Records records{written.records, written.record_bytes / written.records, written.commits};
       floors.push_back(static_cast<double>(options.count) / bench::append(*floor, records, bench::Space::growing));
       ratios.push_back(rates.back() / floors.back());
       round["floor_events_per_second"] = rounded(floors.back());

@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "tools/cli.hpp"
-#include "tools/event_json.hpp"
 #include "tools/interrupts.hpp"
 #include "tools/line_reader.hpp"
 #include "tools/position.hpp"
@@ -100,10 +99,9 @@ class Publishing {
   }
 
   Result<NewEvent> full_event(const std::string& text) {
-    auto read = event_from_json(text);
-    if (!read) return read.error();
-    if (!options_.topic.empty()) read->event.topic = options_.topic;
-    return with_payload(std::move(read->event), read->payload);
+    auto event = schemas_.event_of(text);
+    if (event && !options_.topic.empty()) event->topic = options_.topic;
+    return event;
   }
 
   Result<NewEvent> with_payload(NewEvent event, const std::string& text) {

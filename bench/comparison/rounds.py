@@ -65,14 +65,6 @@ def figures_of(result):
     return {name: value for name, value in figures.items() if value is not None}
 
 
-PAGE_BYTES, PAGE_HEADER_BYTES, SHARED_PAGE_BYTES = 4096, 16, 1500
-
-
-def value_bytes(average):
-    """Of a record that takes so many bytes of pages: in pages of its own it ends 16 bytes before their end."""
-    return max(1, average) if average <= SHARED_PAGE_BYTES else max(1, average // PAGE_BYTES) * PAGE_BYTES - PAGE_HEADER_BYTES
-
-
 def written_by(result):
     """What busd has written, so that a floor can write the same; {} if it did not say."""
     rounds = result.get("rounds")
@@ -80,7 +72,7 @@ def written_by(result):
     if not last.get("records") or not last.get("record_bytes"):
         return {}
     return {"events": result.get("events", 0), "commits": last["commits"], "records": last["records"],
-            "record_bytes": value_bytes(last["record_bytes"] // last["records"])}
+            "record_bytes": max(1, last["record_bytes"] // last["records"])}
 
 
 def filled(words, values):

@@ -216,7 +216,8 @@ class Floor(Server):
         return [self.programs.build / self.client, *words]
 
 
-KINDS = {"busd": Busd, "busd-small": Busd, "busd-lz4": BusdLz4, "busd-zstd": BusdZstd, "nats": Nats, "redis-always": RedisAlways, "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq}
+KINDS = {"busd": Busd, "busd-small": Busd, "busd-lz4": BusdLz4, "busd-zstd": BusdZstd, "nats": Nats, "redis-always": RedisAlways,
+         "redis-everysec": RedisEverySecond, "rabbitmq": RabbitMq}
 KINDS |= dict.fromkeys(FLOORS, Floor)
 
 

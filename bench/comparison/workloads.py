@@ -3,8 +3,8 @@
 Each system is measured by a program of its own, which starts after the server and prints one JSON object: bus-cli bench for
 busd, bench-nats, bench-redis and bench-rabbitmq for the peers, bench-floors for what the machine does without a bus. A row
 has their words. In them stand, in braces: {count}, the events of this system; {log}, the events of a log that is read;
-{data}, a directory on the same disk as the servers' data; {recorded}, the file with real events; {events}, {commits}, {records} and {record_bytes}, what busd has
-written in the same round, so that the floor writes the same.
+{data}, a directory on the same disk as the servers' data; {recorded}, the file with real events; {events}, {commits}, {records}
+and {record_bytes}, what busd has written in the same round, so that the floor writes the same.
 
 The rows about growth have busd twice: `busd` with much of something, `busd-small` with little of it. The row `recorded` has it
 with each compression: `busd` with none.
@@ -12,7 +12,8 @@ with each compression: `busd` with none.
 The systems may have different counts, chosen so that a round takes each of them some seconds: rates are compared, not times.
 
 Figures are "rate" (events per second), "per_commit" (events per commit), "log_bytes" (pages of the log for each event),
-"start_ms" (until busd is ready), "session_kib" (memory of busd for each session), and of latencies, in microseconds, "p50" to "p9999" and "max".
+"start_ms" (until busd is ready), "session_kib" (memory of busd for each session), and of latencies, in microseconds, "p50" to
+"p9999" and "max".
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ BUSD, SMALL, LZ4, ZSTD = BUSDS = ("busd", "busd-small", "busd-lz4", "busd-zstd")
 SYSTEMS = (*BUSDS, *FLOORS, *PEERS)
 
 # Of each figure: its unit, and whether more is better.
-FIGURES = {"rate": ("events/s", True), "per_commit": ("events per commit", True), "log_bytes": ("bytes of log per event", False), "start_ms": ("ms", False), "session_kib": ("KiB", False)}
+FIGURES = {"rate": ("events/s", True), "per_commit": ("events per commit", True), "log_bytes": ("bytes of log per event", False),
+           "start_ms": ("ms", False), "session_kib": ("KiB", False)}
 FIGURES |= {name: (f"us, {title}", False) for name, title in
             {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "p9999": "p99.99", "max": "max"}.items()}
 

@@ -102,6 +102,12 @@ std::uint64_t file_bytes(const Records& records) {
   return records.count * each / 50 * 51 + (std::uint64_t{16} << 20);
 }
 
+// Of a value that takes so much: with the header before it, one in pages of its own fills them.
+std::size_t value_bytes(std::size_t taken) {
+  if (taken <= lmdb::large_value_bytes) return std::max<std::size_t>(taken, 1);
+  return std::max<std::size_t>(taken / lmdb::page_bytes, 1) * lmdb::page_bytes - lmdb::page_header_bytes;
+}
+
 class Table {
  public:
   Table(const fs::path& dir, const Records& records, Space space)
@@ -150,7 +156,7 @@ Timed sync_each(const fs::path& dir, std::size_t bytes, std::uint64_t count, Spa
 
 double append(const fs::path& dir, const Records& records, Space space) {
   const Directory directory(dir);
-  Table table(directory.path(), records, space);
+  Table table(directory.path(), {records.count, value_bytes(records.bytes), records.commits}, space);
   const auto begun = Clock::now();
   std::uint64_t done = 0;
   for (std::uint64_t commit = 1; commit <= records.commits; ++commit) {

@@ -25,7 +25,7 @@ Timed sync_each(const std::filesystem::path& dir, std::size_t bytes, std::uint64
 
 struct Records {
   std::uint64_t count = 0;
-  std::size_t bytes = 0;               // of one
+  std::size_t bytes = 0;               // of pages that one takes, on average
   std::uint64_t commits = 1;           // which share the records evenly
 };
 

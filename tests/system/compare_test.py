@@ -58,6 +58,13 @@ class Compare(unittest.TestCase):
         self.assertGreater(plain, 2 * lz4)
         self.assertGreater(plain, 2 * zstd)
 
+    def test_recorded_events_that_do_not_fit_are_not_begun(self):
+        recorded = self.directory / "events.ndjson"
+        recorded.write_text("x" * (10 << 20) + "\n", encoding="utf-8")  # 2,000,000 such in each of six rounds
+        status, out, err = self.end(self.begin("--only", "recorded", "--recorded", recorded))
+        self.assertEqual((status, out), (1, ""))
+        self.assertRegex(err, r"GiB left, and the logs may take \d{6}; .*fewer events with --count")
+
     def test_ended_by_a_signal_it_takes_everything_down(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             process = self.begin("--only", "e2e")

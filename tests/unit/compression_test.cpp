@@ -219,6 +219,21 @@ class CompressedLog : public ::testing::Test {
     store->commit(maker.take()).value();
   }
 
+  // Flips bits of the compressed bodies of the record that is packed so: the byte `at`, from their end if it is below 0.
+  void damage(Compression compression, std::ptrdiff_t at) {
+    auto file = testing::read_file(dir_.data_file());
+    format::PackedPrefix prefix;
+    prefix.compression = static_cast<std::uint16_t>(compression);
+    const auto begin = file.find(std::string(reinterpret_cast<const char*>(&prefix), 8));
+    ASSERT_NE(begin, file.npos);
+    const auto* stored = reinterpret_cast<const std::uint8_t*>(file.data()) + begin;
+    const auto index_bytes = format::index_layout(load<format::Header>(stored + sizeof prefix)).bytes;
+    const auto from = at < 0 ? load<format::PackedPrefix>(stored).stored_bytes : sizeof prefix + format::header_bytes + index_bytes;
+    char& byte = file[begin + from + static_cast<std::size_t>(at)];
+    byte = static_cast<char>(byte ^ 0x55);
+    testing::write_file(dir_.data_file(), file);
+  }
+
   testing::StoreDir dir_;
 };
 
@@ -256,15 +271,7 @@ TEST_F(CompressedLog, ReadsAreBoundedByWhatTheyUnpackTo) {
 }
 
 TEST_F(CompressedLog, DamageIsNamedAndTheRestStaysReadable) {
-  auto file = testing::read_file(dir_.data_file());
-  format::PackedPrefix prefix;
-  prefix.compression = static_cast<std::uint16_t>(Compression::lz4);
-  const auto at = file.find(std::string(reinterpret_cast<const char*>(&prefix), 8));
-  ASSERT_NE(at, file.npos);
-  const auto stored = load<format::PackedPrefix>(reinterpret_cast<const std::uint8_t*>(file.data()) + at).stored_bytes;
-  file[at + stored - 20] = static_cast<char>(file[at + stored - 20] ^ 0x55);
-  testing::write_file(dir_.data_file(), file);
-
+  damage(Compression::lz4, -20);
   const auto store = Store::open_read_only(dir_.path()).value();
   const auto slice = store->reader()->verify(Position::none, 0, ~std::size_t{0}).value();
   ASSERT_GE(slice.faults.size(), 1u);
@@ -278,14 +285,7 @@ TEST_F(CompressedLog, DamageIsNamedAndTheRestStaysReadable) {
 
 // Bodies that cannot be unpacked hide nothing else: verifying goes on behind them as if they were there.
 TEST_F(CompressedLog, ALostRecordBehindADamagedOneIsMissed) {
-  auto file = testing::read_file(dir_.data_file());
-  format::PackedPrefix prefix;
-  prefix.compression = static_cast<std::uint16_t>(Compression::zstd);
-  const auto at = file.find(std::string(reinterpret_cast<const char*>(&prefix), 8));
-  ASSERT_NE(at, file.npos);
-  const auto index_bytes = format::index_layout(load<format::Header>(reinterpret_cast<const std::uint8_t*>(file.data()) + at + sizeof prefix)).bytes;
-  file[at + sizeof prefix + format::header_bytes + index_bytes] ^= 1;  // the frame's magic number
-  testing::write_file(dir_.data_file(), file);
+  damage(Compression::zstd, 0);  // the frame's magic number
   {
     const auto env = lmdb::Environment::open(dir_.path() / "log", 64 * MiB, lmdb::Access::write).value();
     auto txn = env.begin(lmdb::Access::write).value();
