@@ -60,9 +60,10 @@ LAYER_EXCEPTIONS = {
 }
 
 # Modules that are nothing but state: the standard library and value types.
-PURE = ["broker/core/consumer_group.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_map.hpp"]
+PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_map.hpp"]
 VALUE_TYPES = ["base/bytes.hpp", "base/check.hpp", "base/hash.hpp", "base/limits.hpp", "bus/result.hpp", "bus/types.hpp",
-               "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp",
+               "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/credit.hpp", "broker/core/group_settings.hpp", "broker/core/key_lanes.hpp",
+               "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp",
                "broker/core/position_map.hpp"]
 
 # What would make the core, or the client's core, depend on anything but its arguments.

@@ -15,8 +15,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// From 100 ms, doubled with each attempt, up to a minute.
-Duration retry_delay(std::uint32_t attempt) { return std::min<Duration>(100ms * (1 << std::min(attempt, 10u)) / 2, 60s); }
+// With which a command says that the event itself is bad, and that no other attempt will do better (EX_DATAERR).
+constexpr int exit_bad_event = 65;
 
 Duration ack_wait_of(Client& client, const std::string& group) {
   wire::GroupsRequestT request;
@@ -78,8 +78,10 @@ void Subscriber::execute(Subscription& subscription, const Event& event) {
   }
   failed_.insert(event.position());
   const auto where = "position " + std::to_string(number(event.position()));
-  warn(where + ": the command ended with " + std::to_string(code));
-  if (grouped()) subscription.nack(event, retry_delay(event.attempt()));
+  const auto error = "the command ended with " + std::to_string(code);
+  warn(where + ": " + error);
+  if (!grouped()) return;
+  code == exit_bad_event ? subscription.reject(event, error) : subscription.nack(event, 0ms, error);
 }
 
 void Subscriber::stop(std::exception_ptr why) {

@@ -135,7 +135,7 @@ std::uint64_t read_by_group(Client& client, const At& from, const BenchOptions& 
   std::atomic<std::uint64_t> taken{0}, bytes{0};
   Bell bell;
   SubscribeOptions how{.patterns = {"bench"}, .group = group.name(), .from = from};
-  how.in_flight_max = options.in_flight;
+  how.settings.in_flight_max = options.in_flight;
   how.credit_events = 2 * options.in_flight;
   auto subscription = client.subscribe(how, [&](const Event& event) {
     bytes += event.bytes().size();

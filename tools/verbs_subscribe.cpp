@@ -65,8 +65,8 @@ SubscribeOptions subscription_of(Client& client, Schemas& schemas, const SubVerb
   }
   const bool plain = subscription.group.empty();
   if (options.until_end && plain) subscription.to = At::end();
-  if (options.ack_wait) subscription.ack_wait_ms = static_cast<std::uint32_t>(*options.ack_wait / std::chrono::milliseconds(1));
-  subscription.in_flight_max = options.in_flight_max;
+  subscription.settings.ack_wait = options.ack_wait;
+  if (options.in_flight_max != 0) subscription.settings.in_flight_max = options.in_flight_max;
   set_credit(options, subscription);
   return subscription;
 }
@@ -103,7 +103,7 @@ void define_sub(CLI::App& app, Cli& cli) {
   verb.add_flag("--until-end", options->until_end, "end at what was the head of the log at the start");
   add_duration(verb, "--idle-exit", options->idle_exit, "end when nothing came for so long");
   verb.add_flag("--peek", options->peek, "look without taking part: with --group at what the group has not settled");
-  verb.add_option("--exec", options->command, "run this for each event, which it finds on its input; exit 0 acknowledges")->type_name("CMD");
+  verb.add_option("--exec", options->command, "run this for each event, which it finds on its input; exit 0 acknowledges, 65 sends it to the dead letters, any other has it again later")->type_name("CMD");
   add_duration(verb, "--ack-wait", options->ack_wait, "of a new group: deliver again what is not acknowledged by then");
   add_number(verb, "--in-flight-max", options->in_flight_max, "of a new group: events out to its members together");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return subscribe(cli.globals, *options); }; });

@@ -2,23 +2,9 @@
 
 #include <algorithm>
 
-#include "base/bytes.hpp"
 #include "base/check.hpp"
 
 namespace bus::broker {
-
-// ---- credit
-
-void Credit::add(std::uint32_t events, std::uint32_t bytes) {
-  events_ = std::min<std::int64_t>(events_ + events, limits::credit_events_max);
-  bytes_ = std::min<std::int64_t>(bytes_ + bytes, limits::credit_bytes_max);
-}
-
-void Credit::use(std::size_t bytes) {
-  BUS_CHECK(is_open());
-  events_ -= 1;
-  bytes_ -= static_cast<std::int64_t>(bytes);
-}
 
 // ---- members
 
@@ -30,16 +16,28 @@ void ConsumerGroup::join(MemberId member, Credit credit) {
 void ConsumerGroup::leave(MemberId member) {
   const auto it = members_.find(member);
   if (it == members_.end()) return;
-  open_.each([&](Position position, Open& open) {
-    if (open.place != Place::in_flight || open.member != member) return;
+  take_back(member);
+  members_.erase(it);
+  lately_ = nullptr;
+  turn_.erase(std::find(turn_.begin(), turn_.end(), member));
+}
+
+// All that it holds is returned.
+void ConsumerGroup::take_back(MemberId member) {
+  auto left = member_of(member).held;
+  if (left == 0) return;
+  std::vector<Position> held;
+  held.reserve(left);
+  open_.each([&](Position position, const Open& open) {
+    if (open.place == Place::in_flight && open.is_of(member)) held.push_back(position);
+  });
+  for (const Position position : held) {
+    Open& open = *open_.find(position);
     ++open.returns;
     urgent_ = true;
     let_go(open);
     make_ready(position, open);
-  });
-  members_.erase(it);
-  lately_ = nullptr;
-  turn_.erase(std::find(turn_.begin(), turn_.end(), member));
+  }
 }
 
 void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint32_t bytes) {
@@ -48,30 +46,46 @@ void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint3
 
 // ---- delivery
 
-std::optional<Position> ConsumerGroup::next_redelivery() const {
-  return ready_.empty() ? std::nullopt : std::optional(*ready_.begin());
-}
-
-[[gnu::flatten]] std::uint32_t ConsumerGroup::open(Position position, MemberId member, std::size_t bytes, SteadyTime now) {
+[[gnu::flatten]] std::uint32_t ConsumerGroup::open(Position position, const EventFacts& event, MemberId member, std::size_t bytes,
+                                                   SteadyTime now) {
   const bool is_new = position > scan_;
   if (is_new) {
     scan_ = position;
   } else {
     BUS_CHECK(ready_.erase(position) == 1);
-    ++redeliveries_;
   }
   Open& open = is_new ? open_.add(position) : *open_.find(position);
+  open.event = event;
+  if (is_new && settings_.is_ordered() && event.key != Hash128{}) {
+    open.laned = true;
+    open.line = position;
+    lanes_.begin(event.key, position);
+  } else if (open.laned) {
+    lanes_.go(open.event.key, position);
+  }
   Member& holder = member_of(member);
   holder.credit.use(bytes);
   ++holder.held;
   ++in_flight_;
   open.place = Place::in_flight;
-  open.member = member;
+  open.session = member.session;
+  open.subscription = member.subscription;
+  open.time = now.time_since_epoch().count();
+  redeliveries_ += open.attempt > 0;
   ++open.attempt;
-  set_due(open, now + limits_.ack_wait);
+  set_due(open, now + settings_.ack_wait);
   touch(open);
-  if (turn_.size() > 1) next_turn_ = static_cast<std::size_t>(std::find(turn_.begin(), turn_.end(), member) - turn_.begin()) + 1;
+  if (turn_.size() > 1 && settings_.sharing != Sharing::exclusive) {
+    next_turn_ = static_cast<std::size_t>(std::find(turn_.begin(), turn_.end(), member) - turn_.begin()) + 1;
+  }
   return open.attempt;
+}
+
+void ConsumerGroup::pass_over(Position position) {
+  Open* open = open_.find(position);
+  BUS_CHECK(open != nullptr && ready_.erase(position) == 1);
+  changed_ = urgent_ = true;
+  settle(position, *open);
 }
 
 void ConsumerGroup::advance(Position position) {
@@ -88,53 +102,168 @@ Position ConsumerGroup::floor() const {
 
 inline ConsumerGroup::Holding ConsumerGroup::holding(MemberId member, Position position, std::uint32_t attempt) {
   Open* open = open_.find(position);
-  if (open == nullptr) return {nullptr, Code::not_delivered};
-  const bool current = open->place == Place::in_flight && open->attempt == attempt && open->member == member;
+  if (open == nullptr || open->place == Place::searching) return {nullptr, Code::not_delivered};
+  const bool current = open->place == Place::in_flight && open->attempt == attempt && open->is_of(member);
   return {open, current ? Code::ok : Code::stale_ack};
 }
 
 inline void ConsumerGroup::let_go(const Open& open) {
-  --member_of(open.member).held;
+  --member_of(open.member()).held;
   --in_flight_;
+}
+
+// One that was found last.
+inline void ConsumerGroup::erase(Position position, Open& open) {
+  if (open.durable) closed_.push_back(position);
+  touched_ -= open.touched;
+  open_.erase(open);
 }
 
 [[gnu::flatten]] Code ConsumerGroup::ack(MemberId member, Position position, std::uint32_t attempt) {
   const auto [open, code] = holding(member, position, attempt);
   if (code != Code::ok) return code;
   let_go(*open);
-  if (open->durable) closed_.push_back(position);
-  touched_ -= open->touched;
-  open_.erase(*open);
-  ++acked_;
+  ++counts_.acked;
   changed_ = urgent_ = true;
+  if (open->failures > 0 || open->laned || open->noted) [[unlikely]] {
+    settle(position, *open);
+  } else {
+    erase(position, *open);
+  }
   return Code::ok;
 }
 
-Code ConsumerGroup::nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, Now now) {
+Code ConsumerGroup::ack_up_to(MemberId member, Position position) {
+  if (settings_.is_ordered()) return Code::bad_settings;
+  std::vector<std::pair<Position, std::uint32_t>> held;
+  open_.each([&](Position at, const Open& open) {
+    if (at <= position && open.place == Place::in_flight && open.is_of(member)) held.emplace_back(at, open.attempt);
+  });
+  for (const auto& [at, attempt] : held) ack(member, at, attempt);
+  return Code::ok;
+}
+
+Code ConsumerGroup::nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, std::string error, Now now) {
   const auto [open, code] = holding(member, position, attempt);
   if (code != Code::ok) return code;
   let_go(*open);
-  ++open->failures;
-  urgent_ = true;
-  if (delay <= Duration::zero()) return make_ready(position, *open), Code::ok;
-  delay = std::min<Duration>(delay, limits::nack_delay_max);
-  open->place = Place::delayed;
-  open->retry_at = now.wall + delay;
-  set_due(*open, now.steady + delay);
-  touch(*open);
+  fail(position, *open, Incident::Cause::nack, std::move(error), std::min<Duration>(delay, limits::nack_delay_max), now);
   return Code::ok;
 }
 
-Code ConsumerGroup::extend(MemberId member, Position position, std::uint32_t attempt, SteadyTime now) {
+Code ConsumerGroup::release(MemberId member, Position position, std::uint32_t attempt) {
   const auto [open, code] = holding(member, position, attempt);
-  if (code == Code::ok) set_due(*open, now + limits_.ack_wait);
+  if (code != Code::ok) return code;
+  let_go(*open);
+  ++open->returns;
+  urgent_ = true;
+  make_ready(position, *open);
+  return Code::ok;
+}
+
+Code ConsumerGroup::reject(MemberId member, Position position, std::uint32_t attempt, std::string error, Now now) {
+  const auto [open, code] = holding(member, position, attempt);
+  if (code != Code::ok) return code;
+  let_go(*open);
+  fail(position, *open, Incident::Cause::reject, std::move(error), {}, now);
+  return Code::ok;
+}
+
+Code ConsumerGroup::extend(MemberId member, Position position, std::uint32_t attempt, std::string note, SteadyTime now) {
+  const auto [open, code] = holding(member, position, attempt);
+  if (code != Code::ok) return code;
+  set_due(*open, now + settings_.ack_wait);
+  if (note.empty()) return code;
+  open->noted = true;
+  notes_[position] = std::move(note);
   return code;
 }
 
 void ConsumerGroup::make_ready(Position position, Open& open) {
   open.place = Place::ready;
-  ready_.insert(position);
   touch(open);
+  forget(position, open);
+  if (!open.laned) {
+    ready_.insert(position);
+    return;
+  }
+  const Hash128 key = open.event.key;
+  lanes_.back(key, position);
+  arm(key);
+}
+
+// The attempt has come to nothing.
+void ConsumerGroup::fail(Position position, Open& open, Incident::Cause cause, std::string error, Duration delay, Now now) {
+  ++open.failures;
+  ++failures_;
+  urgent_ = true;
+  touch(open);
+  forget(position, open);
+  Incident incident{position, open.event, open.failures, open.attempt, open.returns, open.redrives, open.member(), cause, Incident::Fate::retried, std::move(error)};
+  const bool is_over = (settings_.attempts_max != GroupSettings::unlimited && open.failures - open.forgiven >= settings_.attempts_max) ||
+                       cause == Incident::Cause::reject;
+  if (is_over && may_give_up()) return give_up(position, open, std::move(incident));
+  incidents_.push_back(std::move(incident));
+  if (is_over) delay = settings_.retry_delay_max;  // there is no place for it among the dead letters
+  if (delay <= Duration::zero()) delay = settings_.delay_after(open.failures, number(position));
+  if (delay <= Duration::zero()) return make_ready(position, open);
+  open.place = Place::delayed;
+  open.time = nanoseconds(now.wall + delay);
+  open.due = now.steady + delay;
+  delayed_.emplace(open.due, position);
+}
+
+// Every limit has to stop somewhere: beyond it nothing is lost, but tried for ever.
+bool ConsumerGroup::may_give_up() const { return settings_.dead_letter == DeadLetter::skip || may_bury(); }
+
+void ConsumerGroup::give_up(Position position, Open& open, Incident incident) {
+  using Fate = Incident::Fate;
+  const bool stops = settings_.dead_letter == DeadLetter::stop_key && open.laned;
+  const bool skips = settings_.dead_letter == DeadLetter::skip;
+  incident.fate = stops ? Fate::stopped : skips ? Fate::skipped : Fate::parked;
+  incidents_.push_back(std::move(incident));
+  if (skips) {
+    ++counts_.skipped;
+    return settle(position, open);
+  }
+  letters_.add(position) = open.attempt;
+  if (!stops) return close(position, open);
+  open.place = Place::stopped;
+}
+
+// For good: nothing of its failures needs to be kept.
+void ConsumerGroup::settle(Position position, Open& open) {
+  if (open.failures > 0) forgotten_.push_back(position);
+  open.failures = open.forgiven = 0;
+  close(position, open);
+}
+
+// What was said of the attempt.
+void ConsumerGroup::forget(Position position, Open& open) {
+  if (!open.noted) return;
+  open.noted = false;
+  notes_.erase(position);
+}
+
+// It is no longer open; the next of its key may be.
+void ConsumerGroup::close(Position position, Open& open) {
+  forget(position, open);
+  const bool laned = open.laned;
+  const Hash128 key = open.event.key;
+  if (laned) {
+    if (open.place == Place::ready) {
+      lanes_.leave(key, position);
+    } else {
+      lanes_.done(key);
+    }
+    if (const auto search = lanes_.begin_search(key)) {
+      open.place = Place::searching;
+      touch(open);
+      return searches_.push_back({key, position, search->after, search->up_to, generation_});
+    }
+  }
+  erase(position, *open_.find(position));
+  if (laned) arm(key);
 }
 
 void ConsumerGroup::set_due(Open& open, SteadyTime due) {
@@ -142,40 +271,113 @@ void ConsumerGroup::set_due(Open& open, SteadyTime due) {
   next_due_ = std::min(next_due_, due);
 }
 
-std::optional<SteadyTime> ConsumerGroup::tick(SteadyTime now) {
-  if (now >= next_due_) {
-    next_due_ = SteadyTime::max();
-    open_.each([&](Position position, Open& open) {
-      if (open.place == Place::ready) return;
-      if (open.due > now) {
-        next_due_ = std::min(next_due_, open.due);
-        return;
-      }
-      if (open.place == Place::in_flight) {
-        let_go(open);
-        ++open.failures;
-        urgent_ = true;
-      }
-      make_ready(position, open);
-    });
+std::optional<SteadyTime> ConsumerGroup::tick(Now now) {
+  while (!delayed_.empty() && delayed_.begin()->first <= now.steady) {
+    const Position position = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    make_ready(position, *open_.find(position));
   }
-  return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
+  if (now.steady >= next_due_) end_attempts(now);
+  return next_due();
 }
 
+// Deadlines are looked for only when the next one may have come, and the more is open the less often: most events are
+// settled long before theirs, so that no order of them is kept.
+void ConsumerGroup::end_attempts(Now now) {
+  std::vector<Position> over;
+  SteadyTime next = SteadyTime::max();
+  open_.each([&](Position position, const Open& open) {
+    if (open.place != Place::in_flight) return;
+    if (open.due <= now.steady) {
+      over.push_back(position);
+    } else {
+      next = std::min(next, open.due);
+    }
+  });
+  next_due_ = next == SteadyTime::max() ? next : std::max(next, now.steady + std::chrono::microseconds(open_.size()));
+  std::optional<MemberId> stalled;
+  for (const Position position : over) {
+    Open& open = *open_.find(position);
+    let_go(open);
+    if (settings_.sharing == Sharing::exclusive && turn_.size() > 1 && open.member() == turn_.front()) stalled = open.member();
+    fail(position, open, Incident::Cause::ack_wait, "", {}, now);
+  }
+  if (!stalled) return;
+  take_back(*stalled);  // the next one takes over
+  std::rotate(turn_.begin(), turn_.begin() + 1, turn_.end());
+}
+
+// ---- dead letters
+
+Code ConsumerGroup::redrive(const Letter& letter) {
+  const auto* attempt = letters_.find(letter.position);
+  if (attempt == nullptr) return Code::not_found;
+  if (*attempt != letter.attempt) return Code::conflict;
+  Open* stopped = open_.find(letter.position);
+  const bool searches = stopped != nullptr && stopped->place == Place::searching;
+  if (searches || (stopped == nullptr && !may_open())) return Code::group_busy;
+  letters_.erase(letter.position);
+  changed_ = urgent_ = true;
+  Open& open = stopped != nullptr ? *stopped : open_.add(letter.position);
+  open.redrives = letter.redrives;
+  if (stopped != nullptr) {
+    open.forgiven = open.failures;
+    make_ready(letter.position, open);
+    return Code::ok;
+  }
+  open.event.key = letter.key;
+  open.attempt = letter.attempt;
+  open.failures = open.forgiven = letter.failures;
+  open.returns = letter.returns;
+  open.laned = letter.key != Hash128{} && (settings_.is_ordered() || lanes_.contains(letter.key));
+  touch(open);
+  if (open.laned) {
+    lanes_.join(letter.key, letter.position, scan_);
+    open.line = lanes_.line(letter.key);
+    arm(letter.key);
+  } else {
+    ready_.insert(letter.position);
+  }
+  return Code::ok;
+}
+
+Code ConsumerGroup::drop(Position position) {
+  if (letters_.find(position) == nullptr) return Code::not_found;
+  letters_.erase(position);
+  changed_ = urgent_ = true;
+  Open* stopped = open_.find(position);
+  if (stopped != nullptr && stopped->place == Place::stopped) close(position, *stopped);
+  return Code::ok;
+}
+
+// ---- moving
+
 void ConsumerGroup::seek(Position scan) {
+  open_.each([&](Position position, const Open& open) {
+    if (open.failures > 0 && open.place != Place::stopped && position <= scan) forgotten_.push_back(position);
+    changed_chunks_.insert(PositionMap<Open>::chunk_of(position));
+  });
+  for (const Position position : closed_) changed_chunks_.insert(PositionMap<Open>::chunk_of(position));
   open_.clear();
   ready_.clear();
+  delayed_.clear();
+  notes_.clear();
+  lanes_.clear();
+  searches_.clear();
   next_due_ = SteadyTime::max();
   touched_ = 0;
   closed_.clear();
   for (auto& [id, member] : members_) member.held = 0;
   in_flight_ = 0;
+  std::vector<Position> later;
+  letters_.each([&](Position position, std::uint32_t) {
+    if (position > scan) later.push_back(position);
+  });
+  for (const Position position : later) letters_.erase(position);
   scan_ = scan;
   ++generation_;
   seeked_ = changed_ = urgent_ = true;
 }
-
-// ---- durability
 
 void ConsumerGroup::touch(Open& open) {
   changed_ = true;
@@ -183,95 +385,46 @@ void ConsumerGroup::touch(Open& open) {
   open.touched = true;
 }
 
-void ConsumerGroup::put_open(Writer& writer, Position position, const Open& open) const {
-  const bool delayed = open.place == Place::delayed;
-  writer.put(position).put(open.attempt).put(open.failures).put(open.returns);
-  writer.put(static_cast<std::uint8_t>(open.place)).put(delayed ? nanoseconds(open.retry_at) : std::int64_t{0});
-}
+// ---- for operators
 
-// What was opened and settled since the last one leaves no trace. Most of what has changed was opened last.
-std::string ConsumerGroup::take_journal() {
-  Writer writer;
-  writer.put(static_cast<std::uint8_t>(seeked_)).put(generation_).put(scan_).put(acked_);
-  writer.put(static_cast<std::uint32_t>(closed_.size()));
-  for (const Position position : closed_) writer.put(position);
-  writer.put(touched_);
-  const auto is_touched = [](const Open& open) { return open.touched; };
-  open_.each_of_last(std::exchange(touched_, 0), is_touched, [&](Position position, Open& open) {
-    open.touched = false;
-    open.durable = true;
-    put_open(writer, position, open);
+std::vector<PendingEvent> ConsumerGroup::pending(Position after, bool blocking, std::size_t most) const {
+  std::vector<PendingEvent> events;
+  open_.each([&](Position position, const Open& open) {
+    if (position <= after || events.size() >= most) return;
+    const auto behind = open.laned ? lanes_.waiting(open.event.key) : KeyLanes::Waiting{};
+    if (blocking && behind.events == 0 && behind.is_all) return;
+    const auto note = notes_.find(position);
+    events.push_back({position, open.place, open.attempt, open.failures, open.returns, open.member(), open.given_at(), open.due,
+                      note == notes_.end() ? "" : note->second, behind.events, behind.is_all});
   });
-  closed_.clear();
-  seeked_ = changed_ = urgent_ = false;
-  return writer.take();
-}
-
-bool ConsumerGroup::apply_journal(std::string_view bytes, Now now) {
-  Reader reader(bytes);
-  if (reader.get<std::uint8_t>() != 0) open_.clear();
-  generation_ = reader.get<std::uint16_t>();
-  scan_ = reader.get<Position>();
-  acked_ = reader.get<std::uint64_t>();
-  for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) {
-    const auto position = reader.get<Position>();
-    if (open_.find(position) != nullptr) open_.erase(position);
-  }
-  for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) {
-    const auto position = reader.get<Position>();
-    Open open;
-    open.attempt = reader.get<std::uint32_t>();
-    open.failures = reader.get<std::uint32_t>();
-    open.returns = reader.get<std::uint32_t>();
-    open.place = static_cast<Place>(reader.get<std::uint8_t>());
-    open.retry_at = wall_time(reader.get<std::int64_t>());
-    open.due = now.steady + (open.retry_at - now.wall);
-    open.durable = true;
-    if (open.place > Place::ready) return false;
-    Open* known = open_.find(position);
-    (known != nullptr ? *known : open_.add(position)) = open;
-  }
-  return reader.done();
-}
-
-std::string ConsumerGroup::snapshot() const {
-  Writer writer;
-  writer.put(std::uint8_t{1}).put(generation_).put(scan_).put(acked_).put(std::uint32_t{0});
-  writer.put(static_cast<std::uint32_t>(open_.size()));
-  open_.each([&](Position position, const Open& open) { put_open(writer, position, open); });
-  return writer.take();
-}
-
-std::optional<ConsumerGroup> ConsumerGroup::restore(GroupLimits limits, std::string_view bytes, Now now) {
-  ConsumerGroup group(limits, Position::none);
-  if (!group.apply_journal(bytes, now)) return std::nullopt;
-  return group;
-}
-
-void ConsumerGroup::recovered() {
-  open_.each([&](Position position, Open& open) {
-    if (open.place == Place::delayed) return set_due(open, open.due);
-    if (open.place == Place::in_flight) ++open.returns;
-    make_ready(position, open);
-  });
+  return events;
 }
 
 void ConsumerGroup::verify() const {
   BUS_CHECK(floor() <= scan_);
-  std::size_t flying = 0, waiting = 0, touched = 0;
+  std::size_t flying = 0, delayed = 0, ready = 0, touched = 0, noted = 0;
   open_.each([&](Position position, const Open& open) {
     BUS_CHECK(position > floor() && position <= scan_);
     flying += open.place == Place::in_flight;
-    waiting += open.place == Place::ready;
-    BUS_CHECK((open.place == Place::ready) == ready_.contains(position));
-    BUS_CHECK(open.place == Place::ready || open.due >= next_due_);
+    delayed += open.place == Place::delayed;
+    noted += open.noted;
+    BUS_CHECK(open.place != Place::delayed || delayed_.contains({open.due, position}));
+    BUS_CHECK(open.place != Place::searching || open.laned);
+    const bool is_ready = ready_.contains(position);
+    ready += is_ready;
+    BUS_CHECK(open.laned ? open.place == Place::ready || !is_ready : (open.place == Place::ready) == is_ready);
+    BUS_CHECK(!open.laned || lanes_.contains(open.event.key));
     touched += open.touched;
+    BUS_CHECK(open.place == Place::searching || (open.place == Place::stopped) == (letters_.find(position) != nullptr));
   });
-  BUS_CHECK(touched == touched_);
+  letters_.each([&](Position position, std::uint32_t) { BUS_CHECK(position <= scan_); });
+  BUS_CHECK(touched == touched_ && noted == notes_.size());
   std::size_t held = 0;
   for (const auto& [id, member] : members_) held += member.held;
-  BUS_CHECK(flying == in_flight_ && held == in_flight_ && waiting == ready_.size());
+  BUS_CHECK(flying == in_flight_ && held == in_flight_ && delayed == delayed_.size() && ready == ready_.size());
   BUS_CHECK(members_.size() == turn_.size());
+  BUS_CHECK(flying == 0 || next_due_ != SteadyTime::max());
+  lanes_.verify();
 }
 
 }  // namespace bus::broker

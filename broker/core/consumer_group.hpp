@@ -1,18 +1,25 @@
 // ConsumerGroup decides which member receives which event next, and when one must be sent again.
 //
-// It is a pure state machine: no sockets, no storage, no clock. Time and events arrive as arguments; changes
-// that must outlive the process leave through take_journal(). Delivery owns it, and the tests drive it directly.
+// It is a pure state machine: no sockets, no storage, no clock. Time and events arrive as arguments; changes that must
+// outlive the process leave through take_journal() and the rows of a checkpoint. Delivery owns it, and the tests drive
+// it directly.
 //
 //     in the log ──open()──> in flight ──ack()──────────> settled, until the floor passes it
 //                             │     ▲
-//      nack()                 │     │ open()
+//      nack(), ack wait over  │     │ open()
 //        ▼                    │     │
-//     delayed ──tick()──> ready again <── tick(): ack wait over, leave(), restart
+//     delayed ──tick()──> ready again <── release(), leave(), restart
+//        │
+//        └── after attempts_max failures, or reject(): given up ──> settled: parked or skipped
+//                                                             └──> stopped: its key waits, until redrive() or drop()
+//
+// With sharing key_ordered an event whose key has an open one waits behind it (KeyLanes). Only the first of each key is
+// open, so what waits takes no place; once it is settled the next one is known, or searched for in the log.
 //
 // Invariants, checked by verify():
 //   floor() <= scan()
-//   each position in (floor(), scan()] is either settled (or did not match), or open in exactly one of the states
-//   in flight, delayed, ready
+//   each position in (floor(), scan()] is settled (or did not match), or waits behind an open one of its key, or is open
+//   in exactly one of the states in flight, delayed, ready, stopped, searching (settled, and the next of its key is sought)
 //   the in-flight count of a member is the number of positions it holds
 #pragma once
 
@@ -21,10 +28,15 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/hash.hpp"
 #include "base/limits.hpp"
+#include "broker/core/credit.hpp"
+#include "broker/core/group_settings.hpp"
+#include "broker/core/key_lanes.hpp"
 #include "broker/core/position_map.hpp"
 #include "bus/result.hpp"
 #include "bus/types.hpp"
@@ -38,32 +50,30 @@ struct MemberId {
   auto operator<=>(const MemberId&) const = default;
 };
 
-// How much more a subscription accepts. The last event may overdraw the bytes; the debt counts against what is given next,
-// so that never more than one event is out beyond what was given.
-class Credit {
- public:
-  Credit() = default;
-  Credit(std::uint32_t events, std::uint32_t bytes) { add(events, bytes); }
-  // What is beyond the limits is cut off.
-  void add(std::uint32_t events, std::uint32_t bytes);
-  // For one event; call only while is_open().
-  void use(std::size_t bytes);
-  bool is_open() const { return events_ > 0 && bytes_ > 0; }
-
- private:
-  std::int64_t events_ = 0;
-  std::int64_t bytes_ = 0;              // below 0: overdrawn
+// What a group keeps of an event that it hands out. A zero key is none.
+struct EventFacts {
+  Hash128 key;
+  std::uint32_t topic = 0, type = 0;
 };
 
-struct GroupLimits {
-  Duration ack_wait = limits::ack_wait_default;
-  std::uint32_t in_flight_max = limits::in_flight_default;
+// What an operator sees of one open event.
+struct PendingEvent {
+  enum class Place : std::uint8_t { in_flight = 0, delayed = 1, ready = 2, stopped = 3, searching = 4 };
+  Position position = Position::none;
+  Place place = Place::ready;
+  std::uint32_t attempt = 0, failures = 0, returns = 0;
+  MemberId member;                       // in flight
+  SteadyTime given_at;                   // in flight
+  SteadyTime due;                        // in flight: end of the ack wait; delayed: not before
+  std::string note;                      // what the holder said last when it asked for more time
+  std::size_t waiting = 0;               // events of its key behind it, as far as they are known,
+  bool knows_all = true;                 // and whether that is all of them
 };
 
 class ConsumerGroup {
  public:
   // A new group looks at everything after `scan`.
-  ConsumerGroup(GroupLimits limits, Position scan) : limits_(limits), scan_(scan) {}
+  ConsumerGroup(const GroupSettings& settings, Position scan) : settings_(settings), scan_(scan) {}
   ConsumerGroup(ConsumerGroup&&) = default;
   ConsumerGroup& operator=(ConsumerGroup&&) = default;
 
@@ -74,27 +84,54 @@ class ConsumerGroup {
   void add_credit(MemberId member, std::uint32_t events, std::uint32_t bytes);
   std::size_t members() const { return members_.size(); }
   const std::vector<MemberId>& member_ids() const { return turn_; }
+  std::uint64_t held_by(MemberId member) const { return members_.at(member).held; }
   std::uint64_t in_flight() const { return in_flight_; }
 
+  // ---- settings
+  const GroupSettings& settings() const { return settings_; }
+  // From now on. What is open stays open; an ack wait counts for what is given out next. A key whose events wait in line
+  // stays so until none of them waits any more.
+  void change(const GroupSettings& settings);
+
   // ---- delivery
-  // The member whose turn it is, among those with credit that `may` receive; nothing while the group may not send.
+  // The member that is to have the next event, among those with credit that `may` receive; nothing while the group may
+  // not send.
   template <typename May>
   std::optional<MemberId> next_member(const May& may) {
-    if (in_flight_ >= limits_.in_flight_max) return std::nullopt;
+    if (in_flight_ >= settings_.in_flight_max || settings_.paused) return std::nullopt;
+    const auto is_open = [&](const MemberId& id) {
+      const Member& member = member_of(id);
+      return member.credit.is_open() && member.held < settings_.member_in_flight_max && may(id);
+    };
+    if (settings_.sharing == Sharing::exclusive) {
+      return !turn_.empty() && is_open(turn_.front()) ? std::optional(turn_.front()) : std::nullopt;
+    }
+    const bool is_fewest = settings_.sharing == Sharing::least_in_flight;
+    std::optional<MemberId> best;
     for (std::size_t at = next_turn_, step = 0; step < turn_.size(); ++at, ++step) {
       if (at >= turn_.size()) at = 0;
       const MemberId& member = turn_.data()[at];
-      if (member_of(member).credit.is_open() && may(member)) return member;
+      if (!is_open(member)) continue;
+      if (!is_fewest) return member;
+      if (!best || member_of(member).held < member_of(*best).held) best = member;
     }
-    return std::nullopt;
+    return best;
   }
-  // The oldest position that must be delivered again, if there is one.
-  std::optional<Position> next_redelivery() const;
-  // True if a new event may be opened; redeliveries are always allowed.
+  // The oldest position that is to be delivered before any beyond scan(), if there is one: again, or because its turn
+  // among the events of its key has come.
+  std::optional<Position> next_ready() const { return ready_.empty() ? std::nullopt : std::optional(*ready_.begin()); }
+  // True if a new event may be opened; what is ready always may.
   bool may_open() const { return open_.size() < limits::open_max; }
-  // The event at `position` goes to `member`, which has credit: a redelivery, or the first delivery of a position
+  // True if the next event beyond scan() has to wait, as one of its key is open. Then wait(), else open().
+  bool must_wait(const Hash128& key) const { return lanes_.contains(key); }
+  // False: none has to, whatever its key.
+  bool keeps_keys_in_line() const { return settings_.is_ordered() || !lanes_.empty(); }
+  void wait(Position position, const Hash128& key);
+  // The event at `position` goes to `member`, which has credit: one that is ready, or the first delivery of a position
   // beyond scan(). Returns the attempt, from 1.
-  std::uint32_t open(Position position, MemberId member, std::size_t bytes, SteadyTime now);
+  std::uint32_t open(Position position, const EventFacts& event, MemberId member, std::size_t bytes, SteadyTime now);
+  // The event is ready, and does not match: it is settled.
+  void pass_over(Position position);
   // Everything up to `position` was looked at.
   void advance(Position position);
   Position scan() const { return scan_; }
@@ -105,15 +142,74 @@ class ConsumerGroup {
   // ---- settlement. `ok`, stale_ack (another attempt or holder is current) or not_delivered; only ok changes
   // anything.
   Code ack(MemberId member, Position position, std::uint32_t attempt);
-  Code nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, Now now);
-  Code extend(MemberId member, Position position, std::uint32_t attempt, SteadyTime now);
+  // Everything the member holds up to there. bad_settings under key_ordered, where events settle one by one.
+  Code ack_up_to(MemberId member, Position position);
+  // Failed: again after `delay`, or where that is 0 when the retry policy says so.
+  Code nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, std::string error, Now now);
+  // Given back, not failed: again at once.
+  Code release(MemberId member, Position position, std::uint32_t attempt);
+  // To the dead letters now.
+  Code reject(MemberId member, Position position, std::uint32_t attempt, std::string error, Now now);
+  // Still at work, at what the note says.
+  Code extend(MemberId member, Position position, std::uint32_t attempt, std::string note, SteadyTime now);
 
-  // Ends attempts whose ack wait is over and delays that are due; returns when to call again. Deadlines are looked for only
-  // when the next one may have come: most events are settled long before theirs.
-  std::optional<SteadyTime> tick(SteadyTime now);
+  // Ends attempts whose ack wait is over and delays that are due; returns when to call again. The more is open the
+  // later a deadline may be noticed, by a microsecond each.
+  std::optional<SteadyTime> tick(Now now);
+  std::optional<SteadyTime> next_due() const {
+    const auto next = delayed_.empty() ? next_due_ : std::min(next_due_, delayed_.begin()->first);
+    return next == SteadyTime::max() ? std::nullopt : std::optional(next);
+  }
 
-  // Looks at everything after `scan` again, or skips to it. What was open is forgotten: acks of attempts made before
-  // are not of this generation.
+  // What went wrong since the last call, in order: to be kept with the commit that holds the change.
+  struct Incident {
+    enum class Cause : std::uint8_t { nack = 0, ack_wait = 1, reject = 2 };
+    enum class Fate : std::uint8_t { retried = 0, parked = 1, stopped = 2, skipped = 3 };
+    Position position = Position::none;
+    EventFacts event;
+    std::uint32_t failure = 0;           // which one of the event, from 1
+    std::uint32_t attempt = 0;
+    std::uint32_t returns = 0, redrives = 0;
+    MemberId member;
+    Cause cause = Cause::nack;
+    Fate fate = Fate::retried;
+    std::string error;
+  };
+  bool has_incidents() const { return !incidents_.empty() || !forgotten_.empty(); }
+  std::vector<Incident> take_incidents() { return std::exchange(incidents_, {}); }
+  // Events with failures that are settled since the last call, or forgotten: what was kept of them may go.
+  std::vector<Position> take_forgotten() { return std::exchange(forgotten_, {}); }
+
+  // ---- dead letters
+  // A parked event is to be delivered again, its attempts counting on, and it may fail as often as a new one; or a stopped
+  // one. `redrives` is with this one. Errors: not_found (there is no such dead letter), conflict (it
+  // has died with another attempt), group_busy (as much is open as may be).
+  struct Letter {
+    Position position = Position::none;
+    Hash128 key;                         // zero: none
+    std::uint32_t attempt = 0, failures = 0, returns = 0, redrives = 0;
+  };
+  Code redrive(const Letter& letter);
+  // A dead letter is given up for good: a stopped one is settled. not_found: there is none.
+  Code drop(Position position);
+  const PositionMap<std::uint32_t>& letters() const { return letters_; }
+  bool may_bury() const { return letters_.size() < limits::dead_letters_max; }
+
+  // ---- searches: where the next event of a key that follows a settled one is not known
+  struct Search {
+    Hash128 key;
+    Position settled = Position::none;   // that stands for it
+    Position after = Position::none, up_to = Position::none;
+    std::uint16_t generation = 0;
+  };
+  std::vector<Search> take_searches() { return std::exchange(searches_, {}); }
+  // The first events of the key after `after` that are known, in order; all up to `complete_to`.
+  void found(const Search& search, const std::vector<Position>& positions, Position complete_to);
+  // It could not be done, and is to be taken again.
+  void search_again(const Search& search) { searches_.push_back(search); }
+
+  // Looks at everything after `scan` again, or skips to it. What was open is forgotten, and the dead letters after `scan`,
+  // which come by themselves: acks of attempts made before are not of this generation.
   void seek(Position scan);
   std::uint16_t generation() const { return generation_; }
 
@@ -123,33 +219,57 @@ class ConsumerGroup {
   bool changed_since_journal() const { return changed_; }
   // The changes since the last call, for apply_journal() after a crash.
   std::string take_journal();
-  // Applies one of them; false if the bytes make no sense.
+  // Applies one of them; false if the bytes make no sense. Older ones may be applied again if all later ones are, too.
   bool apply_journal(std::string_view bytes, Now now);
-  // The whole durable state, for a checkpoint, and back.
-  std::string snapshot() const;
-  static std::optional<ConsumerGroup> restore(GroupLimits limits, std::string_view bytes, Now now);
+  // The durable state, for a checkpoint: its head, and the open events in chunks.
+  std::string head() const;
+  std::string chunk(std::uint64_t number) const;         // empty: nothing is open there
+  // The chunks that have changed since they were taken last, `most` of them.
+  std::vector<std::uint64_t> take_changed_chunks(std::size_t most);
+  bool has_changed_chunks() const { return !changed_chunks_.empty(); }
+  static std::optional<ConsumerGroup> restore(const GroupSettings& settings, std::string_view head);
+  bool restore_chunk(std::uint64_t number, std::string_view bytes, Now now);
+  void restore_letter(Position position, std::uint32_t attempt) { letters_.add(position) = attempt; }
   // After all journals are applied: what was in flight when the broker stopped is ready again, as a return.
   void recovered();
 
-  const GroupLimits& group_limits() const { return limits_; }
-  std::uint64_t acked() const { return acked_; }
+  // ---- for operators. Of the group's life, but for redeliveries and stale acks, which are of this process.
+  std::uint64_t acked() const { return counts_.acked; }
+  std::uint64_t skipped() const { return counts_.skipped; }
+  std::uint64_t failures() const { return failures_; }
   std::uint64_t redeliveries() const { return redeliveries_; }
   std::uint64_t stale_acks() const { return stale_acks_; }
   void count_stale() { ++stale_acks_; }
+  // Open events after `after`, `most` of them; `blocking`: only those behind which others of their key wait.
+  std::vector<PendingEvent> pending(Position after, bool blocking, std::size_t most) const;
+  const KeyLanes& lanes() const { return lanes_; }
   void verify() const;
 
  private:
-  enum class Place : std::uint8_t { in_flight, delayed, ready };
+  using Place = PendingEvent::Place;
+  // The order is by size: there are many of them.
   struct Open {
     Place place = Place::ready;
     bool durable = false;               // a crash would bring it back by itself
     bool touched = false;               // changed since the last journal
-    std::uint32_t attempt = 0;          // the last one
+    bool laned = false;                 // in the lane of its key
+    bool noted = false;                 // there is a note
+    std::uint32_t attempt = 0;          // the last one; 0: none yet
     std::uint32_t failures = 0;         // nacks and ack waits that ran out
     std::uint32_t returns = 0;          // members that left, brokers that stopped
-    MemberId member;                    // in flight
+    std::uint32_t redrives = 0;         // from the dead letters,
+    std::uint32_t forgiven = 0;         // and failures before the last of them
+    std::uint32_t subscription = 0;     // in flight: of
+    std::uint64_t session = 0;          // the member
+    EventFacts event;                   // topic and type are known once it was given out
+    Position line = Position::none;     // laned: all events of the key up to here are settled or open
     SteadyTime due;                     // in flight: end of the ack wait; delayed: not before
-    WallTime retry_at;                  // delayed
+    std::int64_t time = 0;              // in flight: given out, of the steady clock; delayed: not before, of the other one
+
+    MemberId member() const { return {session, subscription}; }
+    bool is_of(MemberId id) const { return session == id.session && subscription == id.subscription; }
+    SteadyTime given_at() const { return SteadyTime(Duration(time)); }
+    WallTime retry_at() const { return wall_time(time); }
   };
   struct Member {
     Credit credit;
@@ -158,6 +278,11 @@ class ConsumerGroup {
   struct Holding {
     Open* open = nullptr;
     Code code = Code::ok;
+  };
+  // Of the group's life, and durable.
+  struct Counts {
+    std::uint64_t acked = 0;
+    std::uint64_t skipped = 0;
   };
   // Most of what happens in a row is about one member.
   Member& member_of(MemberId id) {
@@ -170,27 +295,53 @@ class ConsumerGroup {
   Holding holding(MemberId member, Position position, std::uint32_t attempt);
   void touch(Open& open);
   void let_go(const Open& open);
+  void take_back(MemberId member);
   void make_ready(Position position, Open& open);
+  void arm(const Hash128& key);
+  void fail(Position position, Open& open, Incident::Cause cause, std::string error, Duration delay, Now now);
+  bool may_give_up() const;
+  void give_up(Position position, Open& open, Incident incident);
+  void settle(Position position, Open& open);
+  void forget(Position position, Open& open);
+  void close(Position position, Open& open);
+  void erase(Position position, Open& open);
   void set_due(Open& open, SteadyTime due);
-  void put_open(Writer& writer, Position position, const Open& open) const;
+  void end_attempts(Now now);
+  void rebuild_lanes();
+  void mark_chunk(Position position);
+  void take_marks();
+  void put_head(Writer& writer) const;
+  void get_head(Reader& reader);
+  static void put_open(Writer& writer, Position position, const Open& open);
+  Position get_open(Reader& reader, Now now);
 
-  GroupLimits limits_;
+  GroupSettings settings_;
   Position scan_;
   std::uint16_t generation_ = 0;
   PositionMap<Open> open_;
-  std::set<Position> ready_;
-  SteadyTime next_due_ = SteadyTime::max();                // no attempt or delay ends before
+  std::set<Position> ready_;                               // those of them that may go out at once
+  std::set<std::pair<SteadyTime, Position>> delayed_;      // when
+  KeyLanes lanes_;
+  std::map<Position, std::string> notes_;
+  PositionMap<std::uint32_t> letters_;                     // parked or stopped: the attempt with which it died
+  SteadyTime next_due_ = SteadyTime::max();                // when to look for attempts whose ack wait is over
   std::map<MemberId, Member> members_;
   Member* lately_ = nullptr;                       // the one that was looked for last,
   MemberId lately_id_;                             // and whose it is
-  std::vector<MemberId> turn_;                             // round robin
+  std::vector<MemberId> turn_;                             // in the order of their turns; exclusive: the first one is active
   std::size_t next_turn_ = 0;
   std::uint64_t in_flight_ = 0;
   std::uint32_t touched_ = 0;                              // how many of open_ have changed since the last journal
   std::vector<Position> closed_;                           // settled since the last journal, and durable before
+  std::set<std::uint64_t> changed_chunks_, stored_chunks_; // since the last checkpoint; that have a row
+  std::vector<std::uint64_t> marks_;                       // in which this journal has changed something
   bool changed_ = false, urgent_ = false;
   bool seeked_ = false;
-  std::uint64_t acked_ = 0, redeliveries_ = 0, stale_acks_ = 0;
+  std::vector<Search> searches_;
+  std::vector<Incident> incidents_;
+  std::vector<Position> forgotten_;
+  Counts counts_;
+  std::uint64_t failures_ = 0, redeliveries_ = 0, stale_acks_ = 0;
 };
 
 }  // namespace bus::broker

@@ -26,8 +26,12 @@ Result<void> Core::recover(const store::Store& store, Now now) {
     auto rows = store.each_row(table, [&](auto key, auto value) { return state_.restore_row(table, key, value); });
     if (!rows) return rows;
   }
-  auto groups = store.each_row(Table::groups, [&](auto key, auto value) { return delivery_.restore_row(key, value, now); });
+  auto groups = store.each_row(Table::groups, [&](auto key, auto value) { return delivery_.restore_group(key, value); });
   if (!groups) return groups;
+  auto open = store.each_row(Table::open, [&](auto key, auto value) { return delivery_.restore_chunk(key, value, now); });
+  if (!open) return open;
+  auto dead = store.each_row(Table::dead, [&](auto key, auto value) { return delivery_.restore_letter(key, value); });
+  if (!dead) return dead;
   log_.start(head.committed);
   staging_.start(head);
   auto records = store.each_record(head.replay_from, [&](const store::Record& record) { return state_.apply(record); });
@@ -51,7 +55,7 @@ Result<void> Core::recover(const store::Store& store, Now now) {
   if (!journal) return journal;
   saved_.fill({head.replay_from - 1, head.replay_batch - 1});
   state_.keys.set_complete(head.replay_from == Position{1} && head.replay_batch == 1);
-  delivery_.recovered();
+  delivery_.recovered(now);
   transient_names_.start(now.steady);
   requests_.start(now.steady);
   return {};
@@ -288,17 +292,17 @@ std::optional<store::CommitBatch> Core::take_batch(Now now, bool all) {
                                events_since_step_ / (stretch_ * limits::checkpoint_step_events),
                                batches_since_step_ / limits::checkpoint_step_batches});
   if (steps > 0) bytes_since_step_ = events_since_step_ = batches_since_step_ = 0;
-  return build_batch(now, std::min<std::size_t>(steps, limits::key_shards));
+  return build_batch(now, std::min<std::size_t>(steps, limits::key_shards), limits::checkpoint_bytes_max);
 }
 
 store::CommitBatch Core::take_final_batch(Now now, std::size_t steps) {
   BUS_CHECK(!staging_.committing());
-  return build_batch(now, steps);
+  return build_batch(now, steps, ~std::size_t{0});
 }
 
-store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
+store::CommitBatch Core::build_batch(Now now, std::size_t steps, std::size_t bytes_max) {
   delivery_.journal();
-  checkpoint(steps);
+  checkpoint(steps, bytes_max);
   store::Head replay;
   const auto by_position = [](const Saved& a, const Saved& b) { return a.position < b.position; };
   const auto by_batch = [](const Saved& a, const Saved& b) { return a.batch < b.batch; };
@@ -316,13 +320,13 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps) {
 
 // Saves the next steps: their rows go into the batch being gathered. What they hold is as of this batch, but for the
 // figures of topics, which know committed records only.
-void Core::checkpoint(std::size_t steps) {
+void Core::checkpoint(std::size_t steps, std::size_t bytes_max) {
   for (; steps > 0; --steps, next_step_ = (next_step_ + 1) % limits::key_shards) {
     std::vector<store::Row> rows;
     state_.checkpoint(next_step_, rows);
     for (auto& row : rows) staging_.put_row(std::move(row));
     state_.keys.checkpoint(next_step_, staging_.batch(), checkpoint_keys_);
-    delivery_.checkpoint(next_step_);
+    if (!delivery_.checkpoint(next_step_, bytes_max)) return;  // the same step again with the next commit
     saved_[next_step_] = {log_.committed(), staging_.batch() - 1};
   }
 }

@@ -81,8 +81,8 @@ class Core {
   enum class Ending { bye, other };
   void end(SessionId id, Ending ending = Ending::other);
   void expire_sessions(SteadyTime now);
-  store::CommitBatch build_batch(Now now, std::size_t steps);
-  void checkpoint(std::size_t steps);
+  store::CommitBatch build_batch(Now now, std::size_t steps, std::size_t bytes_max);
+  void checkpoint(std::size_t steps, std::size_t bytes_max);
   std::optional<SteadyTime> commit_due(SteadyTime now) const;
 
   CoreOptions options_;

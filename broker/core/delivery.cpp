@@ -121,15 +121,15 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   Turn turn;
   while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
-    const auto again = source.group ? source.group->state.next_redelivery() : std::nullopt;
-    turn.more = to && (again ? give_again(source, *to, *again, turn, now) : look_further(source, turn, now));
+    const auto ready = source.group ? source.group->state.next_ready() : std::nullopt;
+    turn.more = to && (ready ? give_ready(source, *to, *ready, turn, now) : look_further(source, turn, now));
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
   const auto given = limits::deliver_events_max - turn.events;
   counters_.delivered += given;
   if (given > 0 && source.group) {
-    next_due_ = std::min(next_due_, now.steady + source.group->state.group_limits().ack_wait);
+    next_due_ = std::min(next_due_, now.steady + source.group->state.settings().ack_wait);
     touched_.insert(&source);
   }
   if (!turn.more && !turn.reading) log_.leave(source.serial);
@@ -147,11 +147,26 @@ store::RecordPtr Delivery::find_record(Source& source, Position position, Turn& 
   return nullptr;
 }
 
-bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& turn, Now now) {
+// It was looked at before, though maybe not by this filter, or only as one of its key.
+bool Delivery::give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now) {
   const auto record = find_record(source, position, turn);
   if (!record) return false;
-  give(source, to, record, static_cast<std::uint32_t>(position - record->first()), turn, now);
+  const auto at = static_cast<std::uint32_t>(position - record->first());
   --turn.rows;
+  if (record->holds(position) && source.filter.matches_kind(record->kind(record->kind_of(at)), state_) && source.filter.matches_event(*record, at)) {
+    give(source, to, record, at, turn, now);
+    return true;
+  }
+  source.group->state.pass_over(position);
+  changed(source, now);
+  return true;
+}
+
+// An earlier event of its key is open: it waits behind that.
+bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at) {
+  const Hash128 key = record.key_hash(at);
+  if (key == Hash128{} || !group.must_wait(key)) return false;
+  group.wait(record.first() + at, key);
   return true;
 }
 
@@ -169,11 +184,13 @@ bool Delivery::give_again(Source& source, MemberId to, Position position, Turn& 
   if (!found) return false;
   const store::Record& record = *found;
   kinds_.assign(record.kinds(), Match::unknown);
+  ConsumerGroup* ordered = source.group && source.group->state.keeps_keys_in_line() ? &source.group->state : nullptr;
   auto at = static_cast<std::uint32_t>(next - record.first());
   for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
     Match& match = kinds_.data()[record.kind_of(at)];
     if (match == Match::unknown) match = source.filter.matches_kind(record.kind(record.kind_of(at)), state_) ? Match::yes : Match::no;
     if (match == Match::no || !source.filter.matches_event(record, at)) continue;
+    if (ordered != nullptr && waits(*ordered, record, at)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
     give(source, *to, found, at, turn, now);
@@ -216,7 +233,8 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
   }
   std::uint32_t attempt = 0;
   if (source.group) {
-    attempt = source.group->state.open(position, to, event.body_bytes, now.steady);
+    const auto kind = record->kind(record->kind_of(at));
+    attempt = source.group->state.open(position, {event.key, kind.topic, kind.type}, to, event.body_bytes, now.steady);
   } else {
     source.scan = position;
     source.credit.use(event.body_bytes);
@@ -282,179 +300,7 @@ void Delivery::damaged(Source& source, const Error& error) {
   for (const MemberId member : members) end(member, error.code, error.detail);
 }
 
-// ---- settlement
-
-Result<Delivery::Subscription*> Delivery::owned(Session& session, std::uint32_t subscription) {
-  Subscription* found = find({session.id, subscription});
-  if (found != nullptr && found->source != nullptr) return found;
-  return Error{Code::unknown_subscription, "this session has no subscription " + std::to_string(subscription)};
-}
-
-inline Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now) {
-  ConsumerGroup& group = source.group->state;
-  const Position position{settlement.position()};
-  switch (settlement.verdict()) {
-    case wire::Verdict::ack: return group.ack(member, position, settlement.attempt());
-    case wire::Verdict::extend: return group.extend(member, position, settlement.attempt(), now.steady);
-    case wire::Verdict::nack: {
-      const auto delay = std::chrono::milliseconds(settlement.delay_ms());
-      next_due_ = std::min(next_due_, now.steady + delay);
-      return group.nack(member, position, settlement.attempt(), delay, now);
-    }
-  }
-  return Code::malformed;
-}
-
-Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now now) {
-  auto found = owned(session, message.subscription());
-  if (!found) return found.error();
-  Source& source = *(*found)->source;
-  if (!source.group) return Error{Code::unknown_subscription, "a plain subscription has nothing to settle"};
-  const auto* settlements = message.settlements();
-  if (settlements != nullptr && settlements->size() > limits::settlements_max) {
-    return Error{Code::malformed, "more than " + std::to_string(limits::settlements_max) + " settlements in one message"};
-  }
-  wire::SettledT reply;
-  reply.subscription = message.subscription();
-  reply.request = message.request();
-  const MemberId member{session.id, message.subscription()};
-  const bool current = message.epoch() == epoch_of(source);
-  for (std::uint32_t at = 0; settlements != nullptr && at < settlements->size(); ++at) {
-    const wire::Settlement& settlement = *settlements->Get(at);
-    const Code code = current ? settle_one(source, member, settlement, now) : Code::stale_ack;
-    if (code == Code::ok) continue;
-    reply.refused.emplace_back(settlement.position(), settlement.attempt(), code);
-    source.group->state.count_stale();
-    ++counters_.stale_acks;
-  }
-  touch(source);
-  if (source.group->state.settled_since_journal()) {
-    const auto due = message.request() != 0 ? now.steady : now.steady + limits::settle_delay;
-    commit_due_ = std::min(commit_due_.value_or(due), due);
-  }
-  if (message.request() == 0 && reply.refused.empty()) return {};
-  const auto batch = source.group->state.settled_since_journal() ? staging_.batch() : staging_.batch() - 1;
-  const SessionId id = session.id;
-  auto answer = std::make_shared<wire::SettledT>(std::move(reply));
-  const bool wait = message.request() != 0;
-  staging_.hold(wait ? batch : 0, [this, id, answer] { sessions_.send(id, wire::encode(*answer)); });
-  return {};
-}
-
-void Delivery::touch(Source& source) {
-  touched_.insert(&source);
-  make_ready(source);
-}
-
-std::optional<SteadyTime> Delivery::tick(Now now) {
-  if (std::exchange(failures_, false)) commit_due_ = std::min(commit_due_.value_or(SteadyTime::max()), now.steady + limits::settle_delay);
-  if (now.steady < next_due_) return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
-  next_due_ = SteadyTime::max();
-  for (auto& [name, source] : groups_) {
-    ConsumerGroup& group = source->group->state;
-    if (const auto due = group.tick(now.steady)) next_due_ = std::min(next_due_, *due);
-    failures_ = failures_ || group.settled_since_journal();
-    if (group.next_redelivery()) touch(*source);
-  }
-  return next_due_ == SteadyTime::max() ? std::nullopt : std::optional(next_due_);
-}
-
-// ---- commits
-
-void Delivery::journal() {
-  for (Source* source : touched_) {
-    Group& group = *source->group;
-    if (!group.state.changed_since_journal()) continue;
-    const auto changes = group.state.take_journal();
-    if (group.saved_batch == staging_.batch()) {
-      // Made and changed in one batch: recovery takes its row for the whole truth, so that has to be.
-      staging_.put_row(row(*source));
-      continue;
-    }
-    staging_.put_journal(JournalKind::group, group.number, changes);
-    group.unsaved = true;
-  }
-  touched_.clear();
-  commit_due_.reset();
-}
-
-store::Row Delivery::row(const Source& source) {
-  const Group& group = *source.group;
-  const auto& spec = source.filter.spec();
-  Writer writer;
-  writer.put_string(group.name).put(nanoseconds(group.created_at)).put(group.saved_batch);
-  writer.put(group.state.group_limits().ack_wait.count()).put(group.state.group_limits().in_flight_max);
-  for (const auto* list : {&spec.patterns, &spec.types, &spec.keys}) {
-    writer.put(static_cast<std::uint32_t>(list->size()));
-    for (const auto& text : *list) writer.put_string(text);
-  }
-  writer.put(spec.time_from).put(spec.time_to).put_string(group.state.snapshot());
-  return {store::Table::groups, number_key(group.number), writer.take()};
-}
-
-void Delivery::checkpoint(std::size_t step) {
-  for (auto& [number, source] : by_number_) {
-    Group& group = *source->group;
-    if (number % limits::key_shards != step) continue;
-    if (source->following && group.state.scan() < head()) {
-      group.state.advance(head());
-      group.unsaved = true;
-    }
-    if (!group.unsaved) continue;
-    // The row is as of this batch: whatever has changed must be in its journal, too, or be told apart.
-    if (group.state.changed_since_journal()) staging_.put_journal(JournalKind::group, number, group.state.take_journal());
-    group.unsaved = false;
-    group.saved_batch = staging_.batch();
-    staging_.put_row(row(*source));
-  }
-}
-
-// ---- recovery
-
-Result<void> Delivery::restore_row(std::string_view key, std::string_view value, Now now) {
-  const Error bad{Code::damaged, "a row of table groups cannot be read"};
-  Reader reader(value);
-  auto group = std::make_unique<Group>(Group{key_number(key), std::string(reader.get_string()), {}, {{}, {}}});
-  group->created_at = wall_time(reader.get<std::int64_t>());
-  group->saved_batch = reader.get<std::uint64_t>();
-  GroupLimits limits;
-  limits.ack_wait = Duration(reader.get<Duration::rep>());
-  limits.in_flight_max = reader.get<std::uint32_t>();
-  Filter::Spec spec;
-  for (auto* list : {&spec.patterns, &spec.types, &spec.keys}) {
-    for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) list->emplace_back(reader.get_string());
-  }
-  spec.time_from = reader.get<std::int64_t>();
-  spec.time_to = reader.get<std::int64_t>();
-  auto state = ConsumerGroup::restore(limits, reader.get_string(), now);
-  if (!reader.done() || !state || groups_.contains(group->name)) return bad;
-  group->state = std::move(*state);
-  auto source = std::make_unique<Source>(Filter(std::move(spec), key_secret_));
-  by_number_[group->number] = source.get();
-  source->group = std::move(group);
-  add_source(*source);
-  const auto name = source->group->name;
-  groups_.emplace(name, std::move(source));
-  return {};
-}
-
-Result<void> Delivery::apply_journal(std::uint64_t batch, std::uint32_t number, std::string_view bytes, Now now) {
-  const auto it = by_number_.find(number);
-  if (it == by_number_.end()) return {};  // removed since
-  Group& group = *it->second->group;
-  if (batch <= group.saved_batch) return {};
-  group.unsaved = true;
-  if (group.state.apply_journal(bytes, now)) return {};
-  return Error{Code::damaged, "the journal of batch " + std::to_string(batch) + " cannot be read for group " + group.name};
-}
-
-void Delivery::recovered() {
-  next_due_ = SteadyTime::min();
-  for (auto& [name, source] : groups_) {
-    source->group->state.recovered();
-    touch(*source);
-  }
-}
+// ---- for tests and figures
 
 void Delivery::verify() const {
   for (const auto& [name, source] : groups_) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "broker/core/consumer_group.hpp"
+#include "broker/core/dead_letters.hpp"
 #include "broker/core/filter.hpp"
 #include "broker/core/log_view.hpp"
 #include "broker/core/sessions.hpp"
@@ -30,8 +31,8 @@ struct Group {
   std::string name;
   WallTime created_at;
   ConsumerGroup state;
-  std::uint64_t saved_batch = 0;         // its row holds everything up to this batch
-  bool unsaved = false;                  // its journal has moved on since
+  std::uint64_t created_batch = 0;       // the journal up to there is of others that had its number before
+  bool unsaved = false;                  // its journal has moved on since its row was written
 };
 
 struct Source {
@@ -54,6 +55,10 @@ struct BySerial {
 };
 using Sources = std::set<Source*, BySerial>;
 
+// Settings as the wire has them: what is there replaces what `base` has. Errors: bad_settings.
+Result<GroupSettings> settings_of(const wire::GroupSettingsT* wanted, const GroupSettings& base);
+std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings);
+
 class Delivery {
  public:
   struct Counters {
@@ -64,9 +69,11 @@ class Delivery {
       : state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log), epoch_(epoch), key_secret_(key_secret) {}
 
   // ---- recovery
-  Result<void> restore_row(std::string_view key, std::string_view value, Now now);
+  Result<void> restore_group(std::string_view key, std::string_view value);
+  Result<void> restore_chunk(std::string_view key, std::string_view value, Now now);
+  Result<void> restore_letter(std::string_view key, std::string_view value);
   Result<void> apply_journal(std::uint64_t batch, std::uint32_t group, std::string_view bytes, Now now);
-  void recovered();
+  void recovered(Now now);
 
   // ---- sessions. What is refused is returned, or said in a Failure later.
   Result<void> subscribe(Session& session, const wire::Subscribe& message, Now now);
@@ -90,18 +97,31 @@ class Delivery {
   std::optional<SteadyTime> commit_due() const { return commit_due_; }
   // The changes of every group go into the batch being gathered.
   void journal();
-  // The rows of the groups whose number is `step` modulo key_shards.
-  void checkpoint(std::size_t step);
+  // The rows of the groups whose number is `step` modulo key_shards, about `bytes_max` of them. False: not all, the rest is to
+  // follow with the next commit.
+  bool checkpoint(std::size_t step, std::size_t bytes_max);
 
   // ---- operators
   using Found = std::function<void(Result<Position>)>;
   // The position that a start names, which may be one past the end.
   void locate(wire::Start start, std::int64_t value, Found found);
   Source* find_group(std::string_view name);
+  static Error unknown_group(std::string_view name);
   const std::map<std::string, std::unique_ptr<Source>, std::less<>>& groups() const { return groups_; }
-  Result<void> remove_group(std::string_view name);
-  // Returns the floor before.
-  Position seek(Source& group, Position next, Now now);
+  // Errors: group_exists, bad_group, bad_filter, bad_settings, too_many_groups, and of its start; said by `done` once the group
+  // is durable.
+  using Done = std::function<void(Result<void>)>;
+  void create_group(const wire::GroupCreate& what, Now now, Done done);
+  // Errors: unknown_group, bad_settings, bad_filter; nothing is changed then.
+  Result<void> edit_group(const wire::GroupEdit& what, Now now);
+  // Errors: unknown_group; group_busy: it has dead letters, which `letters` takes with it, unless they are too many.
+  Result<void> remove_group(std::string_view name, bool letters);
+  // Returns the floor before. Error group_busy: too many dead letters lie beyond, which would have to go.
+  Result<Position> seek(Source& group, Position next, Now now);
+  // One dead letter, as its row has it. Errors: not_found; conflict (was redriven before, and is not to be `again`; or has died
+  // once more since the row was read), group_busy.
+  Code redrive(Source& group, Position position, const DeadLetterRow& row, bool again, Now now);
+  Code drop(Source& group, Position position, Now now);
   wire::GroupInfoT info(const Source& group) const;
 
   const Counters& counters() const { return counters_; }
@@ -130,6 +150,14 @@ class Delivery {
     std::vector<Stretch> events;
     std::size_t bytes = 0;
   };
+  // Where the next event of a key is looked for.
+  struct Searching {
+    std::uint32_t group = 0;
+    ConsumerGroup::Search what;
+    Position from = Position::none;      // the walk goes on there; none: at the head of the key
+    std::vector<Position> found;         // so far, in order
+    bool is_cut = false;                 // there are more after them
+  };
   enum class Match : std::uint8_t { unknown, no, yes };
   // What one turn of a source has come to.
   struct Turn {
@@ -150,10 +178,13 @@ class Delivery {
   Result<Subscription*> owned(Session& session, std::uint32_t subscription);
 
   Result<void> check(Session& session, const wire::Subscribe& message) const;
+  static Result<void> check_name(std::string_view group);
+  static Error too_many_groups();
   void begin_plain(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next);
   void add_plain(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next, Position to);
   void begin_group(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next, Now now);
   Result<void> may_join(const Source& source, const wire::SubscribeT& message, const Filter::Spec& spec) const;
+  Source& make_group(const std::string& name, Filter::Spec spec, const GroupSettings& settings, Position next, Now now);
   void join(MemberId id, Source& source, const wire::SubscribeT& message, bool created);
   void say_subscribed(MemberId id, Position next, Position to, bool created);
   void say_caught_up(Source& source);
@@ -169,7 +200,8 @@ class Delivery {
   std::optional<MemberId> next_receiver(Source& source) const;
   bool waits_for_room(const Source& source) const;
   [[gnu::noinline]] store::RecordPtr find_record(Source& source, Position position, Turn& turn);
-  bool give_again(Source& source, MemberId to, Position position, Turn& turn, Now now);
+  bool give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now);
+  static bool waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at);
   bool look_further(Source& source, Turn& turn, Now now);
   void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
   Parcel& parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn);
@@ -180,8 +212,16 @@ class Delivery {
   void damaged(Source& source, const Error& error);
   [[gnu::noinline]] void send(Source& source, Parcel parcel);
   void touch(Source& source);
+  void changed(Source& source, Now now);
+  void commit_soon(SteadyTime due);
   store::Row row(const Source& source);
-  Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, Now now);
+  static store::Row chunk_row(const Group& group, std::uint64_t chunk);
+  static Result<void> check(const wire::Settle& message);
+  Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, const flatbuffers::String* said, Now now);
+  void keep_incidents(Source& source, Now now);
+  void search_on();
+  void search(Searching search);
+  void searched(Searching search, Result<ReadAnswer> answer);
 
   State& state_;
   Sessions& sessions_;
@@ -200,6 +240,8 @@ class Delivery {
   Sources bounded_;                    // plain ones with an end: looked at after every commit
   std::deque<Source*> ready_;
   Sources blocked_;                    // wait for a read, or for room in a socket
+  std::deque<Searching> to_search_;
+  std::size_t searching_ = 0;
   Sources touched_;                    // groups with changes to journal
   std::optional<SteadyTime> commit_due_;
   bool failures_ = false;                        // ack waits that ran out or members that left: to be committed, too

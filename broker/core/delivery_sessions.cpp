@@ -8,6 +8,80 @@
 
 namespace bus::broker {
 
+// ---- settings
+
+namespace {
+
+template <typename Enum>
+constexpr bool same_numbers(std::initializer_list<std::pair<Enum, int>> pairs) {
+  for (const auto& [value, number] : pairs) {
+    if (static_cast<int>(value) != number) return false;
+  }
+  return true;
+}
+static_assert(same_numbers<wire::Sharing>({{wire::Sharing::key_ordered, int(Sharing::key_ordered)}, {wire::Sharing::exclusive, int(Sharing::exclusive)}}));
+static_assert(same_numbers<wire::Backoff>({{wire::Backoff::linear, int(Backoff::linear)}, {wire::Backoff::exponential, int(Backoff::exponential)}}));
+static_assert(same_numbers<wire::DeadLetterPolicy>({{wire::DeadLetterPolicy::stop_key, int(DeadLetter::stop_key)}, {wire::DeadLetterPolicy::skip, int(DeadLetter::skip)}}));
+
+std::uint32_t milliseconds(Duration duration) { return static_cast<std::uint32_t>(duration / std::chrono::milliseconds(1)); }
+
+// What a subscriber has asked for, and the group has not.
+const char* first_difference(const GroupSettings& a, const GroupSettings& b) {
+  if (a.sharing != b.sharing) return "sharing";
+  if (a.ack_wait != b.ack_wait) return "ack wait";
+  if (a.in_flight_max != b.in_flight_max) return "in_flight_max";
+  if (a.member_in_flight_max != b.member_in_flight_max) return "member_in_flight_max";
+  if (a.attempts_max != b.attempts_max) return "attempts_max";
+  if (a.backoff != b.backoff || a.retry_delay != b.retry_delay || a.retry_delay_max != b.retry_delay_max) return "retry policy";
+  if (a.jitter_percent != b.jitter_percent) return "retry policy";
+  if (a.dead_letter != b.dead_letter) return "policy for dead letters";
+  return a.paused != b.paused ? "paused" : nullptr;
+}
+
+}  // namespace
+
+Result<GroupSettings> settings_of(const wire::GroupSettingsT* wanted, const GroupSettings& base) {
+  GroupSettings settings = base;
+  if (wanted == nullptr) return settings;
+  const auto take_ms = [](const auto& from, Duration& to) {
+    if (from) to = std::chrono::milliseconds(*from);
+  };
+  const auto take = [](const auto& from, auto& to) {
+    if (from) to = static_cast<std::remove_reference_t<decltype(to)>>(*from);
+  };
+  take(wanted->sharing, settings.sharing);
+  take_ms(wanted->ack_wait_ms, settings.ack_wait);
+  take(wanted->in_flight_max, settings.in_flight_max);
+  take(wanted->member_in_flight_max, settings.member_in_flight_max);
+  take(wanted->attempts_max, settings.attempts_max);
+  take(wanted->backoff, settings.backoff);
+  take_ms(wanted->retry_delay_ms, settings.retry_delay);
+  take_ms(wanted->retry_delay_max_ms, settings.retry_delay_max);
+  take(wanted->jitter_percent, settings.jitter_percent);
+  take(wanted->dead_letter, settings.dead_letter);
+  take(wanted->paused, settings.paused);
+  if (auto good = settings.check(); !good) return good.error();
+  return settings;
+}
+
+std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings) {
+  auto to = std::make_unique<wire::GroupSettingsT>();
+  to->sharing = static_cast<wire::Sharing>(settings.sharing);
+  to->ack_wait_ms = milliseconds(settings.ack_wait);
+  to->in_flight_max = settings.in_flight_max;
+  to->member_in_flight_max = settings.member_in_flight_max;
+  to->attempts_max = settings.attempts_max;
+  to->backoff = static_cast<wire::Backoff>(settings.backoff);
+  to->retry_delay_ms = milliseconds(settings.retry_delay);
+  to->retry_delay_max_ms = milliseconds(settings.retry_delay_max);
+  to->jitter_percent = settings.jitter_percent;
+  to->dead_letter = static_cast<wire::DeadLetterPolicy>(settings.dead_letter);
+  to->paused = settings.paused;
+  return to;
+}
+
+// ---- subscriptions
+
 Delivery::Subscription* Delivery::find(MemberId id) {
   const auto it = subscriptions_.find(id);
   return it == subscriptions_.end() ? nullptr : &it->second;
@@ -23,7 +97,22 @@ Source* Delivery::find_group(std::string_view name) {
   return it == groups_.end() ? nullptr : it->second.get();
 }
 
+Result<Delivery::Subscription*> Delivery::owned(Session& session, std::uint32_t subscription) {
+  Subscription* found = find({session.id, subscription});
+  if (found != nullptr && found->source != nullptr) return found;
+  return Error{Code::unknown_subscription, "this session has no subscription " + std::to_string(subscription)};
+}
+
 // ---- beginning
+
+Result<void> Delivery::check_name(std::string_view group) {
+  if (wire::valid_name(group, limits::group_bytes_max)) return {};
+  return Error{Code::bad_group, "a group's name has 1 to " + std::to_string(limits::group_bytes_max) + " printable bytes without spaces"};
+}
+
+Error Delivery::too_many_groups() {
+  return {Code::too_many_groups, "the broker may have " + std::to_string(limits::groups_max) + " groups"};
+}
 
 Result<void> Delivery::check(Session& session, const wire::Subscribe& message) const {
   const auto* group = message.group();
@@ -35,9 +124,8 @@ Result<void> Delivery::check(Session& session, const wire::Subscribe& message) c
     return Error{Code::too_many_subscriptions,
                  "a session may hold " + std::to_string(limits::subscriptions_per_session_max) + " subscriptions"};
   }
-  if (group != nullptr && !wire::valid_name(group->string_view(), limits::group_bytes_max)) {
-    return Error{Code::bad_group, "a group's name has 1 to " + std::to_string(limits::group_bytes_max) +
-                                      " printable bytes without spaces"};
+  if (group != nullptr) {
+    if (auto good = check_name(group->string_view()); !good) return good;
   }
   if (group != nullptr && message.to() != wire::Start::unspecified) {
     return Error{Code::bad_filter, "a group has no end; only a plain subscription may name one"};
@@ -60,9 +148,9 @@ Result<void> Delivery::subscribe(Session& session, const wire::Subscribe& messag
   if (group != nullptr) {
     if (auto joins = may_join(*group, copy, *spec); !joins) return joins;
   } else if (grouped && message.existing()) {
-    return Error{Code::unknown_group, "there is no group '" + copy.group + "'"};
+    return unknown_group(copy.group);
   } else if (grouped && groups_.size() >= limits::groups_max) {
-    return Error{Code::too_many_groups, "the broker may have " + std::to_string(limits::groups_max) + " groups"};
+    return too_many_groups();
   }
   const auto serial = subscriptions_[id].serial = ++last_serial_;
   ++session.subscriptions;
@@ -124,31 +212,23 @@ Result<void> Delivery::may_join(const Source& source, const wire::SubscribeT& me
   };
   if (!spec.empty() && spec != source.filter.spec()) return mismatch("filter");
   if (message.from != wire::Start::unspecified) return mismatch("start");
-  const GroupLimits& have = source.group->state.group_limits();
-  const auto* want = message.settings.get();
-  if (want == nullptr) return {};
-  if (want->ack_wait_ms != 0 && std::chrono::milliseconds(want->ack_wait_ms) != have.ack_wait) return mismatch("ack wait");
-  if (want->in_flight_max != 0 && want->in_flight_max != have.in_flight_max) return mismatch("in_flight_max");
+  const GroupSettings& have = source.group->state.settings();
+  const auto wanted = settings_of(message.settings.get(), have);
+  if (!wanted) return wanted.error();
+  if (const char* other = first_difference(*wanted, have)) return mismatch(other);
   return {};
 }
 
-namespace {
-
-Result<GroupLimits> limits_of(const wire::GroupSettingsT* settings) {
-  GroupLimits group;
-  if (settings == nullptr) return group;
-  if (settings->ack_wait_ms != 0) group.ack_wait = std::chrono::milliseconds(settings->ack_wait_ms);
-  if (settings->in_flight_max != 0) group.in_flight_max = settings->in_flight_max;
-  if (group.ack_wait < limits::ack_wait_min || group.ack_wait > limits::ack_wait_max) {
-    return Error{Code::bad_filter, "ack_wait must be between 100 ms and 24 h"};
-  }
-  if (group.in_flight_max > limits::open_max) {
-    return Error{Code::bad_filter, "in_flight_max must be at most " + std::to_string(limits::open_max)};
-  }
-  return group;
+Source& Delivery::make_group(const std::string& name, Filter::Spec spec, const GroupSettings& settings, Position next, Now now) {
+  const auto number = by_number_.empty() ? 1 : by_number_.rbegin()->first + 1;
+  auto source = std::make_unique<Source>(Filter(std::move(spec), key_secret_));
+  source->group = std::make_unique<Group>(Group{number, name, now.wall, ConsumerGroup(settings, next - 1)});
+  source->group->created_batch = staging_.batch();
+  staging_.put_row(row(*source));
+  by_number_[number] = source.get();
+  add_source(*source);
+  return *groups_.emplace(name, std::move(source)).first->second;
 }
-
-}  // namespace
 
 void Delivery::begin_group(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next, Now now) {
   if (Source* made = find_group(message.group)) {  // by another member, while the start was looked up
@@ -157,24 +237,15 @@ void Delivery::begin_group(MemberId id, const wire::SubscribeT& message, Filter:
     if (auto joins = may_join(*made, plain, spec); !joins) return refuse(id, joins.error());
     return join(id, *made, message, false);
   }
-  const auto group_limits = limits_of(message.settings.get());
-  if (!group_limits) return refuse(id, group_limits.error());
-  const auto number = by_number_.empty() ? 1 : by_number_.rbegin()->first + 1;
-  auto source = std::make_unique<Source>(Filter(std::move(spec), key_secret_));
-  source->group = std::make_unique<Group>(Group{number, message.group, now.wall, ConsumerGroup(*group_limits, next - 1)});
-  source->group->saved_batch = staging_.batch();
-  staging_.put_row(row(*source));
-  by_number_[number] = source.get();
-  add_source(*source);
-  Source& made = *source;
-  groups_.emplace(message.group, std::move(source));
-  join(id, made, message, true);
+  const auto settings = settings_of(message.settings.get(), {});
+  if (!settings) return refuse(id, settings.error());
+  join(id, make_group(message.group, std::move(spec), *settings, next, now), message, true);
 }
 
 // The member takes part once the group itself is durable.
 void Delivery::join(MemberId id, Source& source, const wire::SubscribeT& message, bool created) {
   const auto name = source.group->name;
-  staging_.hold(source.group->saved_batch, [this, id, serial = find(id)->serial, name, message, created] {
+  staging_.hold(source.group->created_batch, [this, id, serial = find(id)->serial, name, message, created] {
     if (!is_current(id, serial)) return;
     Subscription* subscription = find(id);
     Source* group = find_group(name);
@@ -278,31 +349,96 @@ void Delivery::locate(wire::Start start, std::int64_t value, Found found) {
   });
 }
 
-Result<void> Delivery::remove_group(std::string_view name) {
+void Delivery::create_group(const wire::GroupCreate& what, Now now, Done done) {
+  const std::string name = what.name() != nullptr ? what.name()->str() : "";
+  if (auto good = check_name(name); !good) return done(good.error());
+  auto spec = Filter::check(what.filter());
+  if (!spec) return done(spec.error());
+  std::unique_ptr<wire::GroupSettingsT> wanted(what.settings() != nullptr ? what.settings()->UnPack() : nullptr);
+  const auto settings = settings_of(wanted.get(), {});
+  if (!settings) return done(settings.error());
+  const auto may_make = [this, name]() -> Result<void> {
+    if (find_group(name) != nullptr) return Error{Code::group_exists, "there is a group '" + name + "' already"};
+    if (groups_.size() >= limits::groups_max) return too_many_groups();
+    return {};
+  };
+  if (auto good = may_make(); !good) return done(good.error());
+  const auto from = what.from() != wire::Start::unspecified ? what.from() : wire::Start::start;
+  locate(from, what.from_value(), [this, name, may_make, now, spec = std::move(*spec), settings = *settings, done = std::move(done)](Result<Position> next) {
+    if (!next) return done(next.error());
+    if (auto good = may_make(); !good) return done(good.error());
+    make_ready(make_group(name, spec, settings, *next, now));
+    staging_.hold([done] { done({}); });
+  });
+}
+
+Result<void> Delivery::edit_group(const wire::GroupEdit& what, Now now) {
+  const std::string name = what.name() != nullptr ? what.name()->str() : "";
   Source* source = find_group(name);
-  if (source == nullptr) return Error{Code::unknown_group, "there is no group '" + std::string(name) + "'"};
+  if (source == nullptr) return unknown_group(name);
+  std::unique_ptr<wire::GroupSettingsT> wanted(what.settings() != nullptr ? what.settings()->UnPack() : nullptr);
+  const auto settings = settings_of(wanted.get(), source->group->state.settings());
+  if (!settings) return settings.error();
+  if (what.filter() != nullptr) {
+    auto spec = Filter::check(what.filter());
+    if (!spec) return spec.error();
+    if (source->following) advance(*source, head());  // what was passed over stays so
+    source->following = false;
+    source->filter = Filter(std::move(*spec), key_secret_);
+    watched_.assign(watched_.size(), false);
+  }
+  source->group->state.change(*settings);
+  staging_.put_row(row(*source));
+  changed(*source, now);
+  return {};
+}
+
+Error Delivery::unknown_group(std::string_view name) { return {Code::unknown_group, "there is no group '" + std::string(name) + "'"}; }
+
+Result<void> Delivery::remove_group(std::string_view name, bool letters) {
+  Source* source = find_group(name);
+  if (source == nullptr) return unknown_group(name);
   const auto number = source->group->number;
+  const auto dead = source->group->state.letters().size();
+  if (dead > 0 && (!letters || dead > limits::letters_moved_max)) {
+    return Error{Code::group_busy, "group '" + std::string(name) + "' has " + std::to_string(dead) + " dead letters: export or drop them first" +
+                                       (letters ? ", they are too many to go at once" : "")};
+  }
   std::vector<MemberId> members;
   for (const auto& [id, subscription] : subscriptions_) {
     if (subscription.source == source) members.push_back(id);
   }
   for (const MemberId member : members) end(member, Code::group_removed, "an operator removed group '" + std::string(name) + "'");
   staging_.put_row({store::Table::groups, number_key(number), std::nullopt});
+  for (const auto table : {store::Table::open, store::Table::failures, store::Table::dead}) {
+    staging_.put_row({table, event_key(number, Position::none), std::nullopt, after_group(number)});
+  }
   drop_source(*source);
   by_number_.erase(number);
   groups_.erase(groups_.find(name));
   return {};
 }
 
-Position Delivery::seek(Source& group, Position next, Now now) {
-  const bool settled = group.group->state.open_count() == 0;
-  const Position before = settled ? scan_of(group) : group.group->state.floor();
+Result<Position> Delivery::seek(Source& group, Position next, Now now) {
+  ConsumerGroup& state = group.group->state;
+  const auto before = state.letters().size();
+  std::size_t beyond = 0;
+  state.letters().each([&](Position position, std::uint32_t) { beyond += position >= next; });
+  if (beyond > limits::letters_moved_max) {
+    return Error{Code::group_busy, std::to_string(beyond) + " of " + std::to_string(before) + " dead letters lie beyond that position, too many "
+                                   "to go at once: redrive or drop them first"};
+  }
+  const bool settled = state.open_count() == 0;
+  const Position floor = settled ? scan_of(group) : state.floor();
   group.following = false;
-  group.group->state.seek(next - 1);
-  for (const MemberId member : group.group->state.member_ids()) subscriptions_.at(member).told = Position::none;
+  state.seek(next - 1);
+  for (const auto table : {store::Table::failures, store::Table::dead}) {
+    staging_.put_row({table, event_key(group.group->number, next), std::nullopt, after_group(group.group->number)});
+  }
+  for (const MemberId member : state.member_ids()) subscriptions_.at(member).told = Position::none;
+  changed(group, now);
   commit_due_ = now.steady;
-  touch(group);
-  return before;
+  return floor;
 }
 
 wire::GroupInfoT Delivery::info(const Source& source) const {
@@ -323,8 +459,15 @@ wire::GroupInfoT Delivery::info(const Source& source) const {
   info.acked = group.state.acked();
   info.redeliveries = group.state.redeliveries();
   info.stale_acks = group.state.stale_acks();
-  info.ack_wait_ms = static_cast<std::uint32_t>(group.state.group_limits().ack_wait / std::chrono::milliseconds(1));
-  info.in_flight_max = group.state.group_limits().in_flight_max;
+  info.settings = to_wire(group.state.settings());
+  info.ack_wait_ms = *info.settings->ack_wait_ms;
+  info.in_flight_max = *info.settings->in_flight_max;
+  info.dead_letters = group.state.letters().size();
+  info.skipped = group.state.skipped();
+  info.failures = group.state.failures();
+  group.state.lanes().each_blocked([&](const Hash128&, std::size_t, bool) { ++info.blocked_keys; });
+  info.time_from = source.filter.spec().time_from;
+  info.time_to = source.filter.spec().time_to;
   info.created_at = nanoseconds(group.created_at);
   return info;
 }

@@ -1,5 +1,9 @@
 #include "broker/core/io.hpp"
 
+#include <iterator>
+
+#include "wire/event_codec.hpp"
+
 namespace bus::broker {
 
 namespace {
@@ -13,6 +17,36 @@ Result<ReadAnswer> widen(Result<T> result) {
 // How much of the log one verify request reads: about 50 ms from a warm disk.
 constexpr std::size_t verify_bytes = 16 * limits::MiB;
 
+std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
+
+// Nothing where the event was trimmed. Events that lie together cost one read.
+Result<std::vector<std::optional<Envelope>>> envelopes(store::LogReader& reader, const std::vector<Position>& positions) {
+  std::vector<std::optional<Envelope>> all;
+  store::RecordPtr record;
+  for (const Position position : positions) {
+    if (record == nullptr || !record->holds(position)) {
+      auto found = reader.records(position, 1);
+      if (!found) return found.error();
+      record = found->empty() ? nullptr : found->front();
+    }
+    auto& envelope = all.emplace_back();
+    if (record == nullptr || !record->holds(position)) continue;
+    const auto* event = wire::trusted_event(record->body(static_cast<std::uint32_t>(position - record->first())));
+    envelope = {event->topic()->str(), event->type()->str(), text_of_string(event->key()), event->id()->str(), record->committed_at()};
+  }
+  return all;
+}
+
+Result<store::LogReader::Rows> rows_of(store::LogReader& reader, const ReadRowsOf& ask) {
+  store::LogReader::Rows all;
+  for (const auto& key : ask.keys) {
+    auto found = reader.rows(ask.table, key, key + '\0', 1);
+    if (!found) return found.error();
+    std::move(found->begin(), found->end(), std::back_inserter(all));
+  }
+  return all;
+}
+
 struct Perform {
   store::LogReader& reader;
   Result<ReadAnswer> operator()(const ReadRecords& ask) { return widen(reader.records(ask.from, limits::read_bytes_max)); }
@@ -21,6 +55,12 @@ struct Perform {
   Result<ReadAnswer> operator()(const ReadSequences& ask) {
     return widen(reader.find_sequences(ask.publisher, ask.from, ask.sequences, limits::chain_records_max));
   }
+  Result<ReadAnswer> operator()(const ReadKeyChain& ask) {
+    return widen(reader.find_key(ask.key, ask.from, ask.after, ask.most, limits::chain_records_max));
+  }
+  Result<ReadAnswer> operator()(const ReadRows& ask) { return widen(reader.rows(ask.table, ask.from, ask.until, ask.most)); }
+  Result<ReadAnswer> operator()(const ReadRowsOf& ask) { return widen(rows_of(reader, ask)); }
+  Result<ReadAnswer> operator()(const ReadEnvelopes& ask) { return widen(envelopes(reader, ask.positions)); }
   Result<ReadAnswer> operator()(const ReadStat&) { return widen(reader.stat()); }
   Result<ReadAnswer> operator()(const ReadVerify& ask) { return widen(reader.verify(ask.from, ask.chain, verify_bytes)); }
 };

@@ -34,12 +34,35 @@ struct ReadSequences {
   Position from;
   std::vector<std::uint64_t> sequences;  // ascending
 };
+struct ReadKeyChain {
+  Hash128 key;
+  Position from, after;
+  std::size_t most;
+};
+struct ReadRows {
+  store::Table table;
+  std::string from, until;
+  std::size_t most;
+};
+// Those of these keys that are there, in the order of `keys`.
+struct ReadRowsOf {
+  store::Table table;
+  std::vector<std::string> keys;
+};
+// What the envelopes of these events say, in their order.
+struct ReadEnvelopes { std::vector<Position> positions; };
 struct ReadStat {};
 struct ReadVerify {
   Position from;
   std::uint64_t chain;
 };
-using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadStat, ReadVerify>;
+using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadKeyChain, ReadRows, ReadRowsOf, ReadEnvelopes,
+                             ReadStat, ReadVerify>;
+
+struct Envelope {
+  std::string topic, type, key, id;
+  WallTime committed_at;
+};
 
 struct ReadRequest {
   std::uint64_t id = 0;
@@ -47,7 +70,8 @@ struct ReadRequest {
 };
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
-                                store::SequenceSlice, store::Stat, store::VerifySlice>;
+                                store::SequenceSlice, store::KeySlice, store::LogReader::Rows, std::vector<std::optional<Envelope>>,
+                                store::Stat, store::VerifySlice>;
 
 struct ReadResult {
   std::uint64_t id = 0;

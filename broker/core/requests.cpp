@@ -10,24 +10,6 @@ std::string text_of_string(const flatbuffers::String* text) { return text != nul
 
 }  // namespace
 
-void Requests::settle(Asker to) {
-  if (Session* session = sessions_.find(to.session)) --session->requests;
-}
-
-template <typename T>
-void Requests::answer(Asker to, T answer, Frame body) {
-  settle(to);
-  wire::ReplyT reply;
-  reply.request = to.request;
-  reply.answer.Set(std::move(answer));
-  sessions_.send(to.session, Frame::of(wire::encode(reply)), std::move(body));
-}
-
-void Requests::refuse(Asker to, const Error& error) {
-  settle(to);
-  sessions_.send(to.session, wire::encode_failure(error, to.request));
-}
-
 Result<void> Requests::receive(Session& session, const wire::Request& message, Now now) {
   if (message.request() == 0 || message.ask() == nullptr) {
     return Error{Code::bad_request, "a request needs a number other than 0, and a body"};
@@ -40,14 +22,12 @@ Result<void> Requests::receive(Session& session, const wire::Request& message, N
   switch (message.ask_type()) {
     case wire::Ask::StatusRequest: return status(to, now), Result<void>();
     case wire::Ask::TopicsRequest: return topics(to, *message.ask_as_TopicsRequest()), Result<void>();
-    case wire::Ask::GroupsRequest: return groups(to, *message.ask_as_GroupsRequest()), Result<void>();
-    case wire::Ask::GroupSeek: return seek(to, *message.ask_as_GroupSeek(), now), Result<void>();
-    case wire::Ask::GroupRemove: return remove(to, *message.ask_as_GroupRemove()), Result<void>();
     case wire::Ask::EventGet: return event(to, Position{message.ask_as_EventGet()->position()}), Result<void>();
     case wire::Ask::SchemasRequest: return schemas(to, *message.ask_as_SchemasRequest()), Result<void>();
     case wire::Ask::LogStatRequest: return log_stat(to), Result<void>();
     case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
-    case wire::Ask::NONE: break;
+    default:
+      if (group_requests_.receive(to, message, now)) return {};
   }
   --session.requests;
   return Error{Code::bad_request, "a request of an unknown kind"};
@@ -79,7 +59,7 @@ void Requests::status(Asker to, Now now) {
   status.data_dir = about_.data_dir;
   status.endpoints = about_.endpoints;
   status.keys_resident = state_.keys.size();
-  answer(to, std::move(status));
+  answers_.answer(to, std::move(status));
 }
 
 void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
@@ -107,90 +87,24 @@ void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
     reply.topics.push_back(std::move(info));
   }
   if (ask.name() != nullptr && reply.topics.empty()) {
-    return refuse(to, {Code::not_found, "no event has the topic '" + ask.name()->str() + "'"});
+    return answers_.refuse(to, {Code::not_found, "no event has the topic '" + ask.name()->str() + "'"});
   }
   if (bytes <= limits::reply_bytes_target) reply.more = 0;
-  answer(to, std::move(reply));
-}
-
-// ---- groups
-
-void Requests::groups(Asker to, const wire::GroupsRequest& ask) {
-  if (ask.name() != nullptr) {
-    const Source* source = delivery_.find_group(ask.name()->string_view());
-    if (source == nullptr) return refuse(to, {Code::unknown_group, "there is no group '" + ask.name()->str() + "'"});
-    return tell_group(to, *source);
-  }
-  wire::GroupsReplyT reply;
-  std::size_t bytes = 0;
-  const auto& all = delivery_.groups();
-  for (auto it = all.upper_bound(text_of_string(ask.after())); it != all.end(); ++it) {
-    auto info = std::make_unique<wire::GroupInfoT>(delivery_.info(*it->second));
-    bytes += 200 + info->name.size();
-    for (const auto* list : {&info->patterns, &info->types, &info->keys}) {
-      for (const auto& text : *list) bytes += 12 + text.size();
-    }
-    reply.groups.push_back(std::move(info));
-    if (bytes <= limits::reply_bytes_target) continue;
-    reply.more = it->first;
-    break;
-  }
-  answer(to, std::move(reply));
-}
-
-// With the names of the members and the age of the oldest unsettled event, for which its record may have to be read.
-void Requests::tell_group(Asker to, const Source& source) {
-  auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source));
-  for (const MemberId member : source.group->state.member_ids()) {
-    if (info->member_names.size() == limits::member_names_max) break;
-    const Session* session = sessions_.find(member.session);
-    if (session != nullptr) info->member_names.push_back(session->client);
-  }
-  const auto tell = [this, to, info](std::int64_t oldest_at) {
-    info->oldest_at = oldest_at;
-    wire::GroupsReplyT reply;
-    reply.groups.push_back(std::make_unique<wire::GroupInfoT>(*info));
-    answer(to, std::move(reply));
-  };
-  if (info->floor >= info->committed) return tell(0);
-  reads_.ask(ReadRecords{Position{info->floor + 1}}, [tell](Result<ReadAnswer> answer) {
-    const bool found = answer.ok() && !std::get<std::vector<store::RecordPtr>>(*answer).empty();
-    tell(found ? nanoseconds(std::get<std::vector<store::RecordPtr>>(*answer).front()->committed_at()) : 0);
-  });
-}
-
-void Requests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
-  const auto name = text_of_string(ask.name());
-  delivery_.locate(ask.to(), ask.to_value(), [this, to, name, now](Result<Position> next) {
-    Source* group = delivery_.find_group(name);
-    if (group == nullptr) return refuse(to, {Code::unknown_group, "there is no group '" + name + "'"});
-    if (!next) return refuse(to, next.error());
-    wire::SeekReplyT reply;
-    reply.floor_before = number(delivery_.seek(*group, *next, now));
-    reply.floor = number(*next) - 1;
-    staging_.hold([this, to, reply] { answer(to, wire::SeekReplyT(reply)); });
-  });
-}
-
-void Requests::remove(Asker to, const wire::GroupRemove& ask) {
-  if (auto removed = delivery_.remove_group(ask.name() != nullptr ? ask.name()->string_view() : ""); !removed) {
-    return refuse(to, removed.error());
-  }
-  staging_.hold([this, to] { answer(to, wire::DoneT()); });
+  answers_.answer(to, std::move(reply));
 }
 
 // ---- events
 
 void Requests::event(Asker to, Position position) {
   if (position == Position::none || position > log_.committed()) {
-    return refuse(to, {Code::not_found, "position " + std::to_string(number(position)) + " is not in the log, which ends at " +
+    return answers_.refuse(to, {Code::not_found, "position " + std::to_string(number(position)) + " is not in the log, which ends at " +
                                             std::to_string(number(log_.committed()))});
   }
   reads_.ask(ReadRecords{position}, [this, to, position](Result<ReadAnswer> answer) {
-    if (!answer) return refuse(to, answer.error());
+    if (!answer) return answers_.refuse(to, answer.error());
     const auto& records = std::get<std::vector<store::RecordPtr>>(*answer);
     if (records.empty() || !records.front()->holds(position)) {
-      return refuse(to, {Code::trimmed, "position " + std::to_string(number(position)) + " was removed by retention"});
+      return answers_.refuse(to, {Code::trimmed, "position " + std::to_string(number(position)) + " was removed by retention"});
     }
     tell_event(to, position, *records.front(), records.front());
   });
@@ -203,7 +117,7 @@ void Requests::tell_event(Asker to, Position position, const store::Record& reco
   reply.delivery = std::make_unique<wire::Delivery>(number(position), entry.key ? entry.key->version : 0,
                                                     nanoseconds(record.committed_at()), entry.sequence, 0, 0);
   reply.publisher = state_.publishers.name(entry.publisher);
-  answer(to, std::move(reply), {std::move(owner), record.body(at)});
+  answers_.answer(to, std::move(reply), {std::move(owner), record.body(at)});
 }
 
 // ---- schemas and the log
@@ -227,14 +141,14 @@ void Requests::schemas(Asker to, const wire::SchemasRequest& ask) {
     reply.schemas.push_back(std::move(info));
   }
   if (ask.name() != nullptr && reply.schemas.empty()) {
-    return refuse(to, {Code::not_found, "there is no type '" + ask.name()->str() + "'"});
+    return answers_.refuse(to, {Code::not_found, "there is no type '" + ask.name()->str() + "'"});
   }
-  answer(to, std::move(reply));
+  answers_.answer(to, std::move(reply));
 }
 
 void Requests::log_stat(Asker to) {
   reads_.ask(ReadStat{}, [this, to](Result<ReadAnswer> result) {
-    if (!result) return refuse(to, result.error());
+    if (!result) return answers_.refuse(to, result.error());
     const auto& stat = std::get<store::Stat>(*result);
     wire::LogStatReplyT reply;
     reply.first = number(stat.first);
@@ -251,13 +165,13 @@ void Requests::log_stat(Asker to) {
     reply.replay_from = number(stat.head.replay_from);
     reply.chain = stat.head.chain;
     reply.chain_at = number(stat.head.committed);
-    this->answer(to, std::move(reply));
+    answers_.answer(to, std::move(reply));
   });
 }
 
 void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
   reads_.ask(ReadVerify{Position{ask.from()}, ask.chain()}, [this, to](Result<ReadAnswer> result) {
-    if (!result) return refuse(to, result.error());
+    if (!result) return answers_.refuse(to, result.error());
     const auto& slice = std::get<store::VerifySlice>(*result);
     wire::VerifyReplyT reply;
     reply.next = number(slice.next);
@@ -272,7 +186,7 @@ void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
       one->what = fault.what;
       reply.faults.push_back(std::move(one));
     }
-    answer(to, std::move(reply));
+    answers_.answer(to, std::move(reply));
   });
 }
 

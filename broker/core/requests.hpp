@@ -1,11 +1,13 @@
-// Requests answers what operators ask: status, topics, groups, single events, schemas, figures and verification of the
-// log. Each answer leaves only when what it says is durable. Owned by the core; one thread.
+// Requests answers what operators ask: status, topics, single events, schemas, figures and verification of the log; and
+// passes on what is asked of groups. Each answer leaves only when what it says is durable. Owned by the core; one thread.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "broker/core/answers.hpp"
 #include "broker/core/delivery.hpp"
+#include "broker/core/group_requests.hpp"
 #include "broker/core/intake.hpp"
 #include "broker/core/payload_types.hpp"
 
@@ -23,29 +25,16 @@ class Requests {
   Requests(const About& about, const store::Identity& identity, State& state, Sessions& sessions, Staging& staging,
            Reads& reads, LogView& log, Intake& intake, Delivery& delivery, const PayloadTypes& types)
       : about_(about), identity_(identity), state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log),
-        intake_(intake), delivery_(delivery), types_(types) {}
+        intake_(intake), delivery_(delivery), types_(types), answers_(sessions),
+        group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret) {}
 
   void start(SteadyTime now) { started_ = now; }
   // Errors: bad_request, busy (too many unanswered); all others are sent by themselves.
   Result<void> receive(Session& session, const wire::Request& message, Now now);
 
  private:
-  // Who asked, and under which number.
-  struct Asker {
-    SessionId session;
-    std::uint64_t request;
-  };
-  template <typename T>
-  void answer(Asker to, T answer, Frame body = {});
-  void refuse(Asker to, const Error& error);
-  void settle(Asker to);
-
   void status(Asker to, Now now);
   void topics(Asker to, const wire::TopicsRequest& ask);
-  void groups(Asker to, const wire::GroupsRequest& ask);
-  void tell_group(Asker to, const Source& source);
-  void seek(Asker to, const wire::GroupSeek& ask, Now now);
-  void remove(Asker to, const wire::GroupRemove& ask);
   void event(Asker to, Position position);
   void tell_event(Asker to, Position position, const store::Record& record, std::shared_ptr<const void> owner);
   void schemas(Asker to, const wire::SchemasRequest& ask);
@@ -62,6 +51,8 @@ class Requests {
   Intake& intake_;
   Delivery& delivery_;
   const PayloadTypes& types_;
+  Answers answers_;
+  GroupRequests group_requests_;
   SteadyTime started_;
 };
 

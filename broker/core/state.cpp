@@ -53,9 +53,9 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       publishers.restore(number, name, data);
       return {};
     }
-    case store::Table::groups: break;
+    case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead: break;
   }
-  return bad_row("groups");
+  return bad_row("of groups");
 }
 
 store::Row State::topic_row(std::uint32_t number) const {

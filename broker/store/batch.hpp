@@ -12,13 +12,14 @@
 namespace bus::store {
 
 // Small tables whose rows the core writes and reads; the store only guards them with checksums.
-enum class Table : std::uint8_t { topics = 0, types = 1, publishers = 2, groups = 3 };
-inline constexpr std::size_t table_count = 4;
+enum class Table : std::uint8_t { topics = 0, types = 1, publishers = 2, groups = 3, open = 4, failures = 5, dead = 6 };
+inline constexpr std::size_t table_count = 7;
 
 struct Row {
   Table table;
   std::string key;                    // at most 500 bytes
-  std::optional<std::string> value;   // nothing: the row goes
+  std::optional<std::string> value;   // nothing: the row goes,
+  std::string until = {};             // and if this is not empty, all others from `key` up to before it
 };
 
 // The last event of a key.

@@ -79,7 +79,9 @@ Result<StoredHead> DiskStore::write(lmdb::Transaction& txn, const CommitBatch& b
   }
   for (const Row& row : batch.rows) {
     const TableId table = id_of(row.table);
-    auto changed = row.value ? tables_.put(txn, table, row.key, *row.value) : txn.erase(tables_[table], row.key);
+    auto changed = row.value            ? tables_.put(txn, table, row.key, *row.value)
+                   : row.until.empty() ? txn.erase(tables_[table], row.key)
+                                       : tables_.erase_range(txn, table, row.key, row.until);
     if (!changed) return changed.error();
   }
   if (auto put = write_journal(txn, batch, head); !put) return put.error();

@@ -81,6 +81,22 @@ Result<std::vector<std::optional<KeyHead>>> DiskReader::key_heads(std::span<cons
   return heads;
 }
 
+Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  auto cursor = txn->cursor(tables_[id_of(table)]);
+  if (!cursor) return cursor.error();
+  Rows rows;
+  auto found = cursor->seek(from);
+  for (; found && *found && rows.size() < most && (until.empty() || cursor->key() < until); found = cursor->next()) {
+    const auto value = verified(id_of(table), cursor->key(), cursor->value());
+    if (!value) return value.error();
+    rows.emplace_back(cursor->key(), *value);
+  }
+  if (!found) return found.error();
+  return rows;
+}
+
 Result<Stat> DiskReader::stat() {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();

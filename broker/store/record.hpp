@@ -51,6 +51,7 @@ struct Indexed {
   std::uint64_t sequence = 0;
   std::uint64_t version = 0;        // 0: it has no key
   std::size_t body_bytes = 0;
+  Hash128 key;                      // zero: none
 };
 
 // Consecutive events of one publisher with consecutive sequences.
@@ -107,13 +108,20 @@ class Record {
     const auto* its_run = bytes_.data() + runs_at_ + load<std::uint16_t>(entry + offsetof(format::EntryRow, run)) * sizeof(format::RunRow);
     const auto its_key = load<std::uint16_t>(entry + offsetof(format::EntryRow, key));
     std::uint64_t version = 0;
+    Hash128 hash;
     if (its_key != format::no_key) {
-      version = load<std::uint64_t>(bytes_.data() + keys_at_ + its_key * sizeof(format::KeyRow) + offsetof(format::KeyRow, base_version)) +
-                load<std::uint16_t>(entry + offsetof(format::EntryRow, key_ordinal));
+      const auto* row = bytes_.data() + keys_at_ + its_key * sizeof(format::KeyRow);
+      version = load<std::uint64_t>(row + offsetof(format::KeyRow, base_version)) + load<std::uint16_t>(entry + offsetof(format::EntryRow, key_ordinal));
+      hash = load<Hash128>(row + offsetof(format::KeyRow, high));
     }
     return {load<std::uint32_t>(its_run + offsetof(format::RunRow, publisher)),
             load<std::uint64_t>(its_run + offsetof(format::RunRow, first_sequence)) + (at - load<std::uint16_t>(its_run + offsetof(format::RunRow, first_index))),
-            version, body_end(at) - body_begin(at)};
+            version, body_end(at) - body_begin(at), hash};
+  }
+  // Zero: it has no key.
+  Hash128 key_hash(std::uint32_t at) const {
+    const auto its_key = load<std::uint16_t>(row_at(at) + offsetof(format::EntryRow, key));
+    return its_key == format::no_key ? Hash128{} : load<Hash128>(bytes_.data() + keys_at_ + its_key * sizeof(format::KeyRow) + offsetof(format::KeyRow, high));
   }
   Run run_of(std::uint32_t at) const;
   std::size_t body_bytes(std::uint32_t at) const { return body_end(at) - body_begin(at); }

@@ -77,6 +77,13 @@ struct SequenceSlice {
   Position next = Position::none;     // where the walk goes on to find them
 };
 
+// One part of the walk back along a key's chain.
+struct KeySlice {
+  std::vector<Position> positions;    // of the key, in order: the oldest of those that were met
+  bool is_cut = false;                // others were met after them
+  Position next = Position::none;     // where the walk goes on to older ones; none: there are none that were asked for
+};
+
 // Reads the committed log. Each call opens and ends a read transaction of its own, bounded in bytes, so that
 // no page is pinned for long. One thread at a time.
 class LogReader {
@@ -99,6 +106,15 @@ class LogReader {
   // the sequences that are open then, from `next` on.
   virtual Result<SequenceSlice> find_sequences(std::uint32_t publisher, Position from, std::span<const std::uint64_t> sequences,
                                                std::size_t records_max) = 0;
+
+  // Walks the key's events back from the one at `from` (none: from its checkpointed head) while they are after `after`. Keeps the
+  // oldest `most`. Looks into at most `records_max` records (not 0); the caller asks again from `next` on. What was trimmed ends
+  // the walk.
+  virtual Result<KeySlice> find_key(const Hash128& key, Position from, Position after, std::size_t most, std::size_t records_max) = 0;
+
+  // Rows from `from` up to before `until` (empty: to the end), `most` of them; with their keys.
+  using Rows = std::vector<std::pair<std::string, std::string>>;
+  virtual Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most) = 0;
 
   virtual Result<Stat> stat() = 0;
 

@@ -4,8 +4,8 @@ namespace bus::store {
 
 namespace {
 
-constexpr std::array<const char*, table_ids> names = {"log",        "journal", "topics", "types",
-                                                      "publishers", "groups",  "keys",   "meta"};
+constexpr std::array<const char*, table_ids> names = {"log",    "journal", "topics",   "types", "publishers", "groups",
+                                                      "open",   "failures", "dead",    "keys",  "meta"};
 constexpr std::size_t checksum_bytes = 8;
 
 std::uint64_t row_checksum(TableId table, std::string_view key, std::string_view value) {
@@ -67,6 +67,21 @@ Result<std::optional<std::string_view>> Tables::get(const lmdb::Transaction& txn
   const auto value = verified(table, key, **stored);
   if (!value) return value.error();
   return std::optional(*value);
+}
+
+Result<void> Tables::erase_range(lmdb::Transaction& txn, TableId table, std::string_view from, std::string_view until) const {
+  while (true) {
+    std::string key;
+    {
+      auto cursor = txn.cursor((*this)[table]);
+      if (!cursor) return cursor.error();
+      const auto found = cursor->seek(from);
+      if (!found) return found.error();
+      if (!*found || cursor->key() >= until) return {};
+      key = cursor->key();
+    }
+    if (auto erased = txn.erase((*this)[table], key); !erased) return erased;
+  }
 }
 
 Result<void> Tables::each(const lmdb::Transaction& txn, TableId table, std::string_view from,

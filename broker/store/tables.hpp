@@ -15,8 +15,8 @@
 namespace bus::store {
 
 // The numbers are part of the format: they seed the checksums of rows.
-enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, keys, meta };
-inline constexpr std::size_t table_ids = 8;
+enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, keys, meta };
+inline constexpr std::size_t table_ids = 11;
 const char* name_of(TableId table);
 constexpr TableId id_of(Table table) { return static_cast<TableId>(2 + static_cast<int>(table)); }
 
@@ -47,6 +47,8 @@ class Tables {
   Result<void> put(lmdb::Transaction& txn, TableId table, std::string_view key, std::string_view value,
                    lmdb::Place place = lmdb::Place::anywhere) const;
   Result<std::optional<std::string_view>> get(const lmdb::Transaction& txn, TableId table, std::string_view key) const;
+  // All rows from `from` up to before `until` go.
+  Result<void> erase_range(lmdb::Transaction& txn, TableId table, std::string_view from, std::string_view until) const;
   // Every row from `from` on, in key order.
   using Visitor = std::function<Result<void>(std::string_view key, std::string_view value)>;
   Result<void> each(const lmdb::Transaction& txn, TableId table, std::string_view from, const Visitor& visit) const;

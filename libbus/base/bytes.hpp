@@ -95,6 +95,10 @@ class Writer {
     bytes_.append(text);
     return *this;
   }
+  Writer& put_bytes(std::string_view bytes) {
+    bytes_.append(bytes);
+    return *this;
+  }
   std::string take() { return std::move(bytes_); }
   const std::string& bytes() const { return bytes_; }
 

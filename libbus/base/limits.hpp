@@ -45,6 +45,7 @@ inline constexpr std::size_t newcomers_part = 8;              // of that an eigh
 inline constexpr std::size_t staged_share = 4;                // no other may hold more than so many times what is free
 inline constexpr std::size_t requests_per_session_max = 64;   // unanswered
 inline constexpr std::size_t settlements_max = 16 * KiB;      // of one Settle
+inline constexpr std::size_t settlement_texts_max = 256;      // of one Settle that libbus sends
 inline constexpr std::size_t reply_bytes_target = 256 * KiB;  // longer lists are told in parts
 inline constexpr std::size_t member_names_max = 256;          // of one group, in a reply
 inline constexpr std::size_t faults_max = 256;                // of one slice of log verify
@@ -96,12 +97,26 @@ inline constexpr std::size_t keys_resident_max = 2048 * 1024; // beyond, clean o
 inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at once; no event with a key is that small
 
 // ---- groups
-inline constexpr std::size_t open_max = 8192;                 // in flight, delayed or ready again, a group
+inline constexpr std::size_t open_max = 128 * KiB;            // in flight, delayed or ready again, a group
+inline constexpr std::size_t lane_waiting_max = 64;           // events behind an open one of their key that are kept in mind, a key
+inline constexpr std::size_t waiting_max = 128 * KiB;         // and a group; those beyond are found again in the log
+inline constexpr std::size_t lane_found_max = 1024;           // by one search
 inline constexpr std::size_t in_flight_default = 1024;
 inline constexpr auto ack_wait_default = 30s;
 inline constexpr auto ack_wait_min = 100ms;
 inline constexpr auto ack_wait_max = 24h;
 inline constexpr auto nack_delay_max = 24h * 7;
+inline constexpr std::uint32_t attempts_default = 20;         // failures; with the delays below they take a quarter of an hour
+inline constexpr std::uint32_t attempts_max = 1'000'000;
+inline constexpr auto retry_delay_default = 100ms;
+inline constexpr auto retry_delay_max_default = 1min;
+inline constexpr std::size_t error_bytes_max = 1024;          // of one failure, or a note
+inline constexpr std::size_t failures_kept_max = 64;          // of one event, the last ones
+inline constexpr std::size_t searches_in_flight_max = 16;     // for the next events of keys, of all groups together
+inline constexpr std::size_t letters_moved_max = 64 * KiB;    // that go with a seek or a group at once
+inline constexpr std::size_t letters_settled_max = 1024;      // in one request
+inline constexpr std::size_t dead_letters_max = 1024 * KiB;   // a group
+inline constexpr std::uint32_t jitter_default = 20;           // percent
 
 // ---- space
 inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only
@@ -116,6 +131,8 @@ static_assert(event_bytes_max + 8 <= batch_bytes_max);
 static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_bytes_max);
 // The answer to a batch fits into a header even if every event was refused: a receipt and a refusal each, and the details.
 static_assert(batch_events_max * (24 + 28) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
+// The most that libbus says in one Settle fits into a header.
+static_assert(settlements_max * 24 + settlement_texts_max * (error_bytes_max + 32) + 4 * KiB <= header_bytes_max);
 // What publishers with something on the way may hold together, of so many bytes that may be staged.
 constexpr std::size_t shared_bytes(std::size_t staged_bytes) { return staged_bytes - staged_bytes / newcomers_part; }
 // A full window is a fair share of what may be staged, so that one publisher within its credit is never told Busy: also
@@ -138,8 +155,6 @@ static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.
 static_assert(round_bytes_max + event_bytes_max + deliver_bytes_max < outbox_bytes_max);
 static_assert(record_events_max < 0xffff);
-// The open set of a group fits into one checkpoint step; 29 bytes each.
-static_assert(open_max * 29 + 64 <= checkpoint_bytes_max);
 static_assert(in_flight_default <= open_max);
 static_assert(heartbeat < session_timeout);
 // A client that has lost its connection, or whose broker was restarted, finds its name again.

@@ -94,7 +94,7 @@ class ClientCore {
   void unsubscribe(SubscriptionId id);
   // Events that were delivered are done with: their credit goes back.
   void consumed(SubscriptionId id, std::uint64_t events, std::uint64_t bytes);
-  void settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement);
+  void settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement, const std::string& text = {});
   // Calls back once all settlements so far are durable; `disconnected` if some may have been lost with a connection,
   // said once.
   std::uint64_t flush(SubscriptionId id, DoneCallback done);
@@ -123,6 +123,7 @@ class ClientCore {
     std::int64_t owed_bytes = 0;                     // below 0: more is held than was ever given
     std::uint64_t epoch = 0;             // of the settlements below
     std::vector<wire::Settlement> settlements;
+    std::vector<std::pair<std::uint32_t, std::string>> texts;  // of some of them, by their place
     struct Flush {
       DoneCallback done;
       std::uint64_t settled = 0;         // so many were given before it

@@ -147,7 +147,7 @@ void ClientCore::send_credit(SubscriptionId id, Subscribed& subscribed) {
 
 // ---- settlement
 
-void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement) {
+void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Settlement& settlement, const std::string& text) {
   Subscribed* subscribed = find(id);
   if (subscribed == nullptr) return;
   ++subscribed->settled;
@@ -157,8 +157,10 @@ void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Sett
   }
   if (!subscribed->settlements.empty() && subscribed->epoch != epoch) send_settlements(id, *subscribed);
   subscribed->epoch = epoch;
+  if (!text.empty()) subscribed->texts.emplace_back(static_cast<std::uint32_t>(subscribed->settlements.size()), text);
   subscribed->settlements.push_back(settlement);
-  if (subscribed->settlements.size() >= limits::settlements_max) send_settlements(id, *subscribed);
+  const bool is_full = subscribed->settlements.size() >= limits::settlements_max || subscribed->texts.size() >= limits::settlement_texts_max;
+  if (is_full) send_settlements(id, *subscribed);
 }
 
 void ClientCore::send_settlements(SubscriptionId id, Subscribed& subscribed, std::uint64_t request) {
@@ -166,6 +168,12 @@ void ClientCore::send_settlements(SubscriptionId id, Subscribed& subscribed, std
   message.subscription = id;
   message.epoch = subscribed.epoch;
   message.settlements = std::exchange(subscribed.settlements, {});
+  for (auto& [settlement, text] : std::exchange(subscribed.texts, {})) {
+    auto one = std::make_unique<wire::SettlementTextT>();
+    one->settlement = settlement;
+    one->text = std::move(text);
+    message.texts.push_back(std::move(one));
+  }
   message.request = request;
   send(message);
 }
@@ -194,6 +202,7 @@ void ClientCore::forget_flush(SubscriptionId id, std::uint64_t flush) {
 // The connection is lost, and with it what the broker did not confirm: whoever waits for that is told.
 void ClientCore::doubt(Subscribed& subscribed, const Error& why) {
   subscribed.settlements.clear();
+  subscribed.texts.clear();
   const auto flushes = std::exchange(subscribed.flushes, {});
   for (const auto& [request, flush] : flushes) flush.done(Error{Code::disconnected, why.detail});
   const auto told = flushes.empty() ? subscribed.confirmed : flushes.rbegin()->second.settled;

@@ -1,6 +1,7 @@
 #include "subscription.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/limits.hpp"
 
@@ -9,11 +10,6 @@ namespace bus {
 namespace {
 
 using namespace std::chrono_literals;
-
-// After a callback threw: 100 ms, doubled with each attempt, up to half a minute.
-Duration retry_delay(std::uint32_t attempt) {
-  return std::min<Duration>(100ms * (1 << std::min(attempt > 0 ? attempt - 1 : 0, 10u)), 30s);
-}
 
 std::unique_ptr<wire::FilterT> filter_message(const Filter& filter) {
   auto message = std::make_unique<wire::FilterT>();
@@ -42,9 +38,27 @@ wire::SubscribeT subscribe_message(const SubscribeOptions& options) {
   message.group = options.group;
   message.filter = filter_message({options.patterns, options.types, options.keys, {}, {}});
   fill_range(message, options);
-  message.settings = std::make_unique<wire::GroupSettingsT>();
-  message.settings->ack_wait_ms = options.ack_wait_ms;
-  message.settings->in_flight_max = options.in_flight_max;
+  message.settings = settings_message(options.settings);
+  return message;
+}
+
+std::unique_ptr<wire::GroupSettingsT> settings_message(const GroupSettings& settings) {
+  const auto milliseconds = [](const std::optional<Duration>& from) -> std::optional<std::uint32_t> {
+    if (!from) return std::nullopt;
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(*from / 1ms, 0, std::numeric_limits<std::uint32_t>::max()));
+  };
+  auto message = std::make_unique<wire::GroupSettingsT>();
+  message->sharing = settings.sharing;
+  message->ack_wait_ms = milliseconds(settings.ack_wait);
+  message->in_flight_max = settings.in_flight_max;
+  message->member_in_flight_max = settings.member_in_flight_max;
+  message->attempts_max = settings.attempts_max;
+  message->backoff = settings.backoff;
+  message->retry_delay_ms = milliseconds(settings.retry_delay);
+  message->retry_delay_max_ms = milliseconds(settings.retry_delay_max);
+  message->jitter_percent = settings.jitter_percent;
+  message->dead_letter = settings.dead_letter;
+  message->paused = settings.paused;
   return message;
 }
 
@@ -197,22 +211,31 @@ void Subscription::State::work(const Callback& callback) {
 
 void Subscription::State::call(const Callback& callback, const Event& event, bool more) {
   Subscription handle(std::static_pointer_cast<State>(shared_from_this()));
-  bool returned = true;
+  std::optional<std::string> error;
   calling = true;
   try {
     callback(handle, event);
+  } catch (const std::exception& thrown) {
+    error = thrown.what();
   } catch (...) {
-    // The service has said by throwing that it is not done; who wants the reason logged does so in the callback.
-    returned = false;
+    error = "the callback threw something that is no std::exception";
   }
   calling = false;
   if (!acks_) return;
-  returned ? settle(event, wire::Verdict::ack, 0ms, more) : settle(event, wire::Verdict::nack, retry_delay(event.attempt()));
+  error ? settle(event, wire::Verdict::nack, 0ms, std::move(*error)) : settle(event, wire::Verdict::ack, 0ms, {}, more);
 }
 
-void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay, bool more) {
+void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay, std::string text, bool more) {
   const auto delay_ms = std::clamp<Duration>(delay, 0ms, limits::nack_delay_max) / 1ms;
-  connection_->settle({id_, event.epoch(), {number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict}}, more);
+  const wire::Settlement settlement(number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict);
+  if (text.empty()) return connection_->settle({id_, event.epoch(), settlement}, more);
+  // UTF-8 is cut between characters.
+  auto length = std::min(text.size(), limits::error_bytes_max);
+  while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xc0) == 0x80) --length;
+  text.resize(length);
+  connection_->post([id = id_, epoch = event.epoch(), settlement, text = std::move(text)](ClientCore& core) {
+    core.settle(id, epoch, settlement, text);
+  });
 }
 
 Result<void> Subscription::State::flush(Duration deadline) {
@@ -260,8 +283,11 @@ Position Subscription::State::caught_up_to() const {
 }
 
 void Subscription::ack(const Event& event) { state_->settle(event, wire::Verdict::ack, 0ms); }
-void Subscription::nack(const Event& event, Duration delay) { state_->settle(event, wire::Verdict::nack, delay); }
-void Subscription::extend(const Event& event) { state_->settle(event, wire::Verdict::extend, 0ms); }
+void Subscription::ack_up_to(const Event& event) { state_->settle(event, wire::Verdict::ack_up_to, 0ms); }
+void Subscription::nack(const Event& event, Duration delay, std::string error) { state_->settle(event, wire::Verdict::nack, delay, std::move(error)); }
+void Subscription::reject(const Event& event, std::string error) { state_->settle(event, wire::Verdict::reject, 0ms, std::move(error)); }
+void Subscription::release(const Event& event) { state_->settle(event, wire::Verdict::release, 0ms); }
+void Subscription::extend(const Event& event, std::string note) { state_->settle(event, wire::Verdict::extend, 0ms, std::move(note)); }
 Result<void> Subscription::flush(Duration deadline) { return state_->flush(deadline); }
 void Subscription::close() { state_->close(std::chrono::steady_clock::now() + forever); }
 Result<void> Subscription::wait() { return state_->wait(); }

@@ -91,7 +91,7 @@ struct Subscription::State final : public EventQueue {
   // Only they own the callback: what a service has put into it must not go on the connection's thread.
   void start_threads(Callback callback);
   // `more`: of this subscription more will be settled soon.
-  void settle(const Event& event, wire::Verdict verdict, Duration delay, bool more = false);
+  void settle(const Event& event, wire::Verdict verdict, Duration delay, std::string text = {}, bool more = false);
   Result<void> flush(Duration deadline);
   void close(SteadyTime deadline);
   Result<void> wait();
@@ -120,7 +120,8 @@ struct Replay::State final : public EventQueue {
   std::optional<Error> failed_;          // it never began
 };
 
-// The message for these options.
+// The messages for these options.
+std::unique_ptr<wire::GroupSettingsT> settings_message(const GroupSettings& settings);
 wire::SubscribeT subscribe_message(const SubscribeOptions& options);
 wire::SubscribeT subscribe_message(const ReplayOptions& options);
 

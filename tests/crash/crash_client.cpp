@@ -84,7 +84,7 @@ int consume(const char* endpoint, const char* group, const char* path) {
   bus::SubscribeOptions options;
   options.patterns = {"crash.>"};
   options.group = group;
-  options.ack_wait_ms = 2000;
+  options.settings.ack_wait = std::chrono::seconds(2);
   auto subscription = client.subscribe(options, [&](const bus::Event& event) {
     ledger.write(std::to_string(number(event.position())) + " " + std::string(event.publisher()) + " " + std::to_string(event.sequence()) + "\n");
   }).value();

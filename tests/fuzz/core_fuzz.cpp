@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 using broker::Core;
 
 // MemoryLog keeps committed records and answers the reads of the core from them: a store without a disk.
-class MemoryLog {
+class MemoryLog final : public store::LogReader {
  public:
   void commit(const store::CommitBatch& batch) {
     require(batch.head.batch == head_.batch + 1, "a batch is not the next one");
@@ -26,55 +26,79 @@ class MemoryLog {
     }
     require(batch.head.committed + 1 == next && batch.head.chain == chain, "the head is not the end");
     for (const auto& head : batch.keys) keys_[head.key] = head;
+    for (const auto& row : batch.rows) {
+      auto& table = tables_[row.table];
+      if (row.value) {
+        table[row.key] = *row.value;
+      } else if (row.until.empty()) {
+        table.erase(row.key);
+      } else {
+        table.erase(table.lower_bound(row.key), table.lower_bound(row.until));
+      }
+    }
     head_ = batch.head;
   }
-  broker::ReadResult answer(const broker::ReadRequest& request) const {
-    return {request.id, std::visit([&](const auto& ask) { return read(ask); }, request.ask)};
-  }
 
- private:
-  using Answer = Result<broker::ReadAnswer>;
-  Answer read(const broker::ReadRecords& ask) const {
+  Result<std::vector<store::RecordPtr>> records(Position from, std::size_t) override {
     std::vector<store::RecordPtr> found;
     for (const auto& record : records_) {
-      if (record->last() >= ask.from && found.size() < 4) found.push_back(record);
+      if (record->last() >= from && found.size() < 4) found.push_back(record);
     }
-    return broker::ReadAnswer(std::move(found));
+    return found;
   }
-  Answer read(const broker::ReadPositionAt& ask) const {
+  Result<Position> position_at(WallTime time) override {
     for (const auto& record : records_) {
-      if (record->committed_at() >= ask.time) return broker::ReadAnswer(record->first());
+      if (record->committed_at() >= time) return record->first();
     }
-    return broker::ReadAnswer(head_.committed + 1);
+    return head_.committed + 1;
   }
-  Answer read(const broker::ReadKeyHeads& ask) const {
+  Result<std::vector<std::optional<store::KeyHead>>> key_heads(std::span<const Hash128> keys) override {
     std::vector<std::optional<store::KeyHead>> heads;
-    for (const auto& key : ask.keys) {
+    for (const auto& key : keys) {
       const auto it = keys_.find(key);
       heads.push_back(it == keys_.end() ? std::nullopt : std::optional(it->second));
     }
-    return broker::ReadAnswer(std::move(heads));
+    return heads;
   }
-  Answer read(const broker::ReadSequences& ask) const {
-    std::vector<store::SequenceHit> hits(ask.sequences.size());
+  Result<store::SequenceSlice> find_sequences(std::uint32_t publisher, Position, std::span<const std::uint64_t> sequences, std::size_t) override {
+    std::vector<store::SequenceHit> hits(sequences.size());
+    each([&](Position position, const store::Entry& entry) {
+      for (std::size_t at = 0; at < hits.size(); ++at) {
+        if (entry.publisher == publisher && entry.sequence == sequences[at]) hits[at] = {position, entry.key ? entry.key->version : 0};
+      }
+    });
+    return store::SequenceSlice{std::move(hits)};
+  }
+  Result<store::KeySlice> find_key(const Hash128& key, Position, Position after, std::size_t most, std::size_t) override {
+    store::KeySlice slice;
+    each([&](Position position, const store::Entry& entry) {
+      if (position <= after || !entry.key || entry.key->hash != key) return;
+      slice.is_cut = slice.positions.size() == most;
+      if (!slice.is_cut) slice.positions.push_back(position);
+    });
+    return slice;
+  }
+  Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most) override {
+    Rows found;
+    const auto& all = tables_[table];
+    for (auto it = all.lower_bound(std::string(from)); it != all.end() && found.size() < most && (until.empty() || it->first < until); ++it) found.push_back(*it);
+    return found;
+  }
+  Result<store::Stat> stat() override { return store::Stat(); }
+  Result<store::VerifySlice> verify(Position, std::uint64_t, std::size_t) override { return Error{Code::disk_error, "there is no disk"}; }
+
+ private:
+  template <typename Visit>
+  void each(Visit visit) const {
     for (const auto& record : records_) {
-      for (std::uint32_t at = 0; at < record->count(); ++at) find(record->entry(at), record->first() + at, ask, hits);
-    }
-    return broker::ReadAnswer(store::SequenceSlice{std::move(hits)});
-  }
-  static void find(const store::Entry& entry, Position position, const broker::ReadSequences& ask,
-                   std::vector<store::SequenceHit>& hits) {
-    for (std::size_t at = 0; at < hits.size(); ++at) {
-      if (entry.publisher != ask.publisher || entry.sequence != ask.sequences[at]) continue;
-      hits[at] = {position, entry.key ? entry.key->version : 0};
+      for (std::uint32_t at = 0; at < record->count(); ++at) visit(record->first() + at, record->entry(at));
     }
   }
-  Answer read(const broker::ReadStat&) const { return broker::ReadAnswer(store::Stat()); }
-  Answer read(const broker::ReadVerify&) const { return Error{Code::disk_error, "there is no disk"}; }
 
   store::Head head_;
   std::vector<store::RecordPtr> records_;
   std::map<Hash128, store::KeyHead> keys_;
+  std::map<store::Table, std::map<std::string, std::string>> tables_;
 };
 
 class Run {
@@ -110,7 +134,7 @@ class Run {
       core_.tick(now_);
       auto batch = core_.take_batch(now_);
       const auto reads = core_.take_reads();
-      for (const auto& request : reads) core_.read_done(log_.answer(request));
+      for (const auto& request : reads) core_.read_done(broker::perform(log_, request));
       if (batch) {
         log_.commit(*batch);
         core_.committed(now_.steady);

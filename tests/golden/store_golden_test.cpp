@@ -37,6 +37,10 @@ void settle(CoreDriver& driver, std::uint64_t epoch, std::uint64_t position, wir
   settle.epoch = epoch;
   settle.settlements = {wire::Settlement(position, 1, verdict == wire::Verdict::nack ? 60'000 : 0, verdict)};
   settle.request = position;
+  if (verdict != wire::Verdict::ack) {
+    settle.texts.push_back(std::make_unique<wire::SettlementTextT>());
+    settle.texts[0]->text = "no such saga";
+  }
   driver.send("worker", settle);
   driver.turn(true);
 }
@@ -54,7 +58,7 @@ void run(const StoreDir& dir, const broker::PayloadTypes& types) {
   driver.now.wall += std::chrono::seconds(1);
   driver.checkpoint();
   driver.publish("gateway", 5, 1, {event("audit.login", ""), event("saga.started", "saga-3"), event("", "saga-3")});
-  settle(driver, epoch, 3, wire::Verdict::ack);
+  settle(driver, epoch, 3, wire::Verdict::reject);
 }
 
 // ---- as text
@@ -228,7 +232,20 @@ TEST_F(FixtureOfVersion1, GivesBackTheStateOfTheBroker) {
   const auto* group = reply->answer_as_GroupsReply()->groups()->Get(0);
   EXPECT_EQ(group->name()->string_view(), "projector");
   EXPECT_EQ(group->floor(), 1u);   // 2 was put off
-  EXPECT_EQ(group->acked(), 2u);
+  EXPECT_EQ(group->acked(), 1u);
+  EXPECT_EQ(group->dead_letters(), 1u);
+  EXPECT_EQ(group->open(), 2u);  // and one is on its way
+
+  wire::DeadLetterGetT get;
+  get.group = "projector";
+  get.position = 3;
+  driver.send("operator", Samples::request(2, std::move(get)));
+  const auto letters = driver.take_outgoing();
+  const auto* letter = wire::parse(letters.back().header.bytes).value()->body_as_Reply()->answer_as_DeadLetterReply();
+  ASSERT_NE(letter, nullptr);
+  EXPECT_EQ(letter->letter()->reason()->string_view(), "no such saga");
+  EXPECT_EQ(letter->letter()->key()->string_view(), "saga-1");
+  EXPECT_EQ(letter->failures()->Get(0)->cause(), wire::DeadCause::reject);
 }
 
 // ---- packed records

@@ -146,6 +146,7 @@ void Ledger::groups_changed(const Core& core) {
     group.patterns = source->filter.spec().patterns;
     const auto [view, fresh] = group.views.try_emplace(state.generation());
     if (fresh) view->second.start = number(state.scan()) + 1;
+    view->second.ordered = view->second.ordered && state.settings().is_ordered();
   }
   live_ = std::move(now);
 }
@@ -185,12 +186,18 @@ void Ledger::settle_entering(const Peer& peer, const wire::Settle& settle) {
   if (group == nullptr || settle.settlements() == nullptr) return;
   Acks acks{settle.epoch(), {}};
   for (const auto* one : *settle.settlements()) {
-    if (one->verdict() != wire::Verdict::ack) continue;
-    acks.settled.emplace_back(one->position(), one->attempt());
     const auto view = group->views.find(generation_of(settle.epoch()));
+    if (one->verdict() == wire::Verdict::ack_up_to && view != group->views.end()) {
+      for (const auto position : view->second.delivered) {
+        if (position <= one->position()) view->second.acked.insert(position);  // or may have been: somebody else may hold it
+      }
+    }
+    if (one->verdict() != wire::Verdict::ack && one->verdict() != wire::Verdict::reject) continue;
+    if (one->verdict() == wire::Verdict::ack) acks.settled.emplace_back(one->position(), one->attempt());
     const auto attempt = group->attempts.find({settle.epoch(), one->position()});
     const bool current = attempt != group->attempts.end() && attempt->second == one->attempt();
     if (view != group->views.end() && current) view->second.acked.insert(one->position());
+    if (one->verdict() == wire::Verdict::reject) group->rejected.insert(one->position());
   }
   if (settle.request() != 0) acks_[{peer, settle.request()}] = std::move(acks);
 }
@@ -284,6 +291,14 @@ void Ledger::leave_deliver(const broker::Outgoing& message, const wire::DeliverT
   require(cursor.done(), "Deliver with more events than its header says");
 }
 
+// Every earlier event of its key was acknowledged, or given up.
+void Ledger::check_order(const Incarnation& group, const View& view, std::uint64_t position) const {
+  for (auto earlier = view.start; earlier < position; ++earlier) {
+    if (at(earlier).sent->key != at(position).sent->key || !wants(group, earlier)) continue;
+    require(view.acked.contains(earlier), place(position) + "delivered before position " + std::to_string(earlier) + " of its key was settled");
+  }
+}
+
 void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch,
                                   const wire::Delivery& delivery) {
   const auto position = delivery.position();
@@ -295,10 +310,11 @@ void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::
   const auto it = group.views.find(generation_of(epoch));
   require(it != group.views.end(), where + "delivered in a generation that is not");
   View& view = it->second;
-  require(position >= view.start, where + "delivered before the group's start");
+  require(position >= view.start || group.rejected.contains(position), where + "delivered before the group's start");
   require(!view.settled.contains(position), where + "delivered again after its ack was confirmed");
-  if (!view.delivered.insert(position).second) return;
   const auto& key = at(position).sent->key;
+  if (view.ordered && !key.empty()) check_order(group, view, position);
+  if (!view.delivered.insert(position).second) return;
   if (key.empty()) return;
   // Messages to two members have no order between them.
   auto& first = view.first_of_key[{member, key}];

@@ -77,6 +77,7 @@ class Ledger {
   struct View {
     std::uint64_t start = 1;
     bool durable = false;
+    bool ordered = true;                                 // of each key one after the other, all the time
     std::set<std::uint64_t> delivered, acked, settled;
     std::map<std::pair<Asked, std::string>, std::uint64_t> first_of_key;  // by member and key: the last first delivery
   };
@@ -84,6 +85,7 @@ class Ledger {
     std::vector<std::string> patterns;
     bool durable = false, gone = false;
     std::map<std::uint16_t, View> views;                 // by generation
+    std::set<std::uint64_t> rejected;                    // which may come back from the dead letters in any of them
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> attempts;  // epoch and position: the last one
   };
   using GroupId = std::pair<std::string, std::int64_t>;  // name and creation
@@ -105,6 +107,7 @@ class Ledger {
   void leave_deliver(const broker::Outgoing& message, const wire::DeliverT& deliver);
   void leave_group_delivery(Incarnation& group, const Asked& member, std::uint64_t epoch,
                             const wire::Delivery& delivery);
+  void check_order(const Incarnation& group, const View& view, std::uint64_t position) const;
   void leave_settled(const broker::Peer& peer, const wire::SettledT& message);
   void leave_caught_up(const broker::Peer& peer, const wire::CaughtUpT& message);
   void leave_reply(const broker::Peer& peer, const wire::ReplyT& reply, Bytes body);

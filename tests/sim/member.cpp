@@ -31,6 +31,10 @@ void SimMember::subscribe() {
   message.settings = std::make_unique<wire::GroupSettingsT>();
   message.settings->ack_wait_ms = 500;
   message.settings->in_flight_max = 8;
+  message.settings->attempts_max = broker::GroupSettings::unlimited;
+  message.settings->retry_delay_max_ms = 1000;
+  names_sharing_ = !env_.calm && env_.random.percent(60);
+  if (names_sharing_) message.settings->sharing = sharing_;
   send(message);
 }
 
@@ -58,7 +62,7 @@ void SimMember::take(const wire::Message& message, Bytes body) {
 
 void SimMember::take_failure(const wire::Failure& failure) {
   const Code code = failure.code();
-  const bool expected = (code == Code::group_mismatch && ask_start_) || code == Code::group_removed ||
+  const bool expected = (code == Code::group_mismatch && (ask_start_ || names_sharing_)) || code == Code::group_removed ||
                         code == Code::unknown_subscription;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure.detail()->str());
   if (failure.subscription() == subscription_ && code != Code::unknown_subscription) end();
@@ -95,8 +99,10 @@ void SimMember::settle_some() {
   std::vector<Held> which, kept;
   for (const Held& one : held_) (env_.random.percent(40) ? which : kept).push_back(one);
   held_ = std::move(kept);
-  switch (env_.random.below(8)) {
+  switch (env_.random.below(10)) {
     case 0: settle(which, wire::Verdict::nack); break;
+    case 8: settle(which, env_.random.percent(50) ? wire::Verdict::reject : wire::Verdict::release); break;
+    case 9: settle_up_to(which); break;
     case 1: break;  // forgotten: their ack wait runs out
     case 2:
       settle(which, wire::Verdict::extend);
@@ -104,7 +110,18 @@ void SimMember::settle_some() {
       break;
     default: settle(which, wire::Verdict::ack);
   }
-  if (env_.random.percent(10)) settle(std::exchange(old_, {}), static_cast<wire::Verdict>(env_.random.below(3)));
+  if (env_.random.percent(10)) settle(std::exchange(old_, {}), static_cast<wire::Verdict>(env_.random.below(5)));
+}
+
+// All that is held up to one of them; which a key_ordered group refuses, so that they are settled one by one as well.
+void SimMember::settle_up_to(const std::vector<Held>& which) {
+  if (which.empty()) return;
+  wire::SettleT message;
+  message.subscription = subscription_;
+  message.epoch = which.back().epoch;
+  message.settlements.emplace_back(which.back().position, 0, 0, wire::Verdict::ack_up_to);
+  send(message);
+  held_.insert(held_.end(), which.begin(), which.end());
 }
 
 void SimMember::settle(const std::vector<Held>& which, wire::Verdict verdict) {
@@ -120,6 +137,13 @@ void SimMember::settle(const std::vector<Held>& which, wire::Verdict verdict) {
     }
     const auto delay = env_.random.percent(50) ? 0 : static_cast<std::uint32_t>(env_.random.below(3000));
     message.settlements.emplace_back(one.position, one.attempt, delay, verdict);
+    const bool has_text = verdict != wire::Verdict::ack && env_.random.percent(50);
+    if (has_text) {
+      auto text = std::make_unique<wire::SettlementTextT>();
+      text->settlement = static_cast<std::uint32_t>(message.settlements.size() - 1);
+      text->text = "for a reason";
+      message.texts.push_back(std::move(text));
+    }
     if (old_.size() < 20 && verdict != wire::Verdict::extend) old_.push_back(one);
   }
   send(message);

@@ -9,8 +9,8 @@ namespace bus::sim {
 
 class SimMember final : public SimClient {
  public:
-  SimMember(Env& env, const std::string& name, std::string group, std::string pattern)
-      : SimClient(env, name), group_(std::move(group)), pattern_(std::move(pattern)) {}
+  SimMember(Env& env, const std::string& name, std::string group, std::string pattern, wire::Sharing sharing)
+      : SimClient(env, name), group_(std::move(group)), pattern_(std::move(pattern)), sharing_(sharing) {}
   bool done() const override { return connected() && begun_ && held_.empty(); }
   std::string state() const override;
 
@@ -28,10 +28,13 @@ class SimMember final : public SimClient {
   void take_failure(const wire::Failure& failure);
   void settle_some();
   void settle(const std::vector<Held>& which, wire::Verdict verdict);
+  void settle_up_to(const std::vector<Held>& which);
   void give_credit();
 
   const std::string group_;
   const std::string pattern_;
+  const wire::Sharing sharing_;          // of the group, if this member makes it
+  bool names_sharing_ = false;           // and asks for it, which a group that was edited refuses
   std::uint32_t subscription_ = 0;       // 0: none
   std::uint32_t next_id_ = 1;
   bool begun_ = false;

@@ -46,11 +46,50 @@ wire::AskUnion SimOperator::seek() {
 wire::AskUnion SimOperator::remove() {
   wire::GroupRemoveT remove;
   remove.name = env_.random.pick(groups_);
+  remove.dead_letters = env_.random.percent(50);
   return ask_of(std::move(remove));
 }
 
+wire::AskUnion SimOperator::edit() {
+  wire::GroupEditT edit;
+  edit.name = env_.random.pick(groups_);
+  edit.settings = std::make_unique<wire::GroupSettingsT>();
+  if (env_.random.percent(50)) edit.settings->sharing = static_cast<wire::Sharing>(env_.random.below(5));  // one too many
+  if (env_.random.percent(50)) edit.settings->member_in_flight_max = static_cast<std::uint32_t>(env_.random.below(10));
+  return ask_of(std::move(edit));
+}
+
+wire::AskUnion SimOperator::settle_letters() {
+  wire::DeadLettersSettleT settle;
+  settle.group = env_.random.pick(groups_);
+  for (auto position = 1 + env_.random.below(5); position <= env_.ledger.head(); position += 1 + env_.random.below(3)) settle.positions.push_back(position);
+  settle.action = env_.random.percent(70) ? wire::DeadAction::redrive : wire::DeadAction::drop;
+  settle.again = env_.random.percent(50);
+  return ask_of(std::move(settle));
+}
+
 wire::AskUnion SimOperator::question() {
-  switch (env_.random.below(12)) {
+  switch (env_.random.below(20)) {
+    case 12: case 13: return edit();
+    case 14: {
+      wire::GroupPendingT pending;
+      pending.name = env_.random.pick(groups_);
+      pending.blocking = env_.random.percent(50);
+      return ask_of(std::move(pending));
+    }
+    case 15: {
+      wire::DeadLettersRequestT letters;
+      letters.group = env_.random.pick(groups_);
+      letters.brief = env_.random.percent(50);
+      return ask_of(std::move(letters));
+    }
+    case 16: {
+      wire::DeadLetterGetT letter;
+      letter.group = env_.random.pick(groups_);
+      letter.position = env_.random.below(env_.ledger.head() + 2);
+      return ask_of(std::move(letter));
+    }
+    case 17: case 18: return settle_letters();
     case 0: return ask_of(wire::StatusRequestT());
     case 1: return ask_of(wire::TopicsRequestT());
     case 2: case 3: {
@@ -90,7 +129,7 @@ void SimOperator::take(const wire::Message& message, Bytes) {
   if (failure == nullptr || failure->request() == 0) return;
   const Code code = failure->code();
   const bool expected = code == Code::unknown_group || code == Code::not_found || code == Code::beyond_end ||
-                        code == Code::bad_filter;
+                        code == Code::bad_filter || code == Code::bad_settings || code == Code::group_busy || code == Code::bad_request;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure->detail()->str());
   require(waiting_.erase(failure->request()) == 1, name_ + " got a Failure for no question");
 }

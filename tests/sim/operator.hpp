@@ -24,6 +24,8 @@ class SimOperator final : public SimClient {
   void ask(wire::AskUnion what);
   wire::AskUnion seek();
   wire::AskUnion remove();
+  wire::AskUnion edit();
+  wire::AskUnion settle_letters();
   wire::AskUnion question();
   void send_garbage();
 

@@ -22,8 +22,10 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
       env_{random_, network_, ledger_, now_, calm_} {
   const auto quota = random_.between(20, 400);
   for (const char* name : {"alpha", "beta", "gamma"}) clients_.push_back(std::make_unique<SimPublisher>(env_, name, quota));
-  for (const char* name : {"m1", "m2", "m3"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "all", ">"));
-  for (const char* name : {"m4", "m5"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "some", "sim.*.x"));
+  const auto any_sharing = [this] { return random_.percent(40) ? wire::Sharing::key_ordered : static_cast<wire::Sharing>(random_.below(4)); };
+  const auto all = any_sharing(), some = any_sharing();
+  for (const char* name : {"m1", "m2", "m3"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "all", ">", all));
+  for (const char* name : {"m4", "m5"}) clients_.push_back(std::make_unique<SimMember>(env_, name, "some", "sim.*.x", some));
   clients_.push_back(std::make_unique<SimReader>(env_, "r1", ">"));
   clients_.push_back(std::make_unique<SimReader>(env_, "r2", "sim.a.>"));
   const bool transient = !has_hours_ && random_.percent(50);

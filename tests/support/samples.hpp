@@ -225,6 +225,9 @@ class Samples {
     settle.settlements = {wire::Settlement(10, 1, 0, wire::Verdict::ack), wire::Settlement(11, 2, 500, wire::Verdict::nack),
                           wire::Settlement(12, 1, 0, wire::Verdict::extend)};
     settle.request = 42;
+    settle.texts.push_back(std::make_unique<wire::SettlementTextT>());
+    settle.texts[0]->settlement = 1;
+    settle.texts[0]->text = "the database is away";
     add(settle);
     wire::SettledT settled;
     settled.subscription = 2;
@@ -260,6 +263,69 @@ class Samples {
     verify.from = 1;
     verify.chain = 99;
     ask(verify);
+    wire::GroupCreateT create;
+    create.name = "projector";
+    create.filter = std::make_unique<wire::FilterT>();
+    create.filter->patterns = {"saga.>"};
+    create.from = wire::Start::end;
+    create.settings = settings();
+    ask(create);
+    wire::GroupEditT edit;
+    edit.name = "projector";
+    edit.settings = std::make_unique<wire::GroupSettingsT>();
+    edit.settings->paused = true;
+    ask(edit);
+    wire::GroupPendingT pending;
+    pending.name = "projector";
+    pending.after = 3;
+    pending.blocking = true;
+    ask(pending);
+    wire::DeadLettersRequestT letters;
+    letters.group = "projector";
+    letters.filter = std::make_unique<wire::FilterT>();
+    letters.filter->keys = {"saga-1"};
+    letters.cause = wire::DeadCause::reject;
+    letters.reason = "database";
+    letters.limit = 10;
+    ask(letters);
+    wire::DeadLetterGetT letter;
+    letter.group = "projector";
+    letter.position = 3;
+    ask(letter);
+    wire::DeadLettersSettleT settle;
+    settle.group = "projector";
+    settle.positions = {3, 5};
+    settle.action = wire::DeadAction::redrive;
+    settle.again = true;
+    ask(settle);
+  }
+  static std::unique_ptr<wire::GroupSettingsT> settings() {
+    auto all = std::make_unique<wire::GroupSettingsT>();
+    all->ack_wait_ms = 30'000;
+    all->in_flight_max = 64;
+    all->member_in_flight_max = 16;
+    all->sharing = wire::Sharing::key_ordered;
+    all->attempts_max = 5;
+    all->backoff = wire::Backoff::linear;
+    all->retry_delay_ms = 100;
+    all->retry_delay_max_ms = 60'000;
+    all->jitter_percent = 0;
+    all->dead_letter = wire::DeadLetterPolicy::stop_key;
+    all->paused = false;
+    return all;
+  }
+  static std::unique_ptr<wire::DeadLetterT> dead_letter() {
+    auto letter = std::make_unique<wire::DeadLetterT>();
+    letter->position = 3;
+    letter->died_at = 1'700'000'001'000'000'000;
+    letter->cause = wire::DeadCause::reject;
+    letter->attempt = 4;
+    letter->failures = 3;
+    letter->reason = "the database is away";
+    letter->topic = "saga.started";
+    letter->type = "suoke.saga.SagaStarted";
+    letter->key = "saga-1";
+    return letter;
   }
   void add_replies() {
     reply(wire::DoneT());
@@ -281,6 +347,8 @@ class Samples {
     groups.groups[0]->name = "projector";
     groups.groups[0]->patterns = {"saga.>"};
     groups.groups[0]->floor = 3;
+    groups.groups[0]->settings = settings();
+    groups.groups[0]->dead_letters = 2;
     reply(groups);
     wire::SeekReplyT seek;
     seek.floor_before = 9;
@@ -308,6 +376,32 @@ class Samples {
     verify.faults[0]->position = 3;
     verify.faults[0]->what = "the body does not match its checksum";
     reply(verify);
+    wire::PendingReplyT pending;
+    pending.events.push_back(std::make_unique<wire::PendingInfoT>());
+    pending.events[0]->position = 3;
+    pending.events[0]->place = wire::PendingPlace::in_flight;
+    pending.events[0]->attempt = 1;
+    pending.events[0]->member = "worker";
+    pending.events[0]->note = "half of it is done";
+    pending.events[0]->key = "saga-1";
+    pending.events[0]->waiting = 2;
+    pending.more = 3;
+    reply(pending);
+    wire::DeadLettersReplyT letters;
+    letters.letters.push_back(dead_letter());
+    letters.seen = 7;
+    reply(letters);
+    wire::DeadLetterReplyT letter;
+    letter.letter = dead_letter();
+    letter.failures.push_back(std::make_unique<wire::AttemptFailureT>());
+    letter.failures[0]->failure = 1;
+    letter.failures[0]->attempt = 2;
+    letter.failures[0]->error = "the database is away";
+    reply(letter);
+    wire::DeadLettersSettledT settled;
+    settled.done = 1;
+    settled.refused = {wire::DeadResult(5, Code::not_found)};
+    reply(settled);
   }
 
   std::vector<SampleMessage> messages_;

@@ -3,8 +3,7 @@
 //
 // Not here, because no message to the broker can bring them about:
 //   trimmed                      nothing is removed from the log yet
-//   group_busy                   no request needs a group at rest yet
-//   conflict                     only of schemas, before the broker serves: core_payload_types_test
+//   conflict                     of schemas, before the broker serves: core_payload_types_test; of single dead letters: core_dead_letters_test
 //   denied, bad_argument         only of settings and endpoints: core_config_test
 //   locked, bad_format, disk_error    only of opening and writing the store, which ends the process
 //   timed_out, disconnected, closed, log_changed    said by libbus itself
@@ -26,7 +25,7 @@ using test::Harness;
 using test::subscribe;
 
 const std::set<Code> unreachable = {
-    Code::trimmed, Code::group_busy, Code::conflict, Code::denied, Code::bad_argument, Code::locked, Code::bad_format,
+    Code::trimmed, Code::conflict, Code::denied, Code::bad_argument, Code::locked, Code::bad_format,
     Code::disk_error, Code::timed_out, Code::disconnected, Code::closed, Code::log_changed};
 
 // What the broker answered a peer with: of Failures, refusals, refused settlements and ends of subscriptions.
@@ -325,6 +324,41 @@ std::set<Code> seek_group(const std::string& name) {
   return ask(std::move(seek));
 }
 
+// Twice, with so many events in flight.
+std::set<Code> create_group(std::uint32_t in_flight_max) {
+  Harness bus;
+  bus.hello("s");
+  wire::GroupCreateT create;
+  create.name = "g";
+  create.settings = std::make_unique<wire::GroupSettingsT>();
+  create.settings->in_flight_max = in_flight_max;
+  for (int times = 0; times < 2; ++times) {
+    bus.ask("s", wire::GroupCreateT(create));
+    bus.run();
+  }
+  return said(bus, "s");
+}
+
+// With a dead letter that nobody has said may go.
+std::set<Code> remove_with_letters() {
+  Harness bus;
+  bus.hello("s", "p");
+  bus.publish("s", 1, {encode(event())});
+  bus.send("s", subscribe(1, "g"));
+  bus.run();
+  wire::SettleT settle;
+  settle.subscription = 1;
+  settle.epoch = bus.take<wire::DeliverT>("s").at(0).epoch;
+  settle.settlements.emplace_back(1, 1, 0, wire::Verdict::reject);
+  bus.send("s", settle);
+  bus.run();
+  wire::GroupRemoveT remove;
+  remove.name = "g";
+  bus.ask("s", std::move(remove));
+  bus.run();
+  return said(bus, "s");
+}
+
 // One byte of the event changes on disk.
 std::set<Code> read_damaged() {
   Harness bus;
@@ -390,6 +424,9 @@ const std::vector<Line>& table() {
       {Code::bad_group, [] { return in_session(subscribe(1, "a group")); }},
       {Code::unknown_group, [] { return seek_group("nobody"); }},
       {Code::group_mismatch, join_with_another_filter},
+      {Code::group_busy, remove_with_letters},
+      {Code::bad_settings, [] { return create_group(limits::open_max + 1); }},
+      {Code::group_exists, [] { return create_group(1); }},
       {Code::group_removed, lose_group},
       {Code::too_many_subscriptions, many_subscriptions},
       {Code::too_many_groups, many_groups},

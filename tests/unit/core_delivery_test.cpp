@@ -338,6 +338,9 @@ TEST_F(DeliveryTest, DeliversAgainAfterTheAckWait) {
   bus.advance(limits::ack_wait_default);
   bus.send("s", wire::PingT());
   bus.run();
+  EXPECT_TRUE(bus.take<wire::DeliverT>("s").empty()) << "the retry policy wants a pause";
+  bus.advance(2 * limits::retry_delay_default);
+  bus.run();
   const auto second = deliver();
   EXPECT_EQ(second.deliveries.at(0).attempt(), 2u);
   settle(first);

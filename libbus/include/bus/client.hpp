@@ -73,8 +73,24 @@ struct Filter {
 };
 
 enum class AckMode {
-  automatic,   // ack when the callback returns, nack when it throws
+  automatic,   // ack when the callback returns, nack with its what() when it throws
   manual       // the callback, or code it hands event and subscription to, calls Subscription::ack() or nack()
+};
+
+// What a group is set to. What is left out has the broker's default in a new group, which docs/DELIVERY.md names; of one that
+// is there it is not asked for.
+struct GroupSettings {
+  static constexpr std::uint32_t unlimited = ~std::uint32_t{0};
+  std::optional<wire::Sharing> sharing;              // round_robin, least_in_flight, exclusive, key_ordered
+  std::optional<Duration> ack_wait;                  // an attempt not settled by then has failed
+  std::optional<std::uint32_t> in_flight_max;        // out to all members together,
+  std::optional<std::uint32_t> member_in_flight_max; // and to each
+  std::optional<std::uint32_t> attempts_max;         // failures after which the group gives up, or unlimited
+  std::optional<wire::Backoff> backoff;              // fixed, linear, exponential
+  std::optional<Duration> retry_delay, retry_delay_max;
+  std::optional<std::uint32_t> jitter_percent;
+  std::optional<wire::DeadLetterPolicy> dead_letter; // park, stop_key, skip
+  std::optional<bool> paused;
 };
 
 struct SubscribeOptions {
@@ -88,18 +104,27 @@ struct SubscribeOptions {
   unsigned concurrency = 1;            // callbacks at a time; with 1 they come in order
   std::uint32_t credit_events = 4096;  // how much may be on the way or waiting here
   std::uint32_t credit_bytes = 8u << 20;
-  std::uint32_t ack_wait_ms = 0;       // of a new group; 0: the broker's default
-  std::uint32_t in_flight_max = 0;
+  GroupSettings settings = {};         // of a new group; one that is there must have the same: group_mismatch
 };
 
 // One subscription of a Client; a handle, copies name the same subscription. Thread-safe.
 class BUS_API Subscription {
  public:
-  // Done; to be delivered again after `delay`; give me more time. They return at once and travel in batches. An
-  // ack that came too late is counted (stale()) and changes nothing: the event is with someone else by then.
+  // All return at once and travel in batches. One that came too late is counted (stale()) and changes nothing: the event is
+  // with someone else by then. Texts are cut after 1,024 bytes.
+  // Done.
   void ack(const Event& event);
-  void nack(const Event& event, Duration delay = 0ms);
-  void extend(const Event& event);
+  // Done, and with it all that this subscription holds up to the event's position. Not in a key_ordered group: stale.
+  void ack_up_to(const Event& event);
+  // Failed, which `error` says: again after `delay`, or with 0 when the group's retry policy says; and to the dead letters
+  // once it has failed too often.
+  void nack(const Event& event, Duration delay = 0ms, std::string error = "");
+  // Failed for good: to the dead letters now.
+  void reject(const Event& event, std::string error);
+  // Given back without having failed, as by a service that shuts down: again at once, for somebody else.
+  void release(const Event& event);
+  // Still at work, at what `note` says for operators to see: the time to acknowledge begins anew.
+  void extend(const Event& event, std::string note = "");
   // Waits until every ack and nack given so far is durable. Errors: timed_out, closed, what ended the subscription or the
   // client, and disconnected: there is no connection, or one broke since the last flush and may have taken
   // acknowledgements with it; those events come again. That is said once; the next flush speaks of what was given since.
