@@ -309,6 +309,12 @@ void Delivery::verify() const {
   }
 }
 
+std::uint64_t Delivery::dead_letters() const {
+  std::uint64_t sum = 0;
+  for (const auto& [name, source] : groups_) sum += source->group->state.letters().size();
+  return sum;
+}
+
 std::uint64_t Delivery::redeliveries() const {
   std::uint64_t sum = 0;
   for (const auto& [name, source] : groups_) sum += source->group->state.redeliveries();

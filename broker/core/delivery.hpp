@@ -123,10 +123,15 @@ class Delivery {
   Code redrive(Source& group, Position position, const DeadLetterRow& row, bool again, Now now);
   Code drop(Source& group, Position position, Now now);
   wire::GroupInfoT info(const Source& group) const;
+  // Everything up to here is settled.
+  Position floor(const Source& group) const;
+  // The group with the lowest floor below the head; null: there is none.
+  const Source* furthest_behind() const;
 
   const Counters& counters() const { return counters_; }
   std::size_t subscriptions() const { return subscriptions_.size(); }
   std::uint64_t redeliveries() const;
+  std::uint64_t dead_letters() const;
   void verify() const;
 
  private:

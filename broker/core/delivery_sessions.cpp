@@ -421,15 +421,13 @@ Result<void> Delivery::remove_group(std::string_view name, bool letters) {
 
 Result<Position> Delivery::seek(Source& group, Position next, Now now) {
   ConsumerGroup& state = group.group->state;
-  const auto before = state.letters().size();
   std::size_t beyond = 0;
   state.letters().each([&](Position position, std::uint32_t) { beyond += position >= next; });
   if (beyond > limits::letters_moved_max) {
-    return Error{Code::group_busy, std::to_string(beyond) + " of " + std::to_string(before) + " dead letters lie beyond that position, too many "
+    return Error{Code::group_busy, std::to_string(beyond) + " of " + std::to_string(state.letters().size()) + " dead letters lie beyond that position, too many "
                                    "to go at once: redrive or drop them first"};
   }
-  const bool settled = state.open_count() == 0;
-  const Position floor = settled ? scan_of(group) : state.floor();
+  const Position before = floor(group);
   group.following = false;
   state.seek(next - 1);
   for (const auto table : {store::Table::failures, store::Table::dead}) {
@@ -438,7 +436,23 @@ Result<Position> Delivery::seek(Source& group, Position next, Now now) {
   for (const MemberId member : state.member_ids()) subscriptions_.at(member).told = Position::none;
   changed(group, now);
   commit_due_ = now.steady;
-  return floor;
+  return before;
+}
+
+Position Delivery::floor(const Source& source) const {
+  const ConsumerGroup& state = source.group->state;
+  return state.open_count() == 0 ? scan_of(source) : state.floor();
+}
+
+const Source* Delivery::furthest_behind() const {
+  const Source* last = nullptr;
+  Position lowest = head();
+  for (const auto& [name, source] : groups_) {
+    const Position its = floor(*source);
+    if (its < lowest) last = source.get();
+    lowest = std::min(lowest, its);
+  }
+  return last;
 }
 
 wire::GroupInfoT Delivery::info(const Source& source) const {
@@ -448,9 +462,8 @@ wire::GroupInfoT Delivery::info(const Source& source) const {
   info.patterns = source.filter.spec().patterns;
   info.types = source.filter.spec().types;
   info.keys = source.filter.spec().keys;
-  const bool settled = group.state.open_count() == 0;
   info.delivered = number(scan_of(source));
-  info.floor = settled ? info.delivered : number(group.state.floor());
+  info.floor = number(floor(source));
   info.committed = number(head());
   info.open = static_cast<std::uint32_t>(group.state.open_count());
   info.in_flight = static_cast<std::uint32_t>(group.state.in_flight());

@@ -211,7 +211,7 @@ std::unique_ptr<wire::DeadLetterT> GroupRequests::to_wire(Position position, con
 
 // From one part of the table to the next, until enough has been found, or looked at.
 void GroupRequests::list_letters(std::shared_ptr<Letters> list) {
-  ReadRows ask{store::Table::dead, event_key(list->group, list->last + 1), after_group(list->group), rows_a_read};
+  ReadRows ask{store::Table::dead, event_key(list->group, list->last) + '\0', after_group(list->group), rows_a_read};
   reads_.ask(std::move(ask), [this, list](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(list->to, answer.error());
     const auto& rows = std::get<store::LogReader::Rows>(*answer);
@@ -325,7 +325,8 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
         reply.refused.emplace_back(number(position), code);
       }
     }
-    staging_.hold([this, to, reply] { answers_.answer(to, wire::DeadLettersSettledT(reply)); });
+    // Where nothing was changed there may be no next commit.
+    staging_.hold(reply.done > 0 ? staging_.batch() : staging_.batch() - 1, [this, to, reply] { answers_.answer(to, wire::DeadLettersSettledT(reply)); });
   });
 }
 

@@ -59,7 +59,18 @@ void Requests::status(Asker to, Now now) {
   status.data_dir = about_.data_dir;
   status.endpoints = about_.endpoints;
   status.keys_resident = state_.keys.size();
-  answers_.answer(to, std::move(status));
+  status.dead_letters = delivery_.dead_letters();
+  const Source* last = delivery_.furthest_behind();
+  if (last == nullptr) return answers_.answer(to, std::move(status));
+  status.lagging_group = last->group->name;
+  const Position floor = delivery_.floor(*last);
+  status.lag = log_.committed() - floor;
+  auto waiting = std::make_shared<wire::StatusReplyT>(std::move(status));
+  reads_.ask(ReadRecords{floor + 1}, [this, to, waiting](Result<ReadAnswer> answer) {
+    const bool found = answer.ok() && !std::get<std::vector<store::RecordPtr>>(*answer).empty();
+    if (found) waiting->oldest_at = nanoseconds(std::get<std::vector<store::RecordPtr>>(*answer).front()->committed_at());
+    answers_.answer(to, std::move(*waiting));
+  });
 }
 
 void Requests::topics(Asker to, const wire::TopicsRequest& ask) {

@@ -2,10 +2,12 @@
 // what was journaled is what a crash brings back.
 // Method: drive a ConsumerGroup by hand with a fake clock. The model test does the same at random.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <limits>
 #include <map>
 #include <random>
+#include <set>
 
 #include "broker/core/consumer_group.hpp"
 
@@ -155,6 +157,115 @@ TEST_F(GroupTest, TakesTurnsAmongThoseWithCredit) {
   EXPECT_EQ(next(), b);
 }
 
+TEST_F(GroupTest, GivesToTheOneThatHoldsTheFewest) {
+  group.change([] {
+    auto one = settings();
+    one.sharing = Sharing::least_in_flight;
+    return one;
+  }());
+  group.join(b, {10, 1000});
+  open(1, a), open(2, b), open(3, b);
+  group.ack(b, Position{2}, 1);
+  group.ack(b, Position{3}, 1);
+  EXPECT_EQ(next(), b);
+}
+
+TEST_F(GroupTest, GivesAllToOneAndTheNextTakesOver) {
+  auto one = settings();
+  one.sharing = Sharing::exclusive;
+  group.change(one);
+  group.join(b, {10, 1000});
+  open(1, a), open(2, a);
+  EXPECT_EQ(next(), a);
+  group.extend(a, Position{2}, 1, "", now.steady + 1s);
+  pass(2s);  // the first one is not acknowledged in time: a has stalled
+  EXPECT_EQ(next(), b);
+  EXPECT_EQ(group.in_flight(), 0u) << "the other was taken back, too";
+  EXPECT_EQ(open(1, b), 2u);
+  EXPECT_EQ(group.ack(a, Position{2}, 1), Code::stale_ack);
+  group.leave(b);
+  EXPECT_EQ(next(), a);
+}
+
+TEST_F(GroupTest, GivesNoMemberMoreThanItsShare) {
+  auto one = settings();
+  one.member_in_flight_max = 1;
+  group.change(one);
+  open(1);
+  EXPECT_EQ(next(), std::nullopt);
+  group.join(b, {10, 1000});
+  EXPECT_EQ(next(), b);
+}
+
+TEST_F(GroupTest, DeliversNothingWhilePaused) {
+  auto one = settings();
+  one.paused = true;
+  open(1);
+  group.change(one);
+  EXPECT_EQ(next(), std::nullopt);
+  EXPECT_EQ(group.ack(a, Position{1}, 1), Code::ok);
+  group.change(settings());
+  EXPECT_EQ(next(), a);
+}
+
+TEST(GroupSettingsTest, DelaysGrowAsTheySay) {
+  GroupSettings settings;
+  settings.retry_delay = 1s;
+  settings.retry_delay_max = 10s;
+  settings.jitter_percent = 0;
+  const auto delays = [&](Backoff backoff) {
+    settings.backoff = backoff;
+    std::vector<std::int64_t> seconds;
+    for (std::uint32_t failures = 1; failures <= 6; ++failures) seconds.push_back(settings.delay_after(failures, 7) / 1s);
+    return seconds;
+  };
+  using List = std::vector<std::int64_t>;
+  EXPECT_EQ(delays(Backoff::fixed), (List{1, 1, 1, 1, 1, 1}));
+  EXPECT_EQ(delays(Backoff::linear), (List{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(delays(Backoff::exponential), (List{1, 2, 4, 8, 10, 10}));
+  settings.jitter_percent = 50;
+  std::set<Duration> spread;
+  for (std::uint64_t salt = 0; salt < 1000; ++salt) {
+    const auto delay = settings.delay_after(1, salt);
+    EXPECT_GE(delay, 500ms);
+    EXPECT_LE(delay, 1500ms);
+    spread.insert(delay);
+  }
+  EXPECT_GT(spread.size(), 500u);
+  settings.retry_delay_max = limits::nack_delay_max;
+  settings.retry_delay = limits::nack_delay_max;
+  EXPECT_LE(settings.delay_after(limits::attempts_max, 1), limits::nack_delay_max);
+}
+
+// Each bound, and one beyond it.
+TEST(GroupSettingsTest, HaveBounds) {
+  const auto good = [](auto change) {
+    GroupSettings settings;
+    change(settings);
+    return settings.check().ok();
+  };
+  EXPECT_TRUE(good([](auto&) {}));
+  EXPECT_TRUE(good([](auto& one) { one.ack_wait = limits::ack_wait_min; }));
+  EXPECT_FALSE(good([](auto& one) { one.ack_wait = limits::ack_wait_min - 1ns; }));
+  EXPECT_TRUE(good([](auto& one) { one.ack_wait = limits::ack_wait_max; }));
+  EXPECT_FALSE(good([](auto& one) { one.ack_wait = limits::ack_wait_max + 1ns; }));
+  EXPECT_TRUE(good([](auto& one) { one.in_flight_max = limits::open_max; }));
+  EXPECT_FALSE(good([](auto& one) { one.in_flight_max = limits::open_max + 1; }));
+  EXPECT_FALSE(good([](auto& one) { one.in_flight_max = 0; }));
+  EXPECT_FALSE(good([](auto& one) { one.member_in_flight_max = 0; }));
+  EXPECT_FALSE(good([](auto& one) { one.attempts_max = 0; }));
+  EXPECT_TRUE(good([](auto& one) { one.attempts_max = limits::attempts_max; }));
+  EXPECT_FALSE(good([](auto& one) { one.attempts_max = limits::attempts_max + 1; }));
+  EXPECT_TRUE(good([](auto& one) { one.attempts_max = GroupSettings::unlimited; }));
+  EXPECT_TRUE(good([](auto& one) { one.retry_delay_max = limits::nack_delay_max; }));
+  EXPECT_FALSE(good([](auto& one) { one.retry_delay_max = limits::nack_delay_max + 1ns; }));
+  EXPECT_FALSE(good([](auto& one) { one.retry_delay = one.retry_delay_max + 1ns; }));
+  EXPECT_TRUE(good([](auto& one) { one.jitter_percent = 100; }));
+  EXPECT_FALSE(good([](auto& one) { one.jitter_percent = 101; }));
+  EXPECT_FALSE(good([](auto& one) { one.dead_letter = DeadLetter::stop_key; }));
+  EXPECT_FALSE(good([](auto& one) { one.sharing = static_cast<Sharing>(4); }));
+}
+
 TEST_F(GroupTest, NeedsCreditInBytesToo) {
   group.leave(a);
   group.join(b, {5, 0});
@@ -298,6 +409,65 @@ TEST_F(GroupTest, TellsUrgentChangesFromOthers) {
   EXPECT_TRUE(group.settled_since_journal());
   journal();
   EXPECT_FALSE(group.changed_since_journal());
+}
+
+// ---- many
+
+// The heap that a value takes; where the allocator is another one, nothing is said.
+std::size_t heap_bytes() { return mallinfo2().uordblks + mallinfo2().hblkhd; }
+
+// Each of another key, with one more of it waiting; some in flight, some delayed, some ready again.
+TEST(LargeGroup, TakesLittleMemoryAndComesBackAsItWas) {
+  constexpr std::uint64_t count = 100'000;
+  Now now{wall_time(1'000'000), SteadyTime{}};
+  GroupSettings settings;
+  settings.sharing = Sharing::key_ordered;
+  settings.in_flight_max = limits::open_max;
+  settings.retry_delay = settings.retry_delay_max = 1h;
+  settings.jitter_percent = 0;
+  const auto before = heap_bytes();
+  ConsumerGroup group(settings, Position::none);
+  group.join(a, {});
+  for (std::uint64_t at = 1; at <= count; ++at) {
+    group.add_credit(a, 1, 1);
+    group.open(Position{at}, {{at, at}, 1, 2}, a, 1, now.steady);
+  }
+  for (std::uint64_t at = 1; at <= count; ++at) group.wait(Position{count + at}, {at, at});
+  for (std::uint64_t at = 1; at <= count; ++at) {
+    if (at % 3 == 1) {
+      ASSERT_EQ(group.nack(a, Position{at}, 1, at % 2 == 0 ? 1h : 2h, "", now), Code::ok);
+    }
+    if (at % 3 == 2) {
+      ASSERT_EQ(group.release(a, Position{at}, 1), Code::ok);
+    }
+  }
+  group.take_incidents();
+  const auto taken = heap_bytes() - before;
+  if (before > 0) {
+    EXPECT_LE(taken, 32 * limits::MiB);
+  }
+  ASSERT_EQ(group.open_count(), count);
+  group.verify();
+
+  const auto journal = group.take_journal();
+  auto other = ConsumerGroup::restore(settings, ConsumerGroup(settings, Position::none).head()).value();
+  ASSERT_TRUE(other.apply_journal(journal, now));
+  other.recovered();
+  other.verify();
+  const auto was = group.pending(Position::none, false, count), is = other.pending(Position::none, false, count);
+  ASSERT_EQ(is.size(), count);
+  for (std::size_t at = 0; at < count; ++at) {
+    const bool was_in_flight = was[at].place == PendingEvent::Place::in_flight;
+    ASSERT_EQ(is[at].position, was[at].position);
+    ASSERT_EQ(is[at].attempt, was[at].attempt);
+    ASSERT_EQ(is[at].failures, was[at].failures);
+    ASSERT_EQ(is[at].returns, was[at].returns + was_in_flight) << "what was in flight counts as a return";
+    ASSERT_EQ(is[at].place, was_in_flight ? PendingEvent::Place::ready : was[at].place);
+    if (is[at].place == PendingEvent::Place::delayed) {
+      ASSERT_EQ(is[at].due, was[at].due);
+    }
+  }
+  EXPECT_EQ(other.scan(), group.scan());
 }
 
 // ---- what holds the open events
