@@ -70,7 +70,8 @@ void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint3
   open.place = Place::in_flight;
   open.session = member.session;
   open.subscription = member.subscription;
-  open.time = now.time_since_epoch().count();
+  last_given_ = std::max(now, last_given_ + Duration(1));
+  open.time = last_given_.time_since_epoch().count();
   redeliveries_ += open.attempt > 0;
   ++open.attempt;
   set_due(open, now + settings_.ack_wait);
@@ -133,13 +134,18 @@ inline void ConsumerGroup::erase(Position position, Open& open) {
   return Code::ok;
 }
 
-Code ConsumerGroup::ack_up_to(MemberId member, Position position) {
+Code ConsumerGroup::ack_up_to(MemberId member, Position position, std::uint32_t attempt) {
   if (settings_.is_ordered()) return Code::bad_settings;
+  const auto [named, code] = holding(member, position, attempt);
+  if (code != Code::ok) return code;
   std::vector<std::pair<Position, std::uint32_t>> held;
-  open_.each([&](Position at, const Open& open) {
-    if (at <= position && open.place == Place::in_flight && open.is_of(member)) held.emplace_back(at, open.attempt);
+  const auto given = named->time;
+  open_.each_after(Position::none, [&](Position at, const Open& open) {
+    if (at > position) return false;
+    if (open.place == Place::in_flight && open.is_of(member) && open.time <= given) held.emplace_back(at, open.attempt);
+    return true;
   });
-  for (const auto& [at, attempt] : held) ack(member, at, attempt);
+  for (const auto& [at, its] : held) ack(member, at, its);
   return Code::ok;
 }
 
@@ -354,7 +360,7 @@ Code ConsumerGroup::drop(Position position) {
 
 void ConsumerGroup::seek(Position scan) {
   open_.each([&](Position position, const Open& open) {
-    if (open.failures > 0 && open.place != Place::stopped && position <= scan) forgotten_.push_back(position);
+    if (open.failures > 0 && letters_.find(position) == nullptr && position <= scan) forgotten_.push_back(position);
     changed_chunks_.insert(PositionMap<Open>::chunk_of(position));
   });
   for (const Position position : closed_) changed_chunks_.insert(PositionMap<Open>::chunk_of(position));
@@ -387,15 +393,23 @@ void ConsumerGroup::touch(Open& open) {
 
 // ---- for operators
 
-std::vector<PendingEvent> ConsumerGroup::pending(Position after, bool blocking, std::size_t most) const {
+std::vector<PendingEvent> ConsumerGroup::pending(Position after, bool blocking, std::size_t most, Position& looked_to) const {
   std::vector<PendingEvent> events;
-  open_.each([&](Position position, const Open& open) {
-    if (position <= after || events.size() >= most) return;
+  std::size_t rows = 0;
+  looked_to = Position::none;
+  Position last = after;
+  open_.each_after(after, [&](Position position, const Open& open) {
+    if (events.size() >= most || ++rows > pending_rows) {
+      looked_to = last;
+      return false;
+    }
+    last = position;
     const auto behind = open.laned ? lanes_.waiting(open.event.key) : KeyLanes::Waiting{};
-    if (blocking && behind.events == 0 && behind.is_all) return;
+    if (blocking && behind.events == 0 && behind.is_all) return true;
     const auto note = notes_.find(position);
     events.push_back({position, open.place, open.attempt, open.failures, open.returns, open.member(), open.given_at(), open.due,
                       note == notes_.end() ? "" : note->second, behind.events, behind.is_all});
+    return true;
   });
   return events;
 }

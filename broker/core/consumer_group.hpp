@@ -24,6 +24,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -142,8 +143,9 @@ class ConsumerGroup {
   // ---- settlement. `ok`, stale_ack (another attempt or holder is current) or not_delivered; only ok changes
   // anything.
   Code ack(MemberId member, Position position, std::uint32_t attempt);
-  // Everything the member holds up to there. bad_settings under key_ordered, where events settle one by one.
-  Code ack_up_to(MemberId member, Position position);
+  // That one, and with it all that the member holds up to there and was given no later. bad_settings under key_ordered, where
+  // events settle one by one.
+  Code ack_up_to(MemberId member, Position position, std::uint32_t attempt);
   // Failed: again after `delay`, or where that is 0 when the retry policy says so.
   Code nack(MemberId member, Position position, std::uint32_t attempt, Duration delay, std::string error, Now now);
   // Given back, not failed: again at once.
@@ -205,6 +207,8 @@ class ConsumerGroup {
   std::vector<Search> take_searches() { return std::exchange(searches_, {}); }
   // The first events of the key after `after` that are known, in order; all up to `complete_to`.
   void found(const Search& search, const std::vector<Position>& positions, Position complete_to);
+  // False: the group has moved on, and the answer is of no use.
+  bool is_wanted(const Search& search) const;
   // It could not be done, and is to be taken again.
   void search_again(const Search& search) { searches_.push_back(search); }
 
@@ -212,6 +216,8 @@ class ConsumerGroup {
   // which come by themselves: acks of attempts made before are not of this generation.
   void seek(Position scan);
   std::uint16_t generation() const { return generation_; }
+  // A generation is never used again in the life of a group.
+  bool may_seek() const { return generation_ < std::numeric_limits<std::uint16_t>::max(); }
 
   // ---- durability
   // True if something changed that a crash should not undo; deliveries alone can wait for company.
@@ -223,10 +229,9 @@ class ConsumerGroup {
   bool apply_journal(std::string_view bytes, Now now);
   // The durable state, for a checkpoint: its head, and the open events in chunks.
   std::string head() const;
-  std::string chunk(std::uint64_t number) const;         // empty: nothing is open there
-  // The chunks that have changed since they were taken last, `most` of them.
-  std::vector<std::uint64_t> take_changed_chunks(std::size_t most);
-  bool has_changed_chunks() const { return !changed_chunks_.empty(); }
+  // The chunks that have changed since they were taken last; each is to be saved afterwards, as it is by then.
+  std::vector<std::uint64_t> take_changed_chunks();
+  std::string save_chunk(std::uint64_t number);          // empty: nothing is open there
   static std::optional<ConsumerGroup> restore(const GroupSettings& settings, std::string_view head);
   bool restore_chunk(std::uint64_t number, std::string_view bytes, Now now);
   void restore_letter(Position position, std::uint32_t attempt) { letters_.add(position) = attempt; }
@@ -240,8 +245,10 @@ class ConsumerGroup {
   std::uint64_t redeliveries() const { return redeliveries_; }
   std::uint64_t stale_acks() const { return stale_acks_; }
   void count_stale() { ++stale_acks_; }
-  // Open events after `after`, `most` of them; `blocking`: only those behind which others of their key wait.
-  std::vector<PendingEvent> pending(Position after, bool blocking, std::size_t most) const;
+  // Open events after `after`, `most` of them; `blocking`: only those behind which others of their key wait. Looks at pending_rows
+  // of them at most; `looked_to` is the last one, or none if all were.
+  static constexpr std::size_t pending_rows = 4096;
+  std::vector<PendingEvent> pending(Position after, bool blocking, std::size_t most, Position& looked_to) const;
   const KeyLanes& lanes() const { return lanes_; }
   void verify() const;
 
@@ -331,6 +338,7 @@ class ConsumerGroup {
   std::vector<MemberId> turn_;                             // in the order of their turns; exclusive: the first one is active
   std::size_t next_turn_ = 0;
   std::uint64_t in_flight_ = 0;
+  SteadyTime last_given_;                                  // no two are given out at the same time
   std::uint32_t touched_ = 0;                              // how many of open_ have changed since the last journal
   std::vector<Position> closed_;                           // settled since the last journal, and durable before
   std::set<std::uint64_t> changed_chunks_, stored_chunks_; // since the last checkpoint; that have a row

@@ -63,9 +63,14 @@ void ConsumerGroup::arm(const Hash128& key) {
   touch(open);
 }
 
+bool ConsumerGroup::is_wanted(const Search& search) const {
+  const Open* open = search.generation == generation_ ? open_.find(search.settled) : nullptr;
+  return open != nullptr && open->place == Place::searching;
+}
+
 void ConsumerGroup::found(const Search& search, const std::vector<Position>& positions, Position complete_to) {
-  Open* open = search.generation == generation_ ? open_.find(search.settled) : nullptr;
-  if (open == nullptr || open->place != Place::searching) return;  // seeked since
+  if (!is_wanted(search)) return;
+  Open* open = open_.find(search.settled);
   std::vector<Position> wanted;
   for (const Position position : positions) {
     if (open_.find(position) == nullptr) wanted.push_back(position);

@@ -148,25 +148,20 @@ std::string ConsumerGroup::head() const {
   return writer.take();
 }
 
-std::string ConsumerGroup::chunk(std::uint64_t number) const {
-  Writer writer;
-  open_.each_of_chunk(number, [&](Position position, const Open& open) { put_open(writer, position, open); });
-  return writer.take();
+std::vector<std::uint64_t> ConsumerGroup::take_changed_chunks() {
+  const auto numbers = std::exchange(changed_chunks_, {});
+  return {numbers.begin(), numbers.end()};
 }
 
-std::vector<std::uint64_t> ConsumerGroup::take_changed_chunks(std::size_t most) {
-  std::vector<std::uint64_t> numbers;
-  while (!changed_chunks_.empty() && numbers.size() < most) {
-    const auto number = *changed_chunks_.begin();
-    changed_chunks_.erase(changed_chunks_.begin());
-    numbers.push_back(number);
-    if (open_.has_chunk(number)) {
-      stored_chunks_.insert(number);
-    } else {
-      stored_chunks_.erase(number);
-    }
+std::string ConsumerGroup::save_chunk(std::uint64_t number) {
+  Writer writer;
+  open_.each_of_chunk(number, [&](Position position, const Open& open) { put_open(writer, position, open); });
+  if (open_.has_chunk(number)) {
+    stored_chunks_.insert(number);
+  } else {
+    stored_chunks_.erase(number);
   }
-  return numbers;
+  return writer.take();
 }
 
 std::optional<ConsumerGroup> ConsumerGroup::restore(const GroupSettings& settings, std::string_view head) {

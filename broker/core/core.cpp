@@ -319,15 +319,22 @@ store::CommitBatch Core::build_batch(Now now, std::size_t steps, std::size_t byt
 }
 
 // Saves the next steps: their rows go into the batch being gathered. What they hold is as of this batch, but for the
-// figures of topics, which know committed records only.
+// figures of topics, which know committed records only. A step of which groups have too much goes on with the next batch, and
+// counts from where it began.
 void Core::checkpoint(std::size_t steps, std::size_t bytes_max) {
-  for (; steps > 0; --steps, next_step_ = (next_step_ + 1) % limits::key_shards) {
-    std::vector<store::Row> rows;
-    state_.checkpoint(next_step_, rows);
-    for (auto& row : rows) staging_.put_row(std::move(row));
-    state_.keys.checkpoint(next_step_, staging_.batch(), checkpoint_keys_);
-    if (!delivery_.checkpoint(next_step_, bytes_max)) return;  // the same step again with the next commit
-    saved_[next_step_] = {log_.committed(), staging_.batch() - 1};
+  while (steps > 0 || step_under_way_) {
+    if (!step_under_way_) {
+      --steps;
+      step_under_way_ = Saved{log_.committed(), staging_.batch() - 1};
+      std::vector<store::Row> rows;
+      state_.checkpoint(next_step_, rows);
+      for (auto& row : rows) staging_.put_row(std::move(row));
+      state_.keys.checkpoint(next_step_, staging_.batch(), checkpoint_keys_);
+      delivery_.begin_checkpoint(next_step_);
+    }
+    if (!delivery_.go_on_with_checkpoint(bytes_max)) return;
+    saved_[next_step_] = *std::exchange(step_under_way_, std::nullopt);
+    next_step_ = (next_step_ + 1) % limits::key_shards;
   }
 }
 

@@ -104,6 +104,7 @@ class Core {
   };
   std::array<Saved, limits::key_shards> saved_{};
   std::size_t next_step_ = 0;
+  std::optional<Saved> step_under_way_;  // what it will be saved up to
   std::size_t bytes_since_step_ = 0, events_since_step_ = 0, batches_since_step_ = 0;
   std::vector<store::KeyHead> checkpoint_keys_;
   std::size_t stretch_ = 1;              // how many times further apart the steps are just now

@@ -97,9 +97,10 @@ class Delivery {
   std::optional<SteadyTime> commit_due() const { return commit_due_; }
   // The changes of every group go into the batch being gathered.
   void journal();
-  // The rows of the groups whose number is `step` modulo key_shards, about `bytes_max` of them. False: not all, the rest is to
-  // follow with the next commit.
-  bool checkpoint(std::size_t step, std::size_t bytes_max);
+  // Begins a step: the rows of the groups whose number is `step` modulo key_shards, and a list of their chunks that have changed.
+  void begin_checkpoint(std::size_t step);
+  // The next chunks of the list, about `bytes_max` of them. False: the rest is to follow with the next commit.
+  bool go_on_with_checkpoint(std::size_t bytes_max);
 
   // ---- operators
   using Found = std::function<void(Result<Position>)>;
@@ -122,7 +123,8 @@ class Delivery {
   // once more since the row was read), group_busy.
   Code redrive(Source& group, Position position, const DeadLetterRow& row, bool again, Now now);
   Code drop(Source& group, Position position, Now now);
-  wire::GroupInfoT info(const Source& group) const;
+  // `with_keys`: also how many keys are held up, which takes a look at each.
+  wire::GroupInfoT info(const Source& group, bool with_keys = false) const;
   // Everything up to here is settled.
   Position floor(const Source& group) const;
   // The group with the lowest floor below the head; null: there is none.
@@ -190,7 +192,7 @@ class Delivery {
   void begin_group(MemberId id, const wire::SubscribeT& message, Filter::Spec spec, Position next, Now now);
   Result<void> may_join(const Source& source, const wire::SubscribeT& message, const Filter::Spec& spec) const;
   Source& make_group(const std::string& name, Filter::Spec spec, const GroupSettings& settings, Position next, Now now);
-  void join(MemberId id, Source& source, const wire::SubscribeT& message, bool created);
+  void join(MemberId id, Source& source, const wire::SubscribeT& message, bool created, Now now);
   void say_subscribed(MemberId id, Position next, Position to, bool created);
   void say_caught_up(Source& source);
   void refuse(MemberId id, const Error& error);
@@ -220,7 +222,7 @@ class Delivery {
   void changed(Source& source, Now now);
   void commit_soon(SteadyTime due);
   store::Row row(const Source& source);
-  static store::Row chunk_row(const Group& group, std::uint64_t chunk);
+  static store::Row chunk_row(Group& group, std::uint64_t chunk);
   static Result<void> check(const wire::Settle& message);
   Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, const flatbuffers::String* said, Now now);
   void keep_incidents(Source& source, Now now);
@@ -245,6 +247,8 @@ class Delivery {
   Sources bounded_;                    // plain ones with an end: looked at after every commit
   std::deque<Source*> ready_;
   Sources blocked_;                    // wait for a read, or for room in a socket
+  std::uint32_t last_group_ = 0;       // the highest number a group has had in this run: none is used again
+  std::deque<std::pair<std::uint32_t, std::uint64_t>> to_save_;  // group and chunk, of the step of the checkpoint
   std::deque<Searching> to_search_;
   std::size_t searching_ = 0;
   Sources touched_;                    // groups with changes to journal

@@ -21,7 +21,7 @@ inline Code Delivery::settle_one(Source& source, MemberId member, const wire::Se
     case wire::Verdict::nack: return group.nack(member, position, attempt, std::chrono::milliseconds(settlement.delay_ms()), text(), now);
     case wire::Verdict::reject: return group.reject(member, position, attempt, text(), now);
     case wire::Verdict::release: return group.release(member, position, attempt);
-    case wire::Verdict::ack_up_to: return group.ack_up_to(member, position);
+    case wire::Verdict::ack_up_to: return group.ack_up_to(member, position, attempt);
   }
   return Code::malformed;
 }
@@ -60,12 +60,13 @@ Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now
   const bool current = message.epoch() == epoch_of(source);
   const auto* settlements = message.settlements();
   const auto* texts = message.texts();
-  std::uint32_t next_text = 0;
+  std::uint32_t next_text = 0, up_to = 0;
   for (std::uint32_t at = 0; settlements != nullptr && at < settlements->size(); ++at) {
     const wire::Settlement& settlement = *settlements->Get(at);
     const bool has_text = texts != nullptr && next_text < texts->size() && texts->Get(next_text)->settlement() == at;
     const auto* said = has_text ? texts->Get(next_text++)->text() : nullptr;
-    const Code code = current ? settle_one(source, member, settlement, said, now) : Code::stale_ack;
+    const bool is_one_more = settlement.verdict() == wire::Verdict::ack_up_to && ++up_to > 1;  // each looks at all that is open
+    const Code code = is_one_more ? Code::malformed : current ? settle_one(source, member, settlement, said, now) : Code::stale_ack;
     if (code == Code::ok) continue;
     reply.refused.emplace_back(settlement.position(), settlement.attempt(), code);
     source.group->state.count_stale();
@@ -165,12 +166,16 @@ void Delivery::search_on() {
   while (!to_search_.empty() && searching_ < limits::searches_in_flight_max) {
     Searching next = std::move(to_search_.front());
     to_search_.pop_front();
-    const auto last = state_.keys.find(next.what.key);
-    next.from = last ? last->position : Position::none;
+    const auto last = next.from == Position::none ? state_.keys.find(next.what.key) : std::nullopt;
+    if (last) next.from = last->position;
     if (last && last->position <= next.what.after) {
       searched(std::move(next), ReadAnswer(store::KeySlice()));
-    } else if (last && last->position > head()) {  // staged: it can be read once it is committed
-      staging_.hold([this, next = std::move(next)] { search(next); });
+    } else if (next.from > head()) {  // staged: it can be read once it is committed
+      const auto batch = staging_.committing() ? staging_.batch() - 1 : staging_.batch();
+      staging_.hold(batch, [this, next = std::move(next)] {
+        to_search_.push_back(next);
+        search_on();
+      });
     } else {
       search(std::move(next));
     }
@@ -192,6 +197,7 @@ void Delivery::searched(Searching search, Result<ReadAnswer> answer) {
   if (it == by_number_.end()) return;
   Source& source = *it->second;
   ConsumerGroup& group = source.group->state;
+  if (!group.is_wanted(search.what)) return;
   if (!answer) {
     group.search_again(search.what);  // once somebody joins again
     return damaged(source, answer.error());
@@ -222,7 +228,7 @@ void Delivery::journal() {
     if (group.created_batch == staging_.batch()) {
       // Made and changed in one batch: recovery takes its rows for the whole truth, so that has to be.
       staging_.put_row(row(*source));
-      for (const auto chunk : group.state.take_changed_chunks(~std::size_t{0})) staging_.put_row(chunk_row(group, chunk));
+      for (const auto chunk : group.state.take_changed_chunks()) staging_.put_row(chunk_row(group, chunk));
       continue;
     }
     staging_.put_journal(JournalKind::group, group.number, changes);
@@ -234,28 +240,21 @@ void Delivery::journal() {
 
 store::Row Delivery::row(const Source& source) {
   const Group& group = *source.group;
-  const auto& spec = source.filter.spec();
   Writer writer;
   writer.put_string(group.name).put(nanoseconds(group.created_at)).put(group.created_batch);
   group.state.settings().put(writer);
-  for (const auto* list : {&spec.patterns, &spec.types, &spec.keys}) {
-    writer.put(static_cast<std::uint32_t>(list->size()));
-    for (const auto& text : *list) writer.put_string(text);
-  }
-  writer.put(spec.time_from).put(spec.time_to).put_string(group.state.head());
+  Filter::put(writer, source.filter.spec());
+  writer.put_string(group.state.head());
   return {store::Table::groups, number_key(group.number), writer.take()};
 }
 
-store::Row Delivery::chunk_row(const Group& group, std::uint64_t chunk) {
-  auto bytes = group.state.chunk(chunk);
+store::Row Delivery::chunk_row(Group& group, std::uint64_t chunk) {
+  auto bytes = group.state.save_chunk(chunk);
   return {store::Table::open, event_key(group.number, Position{chunk}), bytes.empty() ? std::nullopt : std::optional(std::move(bytes))};
 }
 
-// Rows may be newer than journals that will be applied to them: whatever those bring back, later ones take away again.
-bool Delivery::checkpoint(std::size_t step, std::size_t bytes_max) {
-  std::size_t bytes = 0;
-  for (auto it = by_number_.begin(); it != by_number_.end(); ++it) {
-    const auto& [number, source] = *it;
+void Delivery::begin_checkpoint(std::size_t step) {
+  for (const auto& [number, source] : by_number_) {
     Group& group = *source->group;
     if (number % limits::key_shards != step) continue;
     if (source->following && group.state.scan() < head()) {
@@ -265,13 +264,21 @@ bool Delivery::checkpoint(std::size_t step, std::size_t bytes_max) {
     if (!group.unsaved) continue;
     if (group.state.changed_since_journal()) staging_.put_journal(JournalKind::group, number, group.state.take_journal());
     staging_.put_row(row(*source));
-    while (group.state.has_changed_chunks()) {
-      if (bytes > bytes_max) return false;
-      auto chunk = chunk_row(group, group.state.take_changed_chunks(1).front());
-      bytes += chunk.key.size() + (chunk.value ? chunk.value->size() : 0);
-      staging_.put_row(std::move(chunk));
-    }
+    for (const auto chunk : group.state.take_changed_chunks()) to_save_.emplace_back(number, chunk);
     group.unsaved = false;
+  }
+}
+
+// Chunks are saved as they are by now, so rows may be newer than journals that will be applied to them: whatever those bring
+// back, later ones take away again. What changes meanwhile is for the next round.
+bool Delivery::go_on_with_checkpoint(std::size_t bytes_max) {
+  for (std::size_t bytes = 0; !to_save_.empty(); to_save_.pop_front()) {
+    const auto it = by_number_.find(to_save_.front().first);
+    if (it == by_number_.end()) continue;
+    if (bytes > bytes_max) return false;
+    auto chunk = chunk_row(*it->second->group, to_save_.front().second);
+    bytes += 64 + chunk.key.size() + (chunk.value ? chunk.value->size() : 0);
+    staging_.put_row(std::move(chunk));
   }
   return true;
 }
@@ -290,17 +297,13 @@ Result<void> Delivery::restore_group(std::string_view key, std::string_view valu
   group->created_at = wall_time(reader.get<std::int64_t>());
   group->created_batch = reader.get<std::uint64_t>();
   const auto settings = GroupSettings::get(reader);
-  Filter::Spec spec;
-  for (auto* list : {&spec.patterns, &spec.types, &spec.keys}) {
-    for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) list->emplace_back(reader.get_string());
-  }
-  spec.time_from = reader.get<std::int64_t>();
-  spec.time_to = reader.get<std::int64_t>();
+  auto spec = Filter::get(reader);
   auto state = ConsumerGroup::restore(settings, reader.get_string());
   if (!reader.done() || !state || !settings.check() || groups_.contains(group->name)) return bad_row("groups");
   group->state = std::move(*state);
   auto source = std::make_unique<Source>(Filter(std::move(spec), key_secret_));
   by_number_[group->number] = source.get();
+  last_group_ = std::max(last_group_, group->number);
   source->group = std::move(group);
   add_source(*source);
   const auto name = source->group->name;

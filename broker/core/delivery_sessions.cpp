@@ -154,7 +154,7 @@ Result<void> Delivery::subscribe(Session& session, const wire::Subscribe& messag
   }
   const auto serial = subscriptions_[id].serial = ++last_serial_;
   ++session.subscriptions;
-  if (group != nullptr) return join(id, *group, copy, false), Result<void>();
+  if (group != nullptr) return join(id, *group, copy, false, now), Result<void>();
   const auto from = copy.from != wire::Start::unspecified ? copy.from : grouped ? wire::Start::start : wire::Start::end;
   locate(from, copy.from_value, [this, id, serial, copy, spec = std::move(*spec), grouped, now](Result<Position> next) {
     if (!is_current(id, serial)) return;
@@ -220,7 +220,7 @@ Result<void> Delivery::may_join(const Source& source, const wire::SubscribeT& me
 }
 
 Source& Delivery::make_group(const std::string& name, Filter::Spec spec, const GroupSettings& settings, Position next, Now now) {
-  const auto number = by_number_.empty() ? 1 : by_number_.rbegin()->first + 1;
+  const auto number = ++last_group_;
   auto source = std::make_unique<Source>(Filter(std::move(spec), key_secret_));
   source->group = std::make_unique<Group>(Group{number, name, now.wall, ConsumerGroup(settings, next - 1)});
   source->group->created_batch = staging_.batch();
@@ -235,17 +235,17 @@ void Delivery::begin_group(MemberId id, const wire::SubscribeT& message, Filter:
     auto plain = message;
     plain.from = wire::Start::unspecified;
     if (auto joins = may_join(*made, plain, spec); !joins) return refuse(id, joins.error());
-    return join(id, *made, message, false);
+    return join(id, *made, message, false, now);
   }
   const auto settings = settings_of(message.settings.get(), {});
   if (!settings) return refuse(id, settings.error());
-  join(id, make_group(message.group, std::move(spec), *settings, next, now), message, true);
+  join(id, make_group(message.group, std::move(spec), *settings, next, now), message, true, now);
 }
 
 // The member takes part once the group itself is durable.
-void Delivery::join(MemberId id, Source& source, const wire::SubscribeT& message, bool created) {
+void Delivery::join(MemberId id, Source& source, const wire::SubscribeT& message, bool created, Now now) {
   const auto name = source.group->name;
-  staging_.hold(source.group->created_batch, [this, id, serial = find(id)->serial, name, message, created] {
+  staging_.hold(source.group->created_batch, [this, id, serial = find(id)->serial, name, message, created, now] {
     if (!is_current(id, serial)) return;
     Subscription* subscription = find(id);
     Source* group = find_group(name);
@@ -253,7 +253,7 @@ void Delivery::join(MemberId id, Source& source, const wire::SubscribeT& message
     subscription->source = group;
     group->group->state.join(id, Credit(message.credit_events, message.credit_bytes));
     say_subscribed(id, scan_of(*group) + 1, Position::none, created);
-    make_ready(*group);
+    changed(*group, now);
   });
 }
 
@@ -423,6 +423,9 @@ Result<Position> Delivery::seek(Source& group, Position next, Now now) {
   ConsumerGroup& state = group.group->state;
   std::size_t beyond = 0;
   state.letters().each([&](Position position, std::uint32_t) { beyond += position >= next; });
+  if (!state.may_seek()) {
+    return Error{Code::conflict, "group '" + group.group->name + "' was moved as often as it may be; copy it, and remove it"};
+  }
   if (beyond > limits::letters_moved_max) {
     return Error{Code::group_busy, std::to_string(beyond) + " of " + std::to_string(state.letters().size()) + " dead letters lie beyond that position, too many "
                                    "to go at once: redrive or drop them first"};
@@ -455,7 +458,7 @@ const Source* Delivery::furthest_behind() const {
   return last;
 }
 
-wire::GroupInfoT Delivery::info(const Source& source) const {
+wire::GroupInfoT Delivery::info(const Source& source, bool with_keys) const {
   const Group& group = *source.group;
   wire::GroupInfoT info;
   info.name = group.name;
@@ -478,9 +481,8 @@ wire::GroupInfoT Delivery::info(const Source& source) const {
   info.dead_letters = group.state.letters().size();
   info.skipped = group.state.skipped();
   info.failures = group.state.failures();
-  group.state.lanes().each_blocked([&](const Hash128&, std::size_t, bool) { ++info.blocked_keys; });
-  info.time_from = source.filter.spec().time_from;
-  info.time_to = source.filter.spec().time_to;
+  if (with_keys) group.state.lanes().each_blocked([&](const Hash128&, std::size_t, bool) { ++info.blocked_keys; });
+  info.filter = Filter::to_wire(source.filter.spec());
   info.created_at = nanoseconds(group.created_at);
   return info;
 }

@@ -65,7 +65,7 @@ void GroupRequests::list(Asker to, const wire::GroupsRequest& ask) {
 
 // With the names of the members and the age of the oldest unsettled event, for which its record may have to be read.
 void GroupRequests::tell(Asker to, const Source& source) {
-  auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source));
+  auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source, true));
   for (const MemberId member : source.group->state.member_ids()) {
     if (info->member_names.size() == limits::member_names_max) break;
     const Session* session = sessions_.find(member.session);
@@ -106,7 +106,7 @@ void GroupRequests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
     wire::SeekReplyT reply;
     reply.floor = number(*next) - 1;
     if (is_preview) {
-      reply.floor_before = delivery_.info(*group).floor;
+      reply.floor_before = number(delivery_.floor(*group));
       return answers_.answer(to, std::move(reply));
     }
     const auto before = delivery_.seek(*group, *next, now);
@@ -131,11 +131,8 @@ void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
   auto reply = std::make_shared<wire::PendingReplyT>();
   std::vector<Position> positions;
   const auto wall = [now](SteadyTime time) { return nanoseconds(now.wall + (time - now.steady)); };
-  for (const PendingEvent& event : source->group->state.pending(Position{ask.after()}, ask.blocking(), envelopes_max + 1)) {
-    if (positions.size() == envelopes_max) {
-      reply->more = number(positions.back());
-      break;
-    }
+  Position looked_to = Position::none;
+  for (const PendingEvent& event : source->group->state.pending(Position{ask.after()}, ask.blocking(), envelopes_max, looked_to)) {
     auto info = std::make_unique<wire::PendingInfoT>();
     info->position = number(event.position);
     info->place = static_cast<wire::PendingPlace>(event.place);
@@ -153,6 +150,7 @@ void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
     positions.push_back(event.position);
     reply->events.push_back(std::move(info));
   }
+  reply->more = number(looked_to);
   if (positions.empty()) return answers_.answer(to, std::move(*reply));
   reads_.ask(ReadEnvelopes{std::move(positions)}, [this, to, reply](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
@@ -170,8 +168,8 @@ void GroupRequests::letters(Asker to, const wire::DeadLettersRequest& ask) {
   if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
   auto spec = Filter::check(ask.filter());
   if (!spec) return answers_.refuse(to, spec.error());
-  if (spec->time_from != 0 || spec->time_to != 0) {
-    return answers_.refuse(to, {Code::bad_filter, "dead letters are not found by the time of their event"});
+  if (spec->time_from != 0 || spec->time_to != 0 || !spec->priorities.empty() || !spec->attributes.empty()) {
+    return answers_.refuse(to, {Code::bad_filter, "dead letters are found by topic, type and key, not by what else their event has"});
   }
   std::vector<Hash128> keys;
   for (const auto& key : spec->keys) keys.push_back(hash128(bytes_of(key), key_secret_));
@@ -222,7 +220,8 @@ void GroupRequests::list_letters(std::shared_ptr<Letters> list) {
       list->last = position_of_key(key);
       ++list->reply.seen;
       if (wants(*list, *row)) list->reply.letters.push_back(to_wire(list->last, *row));
-      if (list->reply.letters.size() == list->limit) return tell_letters(list, false);
+      if (!list->reply.letters.empty() && list->reply.letters.back()->position == number(list->last)) list->bytes += 200 + row->reason.size();
+      if (list->reply.letters.size() == list->limit || list->bytes > limits::reply_bytes_target) return tell_letters(list, false);
     }
     if (rows.size() < rows_a_read) return tell_letters(list, true);
     if (list->reply.seen >= rows_a_request) return tell_letters(list, false);
@@ -306,10 +305,15 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
   std::vector<std::string> keys;
   for (const auto position : *ask.positions()) keys.push_back(event_key(source->group->number, Position{position}));
   const bool drops = ask.action() == wire::DeadAction::drop, again = ask.again();
-  reads_.ask(ReadRowsOf{store::Table::dead, keys}, [this, to, name, keys, drops, again, now](Result<ReadAnswer> answer) {
+  const auto number_then = source->group->number;
+  const auto generation_then = source->group->state.generation();
+  reads_.ask(ReadRowsOf{store::Table::dead, keys}, [this, to, name, keys, drops, again, number_then, generation_then, now](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
     Source* group = delivery_.find_group(name);
     if (group == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+    if (group->group->number != number_then || group->group->state.generation() != generation_then) {
+      return answers_.refuse(to, {Code::conflict, "group '" + name + "' was moved, or made anew, meanwhile"});
+    }
     const auto& rows = std::get<store::LogReader::Rows>(*answer);
     wire::DeadLettersSettledT reply;
     std::size_t next = 0;

@@ -37,7 +37,7 @@ class GroupRequests {
     wire::DeadLettersRequestT ask;
     Filter filter;
     std::vector<Hash128> keys;
-    std::size_t limit = 0;
+    std::size_t limit = 0, bytes = 0;
     Position last = Position::none;      // looked at
     wire::DeadLettersReplyT reply;
   };

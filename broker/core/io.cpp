@@ -19,15 +19,15 @@ constexpr std::size_t verify_bytes = 16 * limits::MiB;
 
 std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
 
-// Nothing where the event was trimmed. Events that lie together cost one read.
+// Nothing where the event was trimmed, or cannot be read. Events that lie together cost one read.
 Result<std::vector<std::optional<Envelope>>> envelopes(store::LogReader& reader, const std::vector<Position>& positions) {
   std::vector<std::optional<Envelope>> all;
   store::RecordPtr record;
   for (const Position position : positions) {
     if (record == nullptr || !record->holds(position)) {
       auto found = reader.records(position, 1);
-      if (!found) return found.error();
-      record = found->empty() ? nullptr : found->front();
+      if (!found && found.error().code != Code::damaged) return found.error();
+      record = !found || found->empty() ? nullptr : found->front();
     }
     auto& envelope = all.emplace_back();
     if (record == nullptr || !record->holds(position)) continue;

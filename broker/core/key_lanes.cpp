@@ -88,10 +88,12 @@ KeyLanes::Search KeyLanes::search_of(const Hash128& key) const {
   return {lane.noted, lane.last};
 }
 
+// One at least, and no more than may be kept in mind.
 void KeyLanes::found(const Hash128& key, const std::vector<Position>& positions, Position complete_to) {
   Lane& lane = at(key);
   for (const Position position : positions) {
     if (position <= lane.noted || position > complete_to) continue;
+    if (!lane.waiting.empty() && waiting_ >= limits::waiting_max) return;
     lane.noted = position;
     insert(lane, position);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -14,12 +15,24 @@
 
 namespace bus::broker {
 
-// Chunks of 256 positions, each a sorted vector. What is erased in the middle of a chunk stays as a gap; chunks of which few
-// are left are looked for when a new one comes. Where positions follow each other without one missing, find() is two looks; elsewhere it searches. Memory
-// follows the number of values, however far apart they lie. References are good until the next add() or erase().
+// Chunks of 256 positions, each a sorted vector. What is erased in the middle of a chunk stays as a gap until few are left.
+// Where positions follow each other without one missing, find() is two looks; elsewhere it searches. Memory follows the
+// number of values, however far apart they lie. References are good until the next add() or erase().
 template <typename T>
 class PositionMap {
  public:
+  PositionMap() = default;
+  // Nodes of the map stay where they are, and with them what lately_ points to.
+  PositionMap(PositionMap&& other) noexcept { *this = std::move(other); }
+  PositionMap& operator=(PositionMap&& other) noexcept {
+    chunks_ = std::exchange(other.chunks_, {});
+    live_ = std::exchange(other.live_, 0);
+    lately_ = std::exchange(other.lately_, nullptr);
+    lately_number_ = other.lately_number_;
+    spare_ = std::exchange(other.spare_, {});
+    return *this;
+  }
+
   static constexpr unsigned chunk_bits = 8;
   static constexpr std::size_t chunk_positions = std::size_t{1} << chunk_bits;
   static std::uint64_t chunk_of(Position position) { return number(position) >> chunk_bits; }
@@ -29,20 +42,20 @@ class PositionMap {
   // There is memory for so many.
   std::size_t slots() const {
     std::size_t sum = 0;
-    for (const Chunk& chunk : chunks_) sum += chunk.slots.capacity();
+    for (const auto& [number, chunk] : chunks_) sum += chunk.slots.capacity();
     return sum;
   }
   // Of the lowest; not of an empty map.
   Position first() const {
     BUS_CHECK(live_ > 0);
-    const Chunk& chunk = chunks_[head_];  // never empty, nor is its first slot a gap
+    const Chunk& chunk = chunks_.begin()->second;  // none is empty, and `begin` is no gap
     return chunk.slots[chunk.begin].position();
   }
 
   // Null: it is not there.
   T* find(Position position) {
     Chunk* chunk = find_chunk(chunk_of(position));
-    if (chunk == nullptr || chunk->live == 0) return nullptr;
+    if (chunk == nullptr) return nullptr;
     Slot& slot = chunk->slots.data()[chunk->place_of(position)];
     return slot.is(position) ? &slot.value : nullptr;
   }
@@ -52,11 +65,7 @@ class PositionMap {
   T& add(Position position) {
     const auto number = chunk_of(position);
     Chunk* chunk = find_chunk(number);
-    if (chunk == nullptr) {
-      chunk = add_chunk(number);
-    } else if (chunk->live == 0) {
-      --empty_;
-    }
+    if (chunk == nullptr) chunk = add_chunk(number);
     ++live_;
     ++chunk->live;
     auto& slots = chunk->slots;
@@ -85,38 +94,40 @@ class PositionMap {
   // One that find() has just given.
   void erase(T& value) {
     auto& slot = reinterpret_cast<Slot&>(value);  // it stands first in its slot
-    Chunk& chunk = chunks_.data()[lately_];
+    Chunk& chunk = *lately_;
     const auto at = static_cast<std::size_t>(&slot - chunk.slots.data());
     BUS_CHECK(at < chunk.slots.size() && slot.is_live());
     slot.mark_gap();
     --live_;
-    if (--chunk.live == 0) return drop(chunk);
+    if (--chunk.live == 0) return drop();
     if (at == chunk.begin) {
       while (!chunk.slots.data()[chunk.begin].is_live()) ++chunk.begin;
     } else if (at + 1 == chunk.slots.size()) {
       while (!chunk.slots.data()[chunk.slots.size() - 1].is_live()) chunk.slots.pop_back();
     }
+    if (chunk.live * 8 < chunk.slots.capacity() && lately_number_ != chunks_.rbegin()->first) close_gaps(chunk);
   }
 
-  void clear() { *this = {}; }
+  void clear() { *this = PositionMap(); }
 
   // visit(position, value) in order, for the last `count` values of which wanted(value) is true. Looks at no others but those
   // between them.
   template <typename Wanted, typename Visit>
   void each_of_last(std::size_t count, Wanted wanted, Visit visit) {
     if (count == 0) return;
-    std::size_t chunk = chunks_.size(), slot = 0;
+    auto chunk = chunks_.end();
+    std::size_t slot = 0;
     while (count > 0) {
       if (slot == 0) {
-        slot = chunks_[--chunk].slots.size();
+        slot = (--chunk)->second.slots.size();
         continue;
       }
-      const Slot& one = chunks_[chunk].slots[--slot];
+      const Slot& one = chunk->second.slots[--slot];
       if (one.is_live() && wanted(one.value)) --count;
     }
-    for (; chunk < chunks_.size(); ++chunk, slot = 0) {
-      for (; slot < chunks_[chunk].slots.size(); ++slot) {
-        Slot& one = chunks_[chunk].slots[slot];
+    for (; chunk != chunks_.end(); ++chunk, slot = 0) {
+      for (; slot < chunk->second.slots.size(); ++slot) {
+        Slot& one = chunk->second.slots[slot];
         if (one.is_live() && wanted(one.value)) visit(one.position(), one.value);
       }
     }
@@ -124,21 +135,27 @@ class PositionMap {
   // visit(position, value), in order.
   template <typename Visit>
   void each(Visit visit) {
-    for (std::size_t at = head_; at < chunks_.size(); ++at) visit_chunk(chunks_[at], visit);
+    for (auto& [number, chunk] : chunks_) visit_chunk(chunk, visit);
   }
   template <typename Visit>
   void each(Visit visit) const {
-    for (std::size_t at = head_; at < chunks_.size(); ++at) visit_chunk(chunks_[at], visit);
+    for (const auto& [number, chunk] : chunks_) visit_chunk(chunk, visit);
   }
-  bool has_chunk(std::uint64_t number) const {
-    const Chunk* chunk = const_cast<PositionMap*>(this)->find_chunk(number);
-    return chunk != nullptr && chunk->live > 0;
+  // The same for those after `after`, until visit() returns false.
+  template <typename Visit>
+  void each_after(Position after, Visit visit) const {
+    for (auto chunk = chunks_.lower_bound(chunk_of(after)); chunk != chunks_.end(); ++chunk) {
+      for (const Slot& slot : chunk->second.slots) {
+        if (slot.is_live() && slot.position() > after && !visit(slot.position(), slot.value)) return;
+      }
+    }
   }
+  bool has_chunk(std::uint64_t number) const { return chunks_.contains(number); }
   // Those of one chunk.
   template <typename Visit>
   void each_of_chunk(std::uint64_t number, Visit visit) const {
-    const Chunk* chunk = const_cast<PositionMap*>(this)->find_chunk(number);
-    if (chunk != nullptr) visit_chunk(*chunk, visit);
+    const auto chunk = chunks_.find(number);
+    if (chunk != chunks_.end()) visit_chunk(chunk->second, visit);
   }
 
  private:
@@ -154,7 +171,6 @@ class PositionMap {
   };
   static_assert(std::is_standard_layout_v<Slot>);
   struct Chunk {
-    std::uint64_t number = 0;
     std::vector<Slot> slots;             // sorted; the last one is live
     std::size_t begin = 0;               // the first live one
     std::size_t live = 0;
@@ -171,7 +187,6 @@ class PositionMap {
       return slots.data()[guess].position() == position ? guess : std::min(count_before(position), slots.size() - 1);
     }
   };
-  static constexpr std::size_t gaps_min = 8;            // fewer slots are not worth the work
   static constexpr std::size_t spare_max = 8;           // vectors kept for the next chunks
 
   template <typename C, typename Visit>
@@ -182,71 +197,49 @@ class PositionMap {
   }
 
   // Mostly the one that was looked for last.
-  Chunk* find_chunk(std::uint64_t number) {
-    if (lately_ >= head_ && lately_ < chunks_.size() && chunks_.data()[lately_].number == number) return chunks_.data() + lately_;
-    Chunk* found = search_chunk(number);
-    if (found != nullptr) lately_ = static_cast<std::size_t>(found - chunks_.data());
-    return found;
-  }
+  Chunk* find_chunk(std::uint64_t number) { return lately_ != nullptr && lately_number_ == number ? lately_ : search_chunk(number); }
   [[gnu::noinline]] Chunk* search_chunk(std::uint64_t number) {
-    const auto count = chunks_.size() - head_;
-    Chunk* first = chunks_.data() + head_;
-    if (count == 0 || number < first->number) return nullptr;
-    Chunk* guess = first + std::min<std::uint64_t>(number - first->number, count - 1);
-    if (guess->number != number) guess = place_of_chunk(number);
-    return guess != first + count && guess->number == number ? guess : nullptr;
+    const auto found = chunks_.find(number);
+    return found == chunks_.end() ? nullptr : remember(number, found->second);
   }
-  // The first that is not below.
-  Chunk* place_of_chunk(std::uint64_t number) {
-    const auto below = [](const Chunk& chunk, std::uint64_t wanted) { return chunk.number < wanted; };
-    return std::lower_bound(chunks_.data() + head_, chunks_.data() + chunks_.size(), number, below);
+  Chunk* remember(std::uint64_t number, Chunk& chunk) {
+    lately_number_ = number;
+    return lately_ = &chunk;
   }
-  // Of a chunk few may be left long after most went: those at 1, 2, 4, … before the end are looked at each time.
-  void close_gaps() {
-    for (std::size_t back = 1; back <= chunks_.size() - head_; back *= 2) {
-      Chunk& chunk = chunks_[chunks_.size() - back];
-      if (chunk.live == 0 || chunk.live * 4 >= chunk.slots.capacity() || chunk.slots.capacity() <= gaps_min) continue;
-      std::vector<Slot> kept;
-      kept.reserve(chunk.live);
-      for (Slot& slot : chunk.slots) {
-        if (slot.is_live()) kept.push_back(std::move(slot));
-      }
-      keep_spare(std::exchange(chunk.slots, std::move(kept)));
-      chunk.begin = 0;
+  // Those at the end are filled, and take a vector that others have left.
+  [[gnu::noinline]] Chunk* add_chunk(std::uint64_t number) {
+    const bool is_last = chunks_.empty() || chunks_.rbegin()->first < number;
+    Chunk& chunk = chunks_[number];
+    if (is_last && !spare_.empty()) {
+      chunk.slots = std::move(spare_.back());
+      spare_.pop_back();
     }
+    return remember(number, chunk);
+  }
+  [[gnu::noinline]] void close_gaps(Chunk& chunk) {
+    std::vector<Slot> kept;
+    kept.reserve(chunk.live);
+    for (Slot& slot : chunk.slots) {
+      if (slot.is_live()) kept.push_back(std::move(slot));
+    }
+    keep_spare(std::exchange(chunk.slots, std::move(kept)));
+    chunk.begin = 0;
   }
   void keep_spare(std::vector<Slot> slots) {
     slots.clear();
     if (spare_.size() < spare_max && slots.capacity() >= chunk_positions) spare_.push_back(std::move(slots));
   }
-  [[gnu::noinline]] Chunk* add_chunk(std::uint64_t number) {
-    close_gaps();
-    Chunk chunk;
-    chunk.number = number;
-    if (!spare_.empty()) {
-      chunk.slots = std::move(spare_.back());
-      spare_.pop_back();
-    }
-    if (head_ == chunks_.size() || chunks_.back().number < number) return &chunks_.emplace_back(std::move(chunk));
-    return &*chunks_.insert(chunks_.begin() + (place_of_chunk(number) - chunks_.data()), std::move(chunk));
-  }
-  // It has become empty.
-  [[gnu::noinline]] void drop(Chunk& chunk) {
-    keep_spare(std::exchange(chunk.slots, {}));
-    chunk.begin = 0;
-    ++empty_;
-    for (; head_ < chunks_.size() && chunks_[head_].live == 0; ++head_) --empty_;
-    for (; chunks_.size() > head_ && chunks_.back().live == 0; chunks_.pop_back()) --empty_;
-    if ((head_ + empty_) * 2 <= chunks_.size()) return;
-    std::erase_if(chunks_, [](const Chunk& one) { return one.live == 0; });
-    head_ = empty_ = 0;
+  // The one that was looked for last has become empty.
+  [[gnu::noinline]] void drop() {
+    keep_spare(std::move(lately_->slots));
+    chunks_.erase(lately_number_);
+    lately_ = nullptr;
   }
 
-  std::vector<Chunk> chunks_;            // sorted
-  std::size_t head_ = 0;                 // the first one; those before it are gone
-  std::size_t empty_ = 0;                // how many after it are, too
+  std::map<std::uint64_t, Chunk> chunks_;
   std::size_t live_ = 0;
-  std::size_t lately_ = 0;               // where the last search ended
+  Chunk* lately_ = nullptr;              // the one that was looked for last,
+  std::uint64_t lately_number_ = 0;      // and its number
   std::vector<std::vector<Slot>> spare_;
 };
 

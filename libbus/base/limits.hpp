@@ -35,6 +35,7 @@ inline constexpr unsigned verifier_tables_max = 1024;
 inline constexpr std::size_t sessions_max = 10'000;
 inline constexpr std::size_t subscriptions_per_session_max = 64;
 inline constexpr std::size_t filter_entries_max = 64;         // patterns, types and keys of one filter, each
+inline constexpr std::size_t filter_attributes_max = 16;
 inline constexpr std::size_t groups_max = 10'000;
 inline constexpr std::size_t topics_max = 1'000'000;
 inline constexpr std::size_t publishers_max = 1'000'000;

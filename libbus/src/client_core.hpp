@@ -123,6 +123,7 @@ class ClientCore {
     std::int64_t owed_bytes = 0;                     // below 0: more is held than was ever given
     std::uint64_t epoch = 0;             // of the settlements below
     std::vector<wire::Settlement> settlements;
+    bool has_up_to = false;              // one of them acknowledges all up to it
     std::vector<std::pair<std::uint32_t, std::string>> texts;  // of some of them, by their place
     struct Flush {
       DoneCallback done;

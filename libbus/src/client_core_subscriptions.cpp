@@ -156,6 +156,10 @@ void ClientCore::settle(SubscriptionId id, std::uint64_t epoch, const wire::Sett
     return;  // it is of an earlier session, and the event with somebody else by now
   }
   if (!subscribed->settlements.empty() && subscribed->epoch != epoch) send_settlements(id, *subscribed);
+  // One of these a message.
+  const bool is_up_to = settlement.verdict() == wire::Verdict::ack_up_to;
+  if (is_up_to && std::exchange(subscribed->has_up_to, true)) send_settlements(id, *subscribed);
+  subscribed->has_up_to = subscribed->has_up_to || is_up_to;
   subscribed->epoch = epoch;
   if (!text.empty()) subscribed->texts.emplace_back(static_cast<std::uint32_t>(subscribed->settlements.size()), text);
   subscribed->settlements.push_back(settlement);
@@ -175,6 +179,7 @@ void ClientCore::send_settlements(SubscriptionId id, Subscribed& subscribed, std
     message.texts.push_back(std::move(one));
   }
   message.request = request;
+  subscribed.has_up_to = false;
   send(message);
 }
 

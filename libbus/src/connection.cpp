@@ -175,10 +175,10 @@ bool Connection::post(Command command) {
   return true;
 }
 
-void Connection::settle(const Settling& settling, bool more) {
+void Connection::settle(Settling settling, bool more) {
   const std::lock_guard lock(mutex_);
   if (stop_) return;
-  settlings_.push_back(settling);
+  settlings_.push_back(std::move(settling));
   if (!more || !is_dozing_ || settlings_.size() >= settlings_to_wake) wake();
 }
 
@@ -276,7 +276,7 @@ void Connection::take_commands() {
   }
   // Settlements first: a command may be the flush that waits for them.
   has_settled_ = !settlings.empty();
-  for (const Settling& one : settlings) core_.settle(one.subscription, one.epoch, one.settlement);
+  for (const Settling& one : settlings) core_.settle(one.subscription, one.epoch, one.settlement, one.text);
   for (const Command& command : commands) command(core_);
 }
 

@@ -53,8 +53,9 @@ class Connection {
     ClientCore::SubscriptionId subscription;
     std::uint64_t epoch;
     wire::Settlement settlement;
+    std::string text = {};
   };
-  void settle(const Settling& settling, bool more);
+  void settle(Settling settling, bool more);
 
   // Ends the thread: Bye is said, and everything open is told `closed`. Idempotent. Called on the thread itself it does
   // not wait for its end; the next call, or the destructor, does.

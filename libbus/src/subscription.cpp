@@ -18,6 +18,12 @@ std::unique_ptr<wire::FilterT> filter_message(const Filter& filter) {
   message->keys = filter.keys;
   if (filter.since) message->time_from = nanoseconds(*filter.since);
   if (filter.until) message->time_to = nanoseconds(*filter.until);
+  message->priorities = filter.priorities;
+  for (const AttributeFilter& one : filter.attributes) {
+    message->attributes.push_back(std::make_unique<wire::AttributeFilterT>());
+    message->attributes.back()->name = one.name;
+    message->attributes.back()->values = one.values;
+  }
   return message;
 }
 
@@ -36,7 +42,7 @@ void fill_range(wire::SubscribeT& message, const Options& options) {
 wire::SubscribeT subscribe_message(const SubscribeOptions& options) {
   wire::SubscribeT message;
   message.group = options.group;
-  message.filter = filter_message({options.patterns, options.types, options.keys, {}, {}});
+  message.filter = filter_message({options.patterns, options.types, options.keys, {}, {}, options.priorities, options.attributes});
   fill_range(message, options);
   message.settings = settings_message(options.settings);
   return message;
@@ -228,14 +234,11 @@ void Subscription::State::call(const Callback& callback, const Event& event, boo
 void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay, std::string text, bool more) {
   const auto delay_ms = std::clamp<Duration>(delay, 0ms, limits::nack_delay_max) / 1ms;
   const wire::Settlement settlement(number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict);
-  if (text.empty()) return connection_->settle({id_, event.epoch(), settlement}, more);
   // UTF-8 is cut between characters.
   auto length = std::min(text.size(), limits::error_bytes_max);
   while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xc0) == 0x80) --length;
   text.resize(length);
-  connection_->post([id = id_, epoch = event.epoch(), settlement, text = std::move(text)](ClientCore& core) {
-    core.settle(id, epoch, settlement, text);
-  });
+  connection_->settle({id_, event.epoch(), settlement, std::move(text)}, more);
 }
 
 Result<void> Subscription::State::flush(Duration deadline) {

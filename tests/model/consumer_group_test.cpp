@@ -9,30 +9,13 @@
 #include <cstdlib>
 #include <map>
 #include <random>
-#include <set>
 
-#include "broker/core/consumer_group.hpp"
+#include "tests/model/group_log.hpp"
 
 namespace bus::broker {
 namespace {
 
 using namespace std::chrono_literals;
-
-// The log that the group reads: stretches that match, but for every seventh event, and others that do not. Some events have no
-// key, the others one of five.
-bool matches(std::uint64_t position) { return position % 300 < 200 && position % 7 != 0; }
-Hash128 key_of(std::uint64_t position) {
-  const auto key = position * 0x9e3779b97f4a7c15 >> 61;
-  return key > 4 ? Hash128{} : Hash128{key + 1, key + 1};
-}
-
-// What is to be known of an event that was looked at, and not settled.
-struct Line {
-  enum class Place { waits, ready, flying, delayed, stopped, parked } place = Place::waits;
-  std::uint32_t attempt = 0, failures = 0, forgiven = 0, returns = 0, redrives = 0;
-  MemberId member;
-};
-using Lines = std::map<std::uint64_t, Line>;
 
 class Model {
  public:
@@ -97,7 +80,7 @@ class Model {
     }
     ASSERT_EQ(group_.in_flight(), flying);
     ASSERT_EQ(group_.letters().size(), dead);
-    for (const auto& event : group_.pending(Position::none, false, limits::open_max)) {
+    for (const auto& event : all_pending()) {
       if (event.place == PendingEvent::Place::searching) continue;
       const auto it = lines_.find(number(event.position));
       if (it == lines_.end() && !matches(number(event.position))) continue;  // of a search: passed over later
@@ -156,6 +139,11 @@ class Model {
     }
   }
 
+  std::vector<PendingEvent> all_pending() const {
+    Position looked_to = Position::none;
+    return group_.pending(Position::none, false, limits::open_max, looked_to);
+  }
+
   // ---- delivery
   void deliver() {
     const auto member = group_.next_member([](MemberId) { return true; });
@@ -200,6 +188,7 @@ class Model {
     ASSERT_TRUE(line.place == Line::Place::waits || line.place == Line::Place::ready || line.place == Line::Place::delayed);
     line.attempt = attempt;
     line.member = member;
+    line.given = ++given_;
     line.place = Line::Place::flying;
   }
   // One of a key at a time, in order; unless it was not so all the time, or an operator has brought one back.
@@ -261,13 +250,15 @@ class Model {
   void settle_up_to() {
     const auto position = some_flying();
     if (position == 0) return;
-    const MemberId member = lines_.at(position).member;
+    const Line named = lines_.at(position);
     const auto before = group_.acked();
-    const auto code = group_.ack_up_to(member, Position{position});
+    ASSERT_NE(group_.ack_up_to(named.member, Position{position}, named.attempt + 1), Code::ok);
+    const auto code = group_.ack_up_to(named.member, Position{position}, named.attempt);
     ASSERT_EQ(code, settings_.is_ordered() ? Code::bad_settings : Code::ok);
     if (code != Code::ok) return;
+    // What was given later was maybe not seen by then.
     const auto wanted = std::erase_if(lines_, [&](const auto& one) {
-      return one.first <= position && one.second.place == Line::Place::flying && one.second.member == member;
+      return one.first <= position && one.second.place == Line::Place::flying && one.second.member == named.member && one.second.given <= named.given;
     });
     ASSERT_EQ(group_.acked() - before, wanted);
   }
@@ -294,7 +285,7 @@ class Model {
   }
   // Which of those that failed are delayed, and which ready at once, is the policy's.
   void see_delays() {
-    for (const auto& event : group_.pending(Position::none, false, limits::open_max)) {
+    for (const auto& event : all_pending()) {
       const auto it = lines_.find(number(event.position));
       if (it != lines_.end() && it->second.place == Line::Place::delayed && event.place == PendingEvent::Place::ready) it->second.place = Line::Place::ready;
     }
@@ -315,7 +306,7 @@ class Model {
   }
   std::string durable_state() const {
     auto state = group_.head();
-    for (std::uint64_t chunk = 0; chunk <= number(group_.scan()) >> 8; ++chunk) state += group_.chunk(chunk);
+    for (const auto& event : all_pending()) state += std::to_string(number(event.position)) + " " + std::to_string(event.attempt) + " " + std::to_string(event.failures);
     return state;
   }
 
@@ -358,13 +349,12 @@ class Model {
     const auto active = members_.empty() ? MemberId{} : group_.member_ids().front();
     const auto due = group_.tick(now_);
     ASSERT_TRUE(!due || *due > now_.steady);
-    const auto incidents_before = lines_;
     take_incidents();
     if (exclusive && group_.member_ids().front() != active) return_all(active);  // it has stalled
     for (auto& [position, line] : lines_) {
       if (line.place == Line::Place::delayed) line.place = Line::Place::ready;
     }
-    for (const auto& event : group_.pending(Position::none, false, limits::open_max)) {
+    for (const auto& event : all_pending()) {
       const auto it = lines_.find(number(event.position));
       if (it != lines_.end() && event.place == PendingEvent::Place::delayed) it->second.place = Line::Place::delayed;
     }
@@ -422,19 +412,28 @@ class Model {
     durable_settings_ = settings_;
     durable_mixed_ = mixed_;
   }
-  // A part of a checkpoint, or all of it.
+  // Begins a checkpoint, or goes on with one: chunks are saved as they are by then, and the journals from before its beginning
+  // are needed until it ends.
   void save(bool all) {
     commit();
-    head_ = group_.head();
-    for (const auto number : group_.take_changed_chunks(all ? ~std::size_t{0} : roll(2))) {
-      const auto chunk = group_.chunk(number);
+    if (to_save_.empty()) {
+      head_ = group_.head();
+      to_save_ = group_.take_changed_chunks();
+      kept_from_ = journals_.size();
+    }
+    for (auto left = all ? to_save_.size() : roll(2); left > 0 && !to_save_.empty(); --left) {
+      const auto number = to_save_.back();
+      to_save_.pop_back();
+      const auto chunk = group_.save_chunk(number);
       if (chunk.empty()) {
         chunks_.erase(number);
       } else {
         chunks_[number] = chunk;
       }
     }
-    if (!group_.has_changed_chunks()) journals_.clear();
+    if (!to_save_.empty()) return;
+    journals_.erase(journals_.begin(), journals_.begin() + static_cast<std::ptrdiff_t>(kept_from_));
+    kept_from_ = 0;
   }
   // The next broker has the rows and the journals; attempts begin again only for what was never journaled, and carry
   // another epoch.
@@ -450,6 +449,8 @@ class Model {
     group_ = std::move(*restored);
     members_.clear();
     searches_.clear();
+    to_save_.clear();
+    kept_from_ = 0;
     settings_ = durable_settings_;
     mixed_ = durable_mixed_;
     lines_ = durable_;
@@ -466,7 +467,7 @@ class Model {
   GroupSettings settings_, durable_settings_;
   ConsumerGroup group_;
   Now now_{wall_time(1'000'000'000), SteadyTime{}};
-  std::uint64_t next_session_ = 1;
+  std::uint64_t next_session_ = 1, given_ = 0;
   std::vector<MemberId> members_;
   Lines lines_, durable_;
   bool mixed_ = false, durable_mixed_ = false;           // keys were not kept in line all the time
@@ -474,6 +475,8 @@ class Model {
   std::string head_;
   std::map<std::uint64_t, std::string> chunks_;
   std::vector<std::string> journals_;
+  std::vector<std::uint64_t> to_save_;                    // chunks of the checkpoint under way
+  std::size_t kept_from_ = 0;                             // and the journals that it makes superfluous
 };
 
 TEST(ConsumerGroupModel, NeverLosesInventsOrDoublesAnAttempt) {

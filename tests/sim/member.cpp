@@ -119,7 +119,7 @@ void SimMember::settle_up_to(const std::vector<Held>& which) {
   wire::SettleT message;
   message.subscription = subscription_;
   message.epoch = which.back().epoch;
-  message.settlements.emplace_back(which.back().position, 0, 0, wire::Verdict::ack_up_to);
+  message.settlements.emplace_back(which.back().position, which.back().attempt, 0, wire::Verdict::ack_up_to);
   send(message);
   held_.insert(held_.end(), which.begin(), which.end());
 }

@@ -180,6 +180,10 @@ class Samples {
     subscribe.filter->keys = {"saga-1", "saga-2"};
     subscribe.filter->time_from = 1;
     subscribe.filter->time_to = 1'800'000'000'000'000'000;
+    subscribe.filter->priorities = {wire::Priority::high};
+    subscribe.filter->attributes.push_back(std::make_unique<wire::AttributeFilterT>());
+    subscribe.filter->attributes[0]->name = "ward";
+    subscribe.filter->attributes[0]->values = {"3", "4"};
     subscribe.from = wire::Start::position;
     subscribe.from_value = 10;
     subscribe.to = wire::Start::position;

@@ -21,11 +21,19 @@ class FilterTest : public ::testing::Test {
   void add(const std::string& topic, const std::string& type, const std::string& key, std::int64_t time) {
     auto event = test::event(topic, key);
     event.time = time;
+    const auto number = sequence;
+    for (const auto& [name, value] : {std::pair("ward", std::to_string(number)), std::pair("urgent", std::string("yes"))}) {
+      if (number == 2 && std::string(name) == "urgent") continue;
+      event.attributes.push_back(std::make_unique<wire::AttributeT>());
+      event.attributes.back()->name = name;
+      event.attributes.back()->value = value;
+    }
     store::Entry entry;
     entry.topic = state.topics.add(topic);
     entry.type = state.types.find(type).value_or(0);
     if (entry.type == 0) entry.type = state.types.add(type);
     entry.publisher = 1;
+    entry.priority = static_cast<std::uint8_t>(number);  // medium, high, low
     entry.sequence = ++sequence;
     if (!key.empty()) entry.key = store::KeyLink{hash128(bytes_of(key), secret), 1, Position::none};
     builder.append(entry, test::encode(event));
@@ -54,6 +62,36 @@ TEST_F(FilterTest, MatchesTopicsByAnyPattern) {
   EXPECT_EQ(matching({{"health.*"}, {}, {}}), "01");
   EXPECT_EQ(matching({{"health.data", "saga.>"}, {}, {}}), "02");
   EXPECT_EQ(matching({{"nothing"}, {}, {}}), "");
+}
+
+TEST_F(FilterTest, MatchesPriorities) {
+  Filter::Spec spec;
+  spec.priorities = {1};
+  EXPECT_EQ(matching(spec), "1");
+  spec.priorities = {0, 2};
+  EXPECT_EQ(matching(spec), "02");
+}
+
+TEST_F(FilterTest, MatchesAttributesThatAreThereEqualOrOneOf) {
+  Filter::Spec spec;
+  spec.attributes = {{"urgent", {}}};
+  EXPECT_EQ(matching(spec), "01");
+  spec.attributes = {{"ward", {"2"}}};
+  EXPECT_EQ(matching(spec), "2");
+  spec.attributes = {{"urgent", {"yes"}}, {"ward", {"0", "2"}}};
+  EXPECT_EQ(matching(spec), "0");
+  spec.attributes = {{"nothing", {}}};
+  EXPECT_EQ(matching(spec), "");
+}
+
+TEST_F(FilterTest, ComesBackFromItsRow) {
+  const Filter::Spec spec{{"a.*"}, {"T"}, {"k"}, 1, 2, {0, 2}, {{"ward", {"x", "y"}}, {"x", {}}}};
+  Writer writer;
+  Filter::put(writer, spec);
+  const std::string bytes = writer.take();
+  Reader reader(bytes);
+  EXPECT_EQ(Filter::get(reader), spec);
+  EXPECT_TRUE(reader.done());
 }
 
 TEST_F(FilterTest, MatchesTypesAndKeys) {
@@ -112,6 +150,35 @@ TEST(FilterCheck, LimitsEveryText) {
     filter.*list = {""};
     EXPECT_EQ(code_of(filter), Code::bad_filter);
   }
+}
+
+TEST(FilterCheck, LimitsAttributesAndPriorities) {
+  wire::FilterT filter;
+  const auto add = [&](const std::string& name, std::vector<std::string> values) {
+    filter.attributes.push_back(std::make_unique<wire::AttributeFilterT>());
+    filter.attributes.back()->name = name;
+    filter.attributes.back()->values = std::move(values);
+  };
+  for (std::size_t at = 0; at < limits::filter_attributes_max; ++at) add("a" + std::to_string(at), {});
+  EXPECT_EQ(code_of(filter), Code::ok);
+  add("one more", {});
+  EXPECT_EQ(code_of(filter), Code::bad_filter);
+  const auto code_of_one = [&](const std::string& name, std::vector<std::string> values) {
+    filter = {};
+    add(name, std::move(values));
+    return code_of(filter);
+  };
+  EXPECT_EQ(code_of_one("", {}), Code::bad_filter);
+  EXPECT_EQ(code_of_one(std::string(255, 'n'), {std::string(255, 'v')}), Code::ok);
+  EXPECT_EQ(code_of_one(std::string(256, 'n'), {}), Code::bad_filter);
+  EXPECT_EQ(code_of_one("n", {std::string(256, 'v')}), Code::bad_filter);
+  EXPECT_EQ(code_of_one("n", std::vector<std::string>(limits::filter_entries_max, "v")), Code::ok);
+  EXPECT_EQ(code_of_one("n", std::vector<std::string>(limits::filter_entries_max + 1, "v")), Code::bad_filter);
+  add("n", {});
+  EXPECT_EQ(code_of(filter), Code::bad_filter) << "named twice";
+  filter = {};
+  filter.priorities = {wire::Priority::low, static_cast<wire::Priority>(3)};
+  EXPECT_EQ(code_of(filter), Code::bad_filter);
 }
 
 TEST(FilterCheck, RefusesBadPatternsAndRanges) {

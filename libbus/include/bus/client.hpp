@@ -64,12 +64,21 @@ struct At {
   static At time(WallTime time) { return {wire::Start::time, nanoseconds(time)}; }
 };
 
-// What a subscription or replay looks at: all that are set must match, each list by one of its entries.
+// An attribute that an event must have, with one of these values; none: any.
+struct AttributeFilter {
+  std::string name;
+  std::vector<std::string> values = {};
+};
+
+// What a subscription or replay looks at: all that are set must match, each list by one of its entries, that of attributes by
+// all.
 struct Filter {
   std::vector<std::string> patterns;   // `*` one token, `>` one or more at the end; none: every topic
   std::vector<std::string> types;
   std::vector<std::string> keys;
   std::optional<WallTime> since, until;  // event time, both inclusive
+  std::vector<Priority> priorities = {};
+  std::vector<AttributeFilter> attributes = {};
 };
 
 enum class AckMode {
@@ -98,6 +107,8 @@ struct SubscribeOptions {
   std::string group;                   // empty: a plain subscription, nothing to acknowledge
   std::vector<std::string> types = {};
   std::vector<std::string> keys = {};
+  std::vector<Priority> priorities = {};
+  std::vector<AttributeFilter> attributes = {};
   At from = {};                        // unspecified: the group's cursor, a new group's start, or the end
   At to = {};                          // unspecified: never ends; end: the head when the broker sees this
   AckMode ack = AckMode::automatic;
