@@ -220,7 +220,8 @@ def settings_are_documented(tree):
 
 def verbs_of(text):
     """(line number, "verb" or "verb sub") of the verbs that a file of tools defines."""
-    parent, verbs = "", []
+    tops, verbs = re.findall(r'add_verb\(app, "(\w+)"', text), []
+    parent = tops[0] if tops else ""
     for number, line in enumerate(text.splitlines(), 1):
         top = re.search(r'add_verb\(app, "(\w+)"', line)
         sub = re.search(r'add_(?:verb|bench)\(parent, (?:\w+, )*"(\w+)"', line)

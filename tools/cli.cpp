@@ -1,5 +1,10 @@
 #include "tools/cli.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
 #include "tools/position.hpp"
 
 namespace bus::tools {
@@ -40,6 +45,62 @@ CLI::Option* add_duration(CLI::App& verb, const std::string& name, std::optional
 
 CLI::Option* add_list(CLI::App& verb, const std::string& name, std::vector<std::string>& into, const std::string& help, const std::string& value) {
   return verb.add_option(name, into, help)->type_name(value)->allow_extra_args(false)->take_all();
+}
+
+void add_envelope_filter(CLI::App& verb, std::vector<Priority>& priorities, std::vector<AttributeFilter>& attributes) {
+  const auto take_priorities = [&priorities](const std::vector<std::string>& words) {
+    for (const auto& word : words) {
+      if (word != "high" && word != "medium" && word != "low") throw CLI::ValidationError("--priority", "'" + word + "' is not one of high|medium|low");
+      priorities.push_back(word == "high" ? Priority::high : word == "low" ? Priority::low : Priority::medium);
+    }
+  };
+  verb.add_option_function<std::vector<std::string>>("--priority", take_priorities, "only this priority; may be given several times")
+      ->type_name("high|medium|low")->allow_extra_args(false)->take_all();
+  // The same name several times: one of the values.
+  const auto take_attributes = [&attributes](const std::vector<std::string>& texts) {
+    for (const auto& text : texts) {
+      const auto equals = text.find('=');
+      const auto name = text.substr(0, equals);
+      auto one = std::find_if(attributes.begin(), attributes.end(), [&](const auto& known) { return known.name == name; });
+      if (one == attributes.end()) one = attributes.insert(one, {name, {}});
+      if (equals != std::string::npos) one->values.push_back(text.substr(equals + 1));
+    }
+  };
+  verb.add_option_function<std::vector<std::string>>("--attribute", take_attributes,
+                                                     "only events with this attribute, or with this value of it; each that is given must match")
+      ->type_name("NAME[=VALUE]")->allow_extra_args(false)->take_all();
+}
+
+std::shared_ptr<std::string> add_name(CLI::App& verb, const std::string& placeholder, const std::string& help) {
+  auto name = std::make_shared<std::string>();
+  verb.add_option(placeholder, *name, help)->required();
+  return name;
+}
+
+bool confirmed(const std::string& question, bool yes) {
+  if (yes || !is_terminal(STDIN_FILENO) || !is_terminal(STDERR_FILENO)) return true;
+  std::fprintf(stderr, "%s [y/N] ", question.c_str());
+  const int answer = std::getchar();
+  return answer == 'y' || answer == 'Y';
+}
+
+Json time_or_null(std::int64_t time) { return time == 0 ? Json() : Json(show_time(wall_time(time))); }
+
+Event fetch_event(Client& client, Position position) {
+  wire::EventGetT get;
+  get.position = number(position);
+  wire::AskUnion question;
+  question.Set(get);
+  auto answer = std::make_shared<Client::Answer>(client.request(std::move(question)).value());
+  const auto* reply = answer->reply->answer.AsEventReply();
+  if (reply == nullptr || !reply->delivery) fail(Code::malformed, "the broker's answer is of another kind");
+  Event::Place place;
+  place.position = Position{reply->delivery->position()};
+  place.version = reply->delivery->version();
+  place.committed_at = wall_time(reply->delivery->committed_at());
+  place.sequence = reply->delivery->sequence();
+  place.publisher = reply->publisher;
+  return Event(place, answer, answer->body);
 }
 
 }  // namespace bus::tools

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -108,6 +109,17 @@ CLI::Option* add_number(CLI::App& verb, const std::string& name, T& into, const 
 // An option that may be given several times, each with one value.
 CLI::Option* add_list(CLI::App& verb, const std::string& name, std::vector<std::string>& into, const std::string& help, const std::string& value);
 
+// What of the envelope a filter may ask for besides topic, type and key: --priority and --attribute.
+void add_envelope_filter(CLI::App& verb, std::vector<Priority>& priorities, std::vector<AttributeFilter>& attributes);
+// The name of what the verb is about; needed.
+std::shared_ptr<std::string> add_name(CLI::App& verb, const std::string& placeholder, const std::string& help);
+// Asks at a terminal only: a script cannot answer, and must not hang.
+bool confirmed(const std::string& question, bool yes);
+// Times that are not known are null.
+Json time_or_null(std::int64_t time);
+// One event of the log. Throws Failed.
+Event fetch_event(Client& client, Position position);
+
 // Each defines its verbs; options live as long as the app.
 void define_pub(CLI::App& app, Cli& cli);
 void define_sub(CLI::App& app, Cli& cli);
@@ -115,6 +127,7 @@ void define_replay(CLI::App& app, Cli& cli);
 void define_import(CLI::App& app, Cli& cli);
 void define_topic(CLI::App& app, Cli& cli);
 void define_group(CLI::App& app, Cli& cli);
+void define_dlq(CLI::App& app, Cli& cli);
 void define_event(CLI::App& app, Cli& cli);
 void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);

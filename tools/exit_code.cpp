@@ -10,7 +10,8 @@ Exit exit_for(Code code) {
     case Code::bad_filter:
     case Code::bad_group:
     case Code::bad_pattern:
-    case Code::bad_publisher: return Exit::usage;
+    case Code::bad_publisher:
+    case Code::bad_settings: return Exit::usage;
 
     case Code::beyond_end:
     case Code::not_found:
@@ -20,6 +21,7 @@ Exit exit_for(Code code) {
 
     case Code::conflict:
     case Code::group_busy:
+    case Code::group_exists:
     case Code::group_mismatch:
     case Code::group_removed:
     case Code::log_changed:

@@ -1,6 +1,4 @@
-// topic, group and status: what the broker knows.
-#include <unistd.h>
-
+// topic and status: what the broker knows.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -11,9 +9,6 @@
 namespace bus::tools {
 
 namespace {
-
-// Times that are not known are null.
-Json time_or_null(std::int64_t time) { return time == 0 ? Json() : Json(show_time(wall_time(time))); }
 
 // ---- topics
 
@@ -51,72 +46,6 @@ Exit show_topic(const Globals& globals, const std::string& name) {
   return Exit::ok;
 }
 
-// ---- groups
-
-Json to_json(const wire::GroupInfoT& group) {
-  return {{"group", group.name}, {"patterns", group.patterns}, {"types", group.types}, {"keys", group.keys},
-          {"members", group.members}, {"lag", group.lag}, {"floor", group.floor}, {"delivered", group.delivered},
-          {"committed", group.committed}, {"open", group.open}, {"in_flight", group.in_flight}, {"acked", group.acked},
-          {"redeliveries", group.redeliveries}, {"stale_acks", group.stale_acks}, {"ack_wait_ms", group.ack_wait_ms},
-          {"in_flight_max", group.in_flight_max}, {"created_at", time_or_null(group.created_at)}};
-}
-
-Exit list_groups(const Globals& globals) {
-  auto client = connect(globals);
-  std::vector<Json> rows;
-  ask_all<wire::GroupsReplyT>(client, wire::GroupsRequestT{}, [&](const auto& reply) {
-    for (const auto& group : reply.groups) rows.push_back(to_json(*group));
-  });
-  print_list(globals.format, {{"GROUP", "group"}, {"PATTERNS", "patterns"}, {"MEMBERS", "members"}, {"LAG", "lag"}, {"OPEN", "open"},
-                              {"IN FLIGHT", "in_flight"}, {"ACKED", "acked"}}, rows);
-  return Exit::ok;
-}
-
-Exit show_group(const Globals& globals, const std::string& name) {
-  const auto reply = ask_for<wire::GroupsReplyT, wire::GroupsRequestT>(globals, name);
-  auto json = to_json(*reply.groups.at(0));
-  json["member_names"] = reply.groups.front()->member_names;
-  json["oldest_at"] = time_or_null(reply.groups.front()->oldest_at);
-  print_object(globals.format, json);
-  return Exit::ok;
-}
-
-// Asks at a terminal only: a script cannot answer, and must not hang.
-bool confirmed(const std::string& question, bool yes) {
-  if (yes || !is_terminal(STDIN_FILENO) || !is_terminal(STDERR_FILENO)) return true;
-  std::fprintf(stderr, "%s [y/N] ", question.c_str());
-  const int answer = std::getchar();
-  return answer == 'y' || answer == 'Y';
-}
-
-struct GroupVerb {
-  std::string name;
-  At to;
-  bool yes = false;
-};
-
-Exit seek_group(const Globals& globals, const GroupVerb& options) {
-  auto client = connect(globals);
-  if (!confirmed("Move group '" + options.name + "'? It gets events again, or never.", options.yes)) return Exit::failed;
-  wire::GroupSeekT request;
-  request.name = options.name;
-  request.to = options.to.kind;
-  request.to_value = options.to.value;
-  const auto reply = ask<wire::SeekReplyT>(client, std::move(request));
-  print_object(globals.format, {{"group", options.name}, {"floor_before", reply.floor_before}, {"floor", reply.floor}});
-  return Exit::ok;
-}
-
-Exit remove_group(const Globals& globals, const GroupVerb& options) {
-  auto client = connect(globals);
-  if (!confirmed("Remove group '" + options.name + "' and its cursor?", options.yes)) return Exit::failed;
-  wire::GroupRemoveT request;
-  request.name = options.name;
-  ask<wire::DoneT>(client, std::move(request));
-  print_object(globals.format, {{"group", options.name}, {"removed", true}});
-  return Exit::ok;
-}
-
 // ---- status
 
 Exit show_status(const Globals& globals, bool wait) {
@@ -131,15 +60,11 @@ Exit show_status(const Globals& globals, bool wait) {
                 {"publishers", status.publishers}, {"commits", status.commits}, {"events", status.events},
                 {"duplicates", status.duplicates}, {"refused", status.refused}, {"delivered", status.delivered},
                 {"redeliveries", status.redeliveries}, {"stale_acks", status.stale_acks}, {"staged_bytes", status.staged_bytes},
-                {"keys_resident", status.keys_resident}, {"log_full", status.log_full}, {"data_dir", status.data_dir},
+                {"keys_resident", status.keys_resident}, {"dead_letters", status.dead_letters},
+                {"lagging_group", status.lagging_group.empty() ? Json() : Json(status.lagging_group)}, {"lag", status.lag},
+                {"oldest_at", time_or_null(status.oldest_at)}, {"log_full", status.log_full}, {"data_dir", status.data_dir},
                 {"endpoints", status.endpoints}});
   return Exit::ok;
-}
-
-std::shared_ptr<std::string> add_name(CLI::App& verb, const std::string& placeholder, const std::string& help) {
-  auto name = std::make_shared<std::string>();
-  verb.add_option(placeholder, *name, help)->required();
-  return name;
 }
 
 }  // namespace
@@ -152,29 +77,6 @@ void define_topic(CLI::App& app, Cli& cli) {
   auto& info = add_verb(parent, "info", "one topic, and the groups whose patterns match it", "bus-cli topic info health.data.updated");
   auto name = add_name(info, "TOPIC", "its name");
   info.callback([name, &cli] { cli.run = [name, &cli] { return show_topic(cli.globals, *name); }; });
-}
-
-void define_group(CLI::App& app, Cli& cli) {
-  auto& parent = add_verb(app, "group", "look at consumer groups, move them, remove them", "bus-cli group ls");
-  parent.require_subcommand(1);
-  add_verb(parent, "ls", "list groups with their lag", "bus-cli group ls")
-      .callback([&cli] { cli.run = [&cli] { return list_groups(cli.globals); }; });
-  auto& info = add_verb(parent, "info", "one group: settings, cursor, members, oldest unsettled event", "bus-cli group info alerts");
-  auto name = add_name(info, "GROUP", "its name");
-  info.callback([name, &cli] { cli.run = [name, &cli] { return show_group(cli.globals, *name); }; });
-
-  auto options = std::make_shared<GroupVerb>();
-  auto& seek = add_verb(parent, "seek", "let a group go on from another position", "bus-cli group seek alerts @-1h --yes");
-  seek.add_option("GROUP", options->name, "its name")->required();
-  add_parsed(seek, "POS", options->to, [](const std::string& text) { return parse_position(text, wall_now()); },
-             "its next position: start, end, N, -N, @TIME or @-1h", "")->required();
-  seek.add_flag("--yes", options->yes, "do not ask at a terminal");
-  seek.callback([options, &cli] { cli.run = [options, &cli] { return seek_group(cli.globals, *options); }; });
-
-  auto& rm = add_verb(parent, "rm", "remove a group with its cursor; its members are told", "bus-cli group rm alerts --yes");
-  rm.add_option("GROUP", options->name, "its name")->required();
-  rm.add_flag("--yes", options->yes, "do not ask at a terminal");
-  rm.callback([options, &cli] { cli.run = [options, &cli] { return remove_group(cli.globals, *options); }; });
 }
 
 void define_status(CLI::App& app, Cli& cli) {

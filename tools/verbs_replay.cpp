@@ -67,27 +67,10 @@ Position position_of(const At& at, Position head) {
   }
 }
 
-Event fetch(Client& client, Position position) {
-  wire::EventGetT get;
-  get.position = number(position);
-  wire::AskUnion question;
-  question.Set(get);
-  auto answer = std::make_shared<Client::Answer>(client.request(std::move(question)).value());
-  const auto* reply = answer->reply->answer.AsEventReply();
-  if (reply == nullptr || !reply->delivery) fail(Code::malformed, "the broker's answer is of another kind");
-  Event::Place place;
-  place.position = Position{reply->delivery->position()};
-  place.version = reply->delivery->version();
-  place.committed_at = wall_time(reply->delivery->committed_at());
-  place.sequence = reply->delivery->sequence();
-  place.publisher = reply->publisher;
-  return Event(place, answer, answer->body);
-}
-
 Exit get_event(const Globals& globals, const At& at) {
   auto client = connect(globals);
   Schemas schemas(client);
-  const auto event = fetch(client, position_of(at, client.server().committed));
+  const auto event = fetch_event(client, position_of(at, client.server().committed));
   // One event is one object, in JSON too.
   Items items(globals.format == Format::json ? Format::ndjson : globals.format);
   print(items, schemas, event);
@@ -108,6 +91,7 @@ void define_replay(CLI::App& app, Cli& cli) {
   add_list(verb, "--topic", options->filter.patterns, "only topics of this pattern; may be given several times", "PATTERN");
   add_list(verb, "--type", options->filter.types, "only this type, by its full or unique last name; several times", "TYPE");
   add_list(verb, "--key", options->filter.keys, "only this key; may be given several times", "KEY");
+  add_envelope_filter(verb, options->filter.priorities, options->filter.attributes);
   add_number(verb, "--count", options->count, "end after so many events");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return replay(cli.globals, *options); }; });
 }

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "tools/cli.hpp"
+#include "tools/group_options.hpp"
 #include "tools/subscriber.hpp"
 
 namespace bus::tools {
@@ -12,18 +13,18 @@ struct SubVerb {
   std::vector<std::string> patterns, types, keys;
   std::string group, command;
   std::optional<At> from;
-  std::optional<Duration> idle_exit, ack_wait;
+  std::optional<Duration> idle_exit;
+  GroupSettings settings;
+  std::vector<Priority> priorities;
+  std::vector<AttributeFilter> attributes;
   std::uint64_t count = 0;
-  std::uint32_t in_flight_max = 0;
   bool until_end = false, peek = false;
 };
 
 void check(const Globals& globals, const SubVerb& options) {
   const bool grouped = !options.group.empty() && !options.peek;
   if (options.patterns.empty() && options.group.empty()) fail(Code::bad_argument, "sub needs a PATTERN; '>' is every topic");
-  if ((options.ack_wait || options.in_flight_max != 0) && !grouped) {
-    fail(Code::bad_argument, "--ack-wait and --in-flight-max are settings of a group");
-  }
+  if (!is_empty(options.settings) && !grouped) fail(Code::bad_argument, "--ack-wait, --sharing and the like are settings of a group");
   const bool ends = options.count > 0 || options.until_end || options.idle_exit;
   if (globals.format == Format::json && options.command.empty() && !ends) {
     fail(Code::bad_argument, "-o json needs an end: --count, --until-end or --idle-exit; or use -o ndjson");
@@ -41,6 +42,10 @@ void peek_at(Client& client, const SubVerb& options, SubscribeOptions& plain) {
   if (options.patterns.empty()) plain.patterns = group->patterns;
   if (options.types.empty()) plain.types = group->types;
   if (options.keys.empty()) plain.keys = group->keys;
+  if (!group->filter) return;
+  if (options.priorities.empty()) plain.priorities.assign(group->filter->priorities.begin(), group->filter->priorities.end());
+  if (!options.attributes.empty()) return;
+  for (const auto& one : group->filter->attributes) plain.attributes.push_back({one->name, one->values});
 }
 
 // An event that waits behind a command's others uses up its time to be acknowledged.
@@ -56,6 +61,8 @@ SubscribeOptions subscription_of(Client& client, Schemas& schemas, const SubVerb
   subscription.patterns = options.patterns;
   for (const auto& type : options.types) subscription.types.push_back(schemas.full_name(type).value());
   subscription.keys = options.keys;
+  subscription.priorities = options.priorities;
+  subscription.attributes = options.attributes;
   subscription.ack = AckMode::manual;
   if (options.peek) {
     peek_at(client, options, subscription);
@@ -65,8 +72,7 @@ SubscribeOptions subscription_of(Client& client, Schemas& schemas, const SubVerb
   }
   const bool plain = subscription.group.empty();
   if (options.until_end && plain) subscription.to = At::end();
-  subscription.settings.ack_wait = options.ack_wait;
-  if (options.in_flight_max != 0) subscription.settings.in_flight_max = options.in_flight_max;
+  subscription.settings = options.settings;
   set_credit(options, subscription);
   return subscription;
 }
@@ -99,13 +105,13 @@ void define_sub(CLI::App& app, Cli& cli) {
   add_position(verb, "--from", options->from, "start there; without a group the default is the end");
   add_list(verb, "--type", options->types, "only this type, by its full or unique last name; several times", "TYPE");
   add_list(verb, "--key", options->keys, "only this key; may be given several times", "KEY");
+  add_envelope_filter(verb, options->priorities, options->attributes);
   add_number(verb, "--count", options->count, "end after so many events");
   verb.add_flag("--until-end", options->until_end, "end at what was the head of the log at the start");
   add_duration(verb, "--idle-exit", options->idle_exit, "end when nothing came for so long");
   verb.add_flag("--peek", options->peek, "look without taking part: with --group at what the group has not settled");
   verb.add_option("--exec", options->command, "run this for each event, which it finds on its input; exit 0 acknowledges, 65 sends it to the dead letters, any other has it again later")->type_name("CMD");
-  add_duration(verb, "--ack-wait", options->ack_wait, "of a new group: deliver again what is not acknowledged by then");
-  add_number(verb, "--in-flight-max", options->in_flight_max, "of a new group: events out to its members together");
+  add_group_settings(verb, options->settings);
   verb.callback([options, &cli] { cli.run = [options, &cli] { return subscribe(cli.globals, *options); }; });
 }
 
