@@ -117,7 +117,10 @@ std::vector<wire::DeadLetterT> chosen(Client& client, const DlqVerb& options) {
   if (options.positions.empty()) {
     each_letter(client, options, true, [&](const wire::DeadLetterT& letter) { letters.push_back(letter); });
   }
-  for (const auto position : options.positions) {
+  auto positions = options.positions;
+  std::sort(positions.begin(), positions.end());
+  positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
+  for (const auto position : positions) {
     wire::DeadLetterGetT get;
     get.group = options.group;
     get.position = position;
@@ -238,7 +241,7 @@ Exit act(const Globals& globals, const DlqVerb& options, wire::DeadAction action
   print_object(globals.format, {{"group", options.group}, {redrives ? "redriven" : "dropped", outcome.done}, {"came_back", outcome.came_back},
                                 {"gone", outcome.gone}, {"busy", outcome.busy}, {"left", left}});
   if (interrupted() != 0) warn("stopped; the same command goes on with the " + std::to_string(left) + " that are left");
-  if (outcome.busy > 0) warn("as much is open in the group as may be; the same command goes on later");
+  if (outcome.busy > 0) warn("as much is open in the group as may be, or what follows them is being looked for; the same command goes on later");
   return left == 0 ? Exit::ok : Exit::partial;
 }
 

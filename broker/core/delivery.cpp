@@ -119,6 +119,11 @@ bool Delivery::waits_for_room(const Source& source) const {
 // One turn of one source. It goes on where it stopped, so that it may end anywhere.
 Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   Turn turn;
+  if (source.group && staging_.row_bytes() > limits::failure_bytes_max) {  // until they are with the committer
+    blocked_.insert(&source);
+    turn.more = false;
+    return turn;
+  }
   while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
     const auto ready = source.group ? source.group->state.next_ready() : std::nullopt;

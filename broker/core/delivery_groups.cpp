@@ -221,6 +221,7 @@ void Delivery::searched(Searching search, Result<ReadAnswer> answer) {
 // ---- commits
 
 void Delivery::journal() {
+  if (staging_.row_bytes() > limits::failure_bytes_max) wake();
   for (Source* source : touched_) {
     Group& group = *source->group;
     if (!group.state.changed_since_journal()) continue;

@@ -401,8 +401,8 @@ Result<void> Delivery::remove_group(std::string_view name, bool letters) {
   const auto number = source->group->number;
   const auto dead = source->group->state.letters().size();
   if (dead > 0 && (!letters || dead > limits::letters_moved_max)) {
-    return Error{Code::group_busy, "group '" + std::string(name) + "' has " + std::to_string(dead) + " dead letters: export or drop them first" +
-                                       (letters ? ", they are too many to go at once" : "")};
+    return Error{Code::group_busy, "group '" + std::string(name) + "' has " + std::to_string(dead) + " dead letters: " +
+                                       (letters ? "too many to go at once, drop them first" : "drop them first, or let them go with it")};
   }
   std::vector<MemberId> members;
   for (const auto& [id, subscription] : subscriptions_) {

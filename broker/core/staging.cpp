@@ -120,6 +120,7 @@ store::CommitBatch Staging::take(WallTime now, const store::Head& replay) {
   batch.journal = journal_.take();
   journal_ = {};
   batch.rows = std::exchange(rows_, {});
+  row_bytes_ = 0;
   journal_entries_ = 0;
   events_ = 0;
   committing_bytes_ = std::exchange(staged_bytes_, 0);

@@ -56,7 +56,12 @@ class Staging {
   // The number of the name a session publishes under, made if it is new. Who has a transient name is durable with the
   // first event stored for each.
   std::uint32_t publisher(const Session& session);
-  void put_row(store::Row row) { rows_.push_back(std::move(row)); }
+  void put_row(store::Row row) {
+    row_bytes_ += 64 + row.key.size() + (row.value ? row.value->size() : 0);
+    rows_.push_back(std::move(row));
+  }
+  // Of the rows that wait for the next commit.
+  std::size_t row_bytes() const { return row_bytes_; }
   void put_journal(JournalKind kind, std::uint32_t number, std::string_view bytes);
 
   // Calls `done` once the batch being gathered (or the given one) has committed; at once if it has.
@@ -92,6 +97,7 @@ class Staging {
   std::size_t building_ = 0;              // how many of them do
   store::RecordBuilder* builder_ = nullptr;     // the last of those
   std::vector<store::Row> rows_;
+  std::size_t row_bytes_ = 0;
   Writer journal_;
   std::size_t journal_entries_ = 0;
   std::uint64_t events_ = 0;

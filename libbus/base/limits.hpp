@@ -114,6 +114,7 @@ inline constexpr auto retry_delay_max_default = 1min;
 inline constexpr std::size_t error_bytes_max = 1024;          // of one failure, or a note
 inline constexpr std::size_t failures_kept_max = 64;          // of one event, the last ones
 inline constexpr std::size_t searches_in_flight_max = 16;     // for the next events of keys, of all groups together
+inline constexpr std::size_t failure_bytes_max = 4 * MiB;     // rows of one commit; beyond, groups get nothing more to fail at
 inline constexpr std::size_t letters_moved_max = 64 * KiB;    // that go with a seek or a group at once
 inline constexpr std::size_t letters_settled_max = 1024;      // in one request
 inline constexpr std::size_t dead_letters_max = 1024 * KiB;   // a group

@@ -276,6 +276,43 @@ TEST_F(DeadLetterTest, GoesWithASeekBeforeIt) {
   EXPECT_EQ(delivered().at(0).first, 1u);
 }
 
+// While the disk is slow, failures do not pile up without end; what was acknowledged does not suffer.
+TEST_F(DeadLetterTest, GivesNothingMoreToFailAtWhileFailuresWaitForTheDisk) {
+  join();
+  wire::GroupEditT edit;
+  edit.name = "g";
+  edit.settings = std::make_unique<wire::GroupSettingsT>();
+  edit.settings->attempts_max = GroupSettings::unlimited;
+  bus.ask("m", std::move(edit));
+  publish("k");
+  std::uint32_t attempt = 1;
+  const auto fail = [&] {
+    wire::SettleT message;
+    message.subscription = 1;
+    message.epoch = epoch_;
+    message.settlements.emplace_back(1, attempt, 0, wire::Verdict::nack);
+    message.texts.push_back(std::make_unique<wire::SettlementTextT>());
+    message.texts[0]->text = std::string(limits::error_bytes_max, 'x');
+    wire::CreditT credit;
+    credit.subscription = 1;
+    credit.events = 1;
+    credit.bytes = 1000;
+    bus.send("m", message);
+    bus.send("m", credit);
+    bus.core->tick(bus.now);  // and no commit
+  };
+  std::size_t bytes = 0;
+  for (auto got = delivered(); !got.empty(); got = delivered()) {
+    attempt = got.back().second;
+    fail();
+    bytes += limits::error_bytes_max;
+    ASSERT_LT(bytes, 2 * limits::failure_bytes_max);
+  }
+  EXPECT_GT(bytes, limits::failure_bytes_max / 2);
+  bus.run();
+  EXPECT_FALSE(delivered().empty()) << "the disk has caught up";
+}
+
 // ---- keys in line, through the log
 
 // More than are kept in mind wait behind the first one; all of them come, in order, also for a broker that has just started.
