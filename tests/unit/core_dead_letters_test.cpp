@@ -313,6 +313,46 @@ TEST_F(DeadLetterTest, GivesNothingMoreToFailAtWhileFailuresWaitForTheDisk) {
   EXPECT_FALSE(delivered().empty()) << "the disk has caught up";
 }
 
+// A group that is made after another was removed gets nothing of it: not its number, not its letters.
+TEST_F(DeadLetterTest, DoNotOutliveTheirGroup) {
+  join();
+  publish("k");
+  delivered();
+  settle(1, 1, wire::Verdict::reject, "bad");
+  const auto number = bus.core->delivery().groups().at("g")->group->number;
+  wire::GroupRemoveT remove;
+  remove.name = "g";
+  remove.dead_letters = true;
+  EXPECT_TRUE(answer<wire::DoneT>(std::move(remove)).has_value());
+  create();
+  EXPECT_GT(bus.core->delivery().groups().at("g")->group->number, number);
+  EXPECT_TRUE(letters().empty());
+  restart();
+  EXPECT_TRUE(letters().empty());
+}
+
+TEST_F(DeadLetterTest, TakesOneAckUpToInAMessage) {
+  wire::GroupEditT edit;
+  edit.name = "g";
+  edit.settings = std::make_unique<wire::GroupSettingsT>();
+  edit.settings->sharing = wire::Sharing::round_robin;
+  bus.ask("m", std::move(edit));
+  join();
+  publish("k", 3);
+  delivered();
+  wire::SettleT message;
+  message.subscription = 1;
+  message.epoch = epoch_;
+  for (const std::uint64_t position : {2, 3}) message.settlements.emplace_back(position, 1, 0, wire::Verdict::ack_up_to);
+  bus.send("m", message);
+  bus.run();
+  const auto settled = bus.take<wire::SettledT>("m");
+  ASSERT_EQ(settled.size(), 1u);
+  ASSERT_EQ(settled[0].refused.size(), 1u);
+  EXPECT_EQ(settled[0].refused[0].code(), Code::malformed);
+  EXPECT_EQ(bus.core->delivery().groups().at("g")->group->state.acked(), 2u);
+}
+
 // ---- keys in line, through the log
 
 // More than are kept in mind wait behind the first one; all of them come, in order, also for a broker that has just started.

@@ -45,6 +45,15 @@ TEST(GroupSettingsTest, DelaysGrowAsTheySay) {
   EXPECT_LE(settings.delay_after(limits::attempts_max, 1), limits::nack_delay_max);
 }
 
+// What docs/DELIVERY.md says of the defaults.
+TEST(GroupSettingsTest, GiveUpAfterMinutesByDefault) {
+  GroupSettings settings;
+  settings.jitter_percent = 0;
+  Duration sum{};
+  for (std::uint32_t failures = 1; failures < settings.attempts_max; ++failures) sum += settings.delay_after(failures, 1);
+  EXPECT_EQ(sum / 1s, 10 * 60 + 42);
+}
+
 // Each bound, and one beyond it.
 TEST(GroupSettingsTest, HaveBounds) {
   const auto good = [](auto change) {

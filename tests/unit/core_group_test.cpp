@@ -184,6 +184,18 @@ TEST_F(GroupTest, GivesAllToOneAndTheNextTakesOver) {
   EXPECT_EQ(next(), a);
 }
 
+// What came after the event that is named was maybe not seen by whoever says it.
+TEST_F(GroupTest, AcknowledgesUpToAnEventWhatWasGivenNoLater) {
+  open(1), open(2), open(3);
+  nack(1, 1);
+  EXPECT_EQ(open(1), 2u);
+  EXPECT_EQ(group.ack_up_to(a, Position{3}, 2), Code::stale_ack);
+  EXPECT_EQ(group.ack_up_to(a, Position{3}, 1), Code::ok);
+  EXPECT_EQ(group.acked(), 2u);
+  EXPECT_EQ(group.floor(), Position::none) << "the first one was given again since";
+  EXPECT_EQ(group.ack(a, Position{1}, 2), Code::ok);
+}
+
 TEST_F(GroupTest, GivesNoMemberMoreThanItsShare) {
   auto one = settings();
   one.member_in_flight_max = 1;
