@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "tools/position.hpp"
+
 namespace bus::tools {
 
 namespace {
@@ -20,6 +22,17 @@ CLI::Option* add_limit(CLI::App& verb, const std::string& name, std::optional<st
     return parse_number(text);
   };
   return add_parsed(verb, name, into, parse, help, "N|" + word);
+}
+
+// What fits into the protocol; whether it makes sense, the broker says.
+CLI::Option* add_setting(CLI::App& verb, const std::string& name, std::optional<Duration>& into, const std::string& help) {
+  const auto parse = [name](const std::string& text) -> Result<std::optional<Duration>> {
+    const auto duration = parse_duration(text);
+    if (!duration) return duration.error();
+    if (*duration / std::chrono::milliseconds(1) > std::numeric_limits<std::uint32_t>::max()) return Error{Code::bad_argument, name + " is longer than 49 days"};
+    return std::optional(*duration);
+  };
+  return add_parsed(verb, name, into, parse, help, "DURATION");
 }
 
 template <typename T>
@@ -45,13 +58,13 @@ Json limit_to_json(const std::optional<std::uint32_t>& limit) {
 
 void add_group_settings(CLI::App& verb, GroupSettings& settings) {
   add_word(verb, "--sharing", settings.sharing, sharings, "who gets the next event");
-  add_duration(verb, "--ack-wait", settings.ack_wait, "an attempt that is not acknowledged by then has failed");
+  add_setting(verb, "--ack-wait", settings.ack_wait, "an attempt that is not acknowledged by then has failed");
   add_parsed(verb, "--in-flight-max", settings.in_flight_max, parse_number, "events out to all members together", "N");
   add_limit(verb, "--member-in-flight-max", settings.member_in_flight_max, "unlimited", "events out to each member");
   add_limit(verb, "--attempts-max", settings.attempts_max, "unlimited", "failures after which the group gives up");
   add_word(verb, "--backoff", settings.backoff, backoffs, "how the delay before the next attempt grows");
-  add_duration(verb, "--retry-delay", settings.retry_delay, "delay after the first failure");
-  add_duration(verb, "--retry-delay-max", settings.retry_delay_max, "no delay is longer");
+  add_setting(verb, "--retry-delay", settings.retry_delay, "delay after the first failure");
+  add_setting(verb, "--retry-delay-max", settings.retry_delay_max, "no delay is longer");
   add_parsed(verb, "--jitter", settings.jitter_percent, parse_number, "percent of the delay, more or less at random", "PERCENT");
   add_word(verb, "--dead-letter", settings.dead_letter, policies, "what becomes of an event that is given up");
 }
@@ -60,28 +73,6 @@ bool is_empty(const GroupSettings& settings) {
   return !settings.sharing && !settings.ack_wait && !settings.in_flight_max && !settings.member_in_flight_max && !settings.attempts_max &&
          !settings.backoff && !settings.retry_delay && !settings.retry_delay_max && !settings.jitter_percent && !settings.dead_letter &&
          !settings.paused;
-}
-
-std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings) {
-  const auto milliseconds = [](const std::optional<Duration>& from, const char* option) -> std::optional<std::uint32_t> {
-    if (!from) return std::nullopt;
-    const auto count = *from / std::chrono::milliseconds(1);
-    if (count > std::numeric_limits<std::uint32_t>::max()) fail(Code::bad_argument, std::string(option) + " is longer than 49 days");
-    return static_cast<std::uint32_t>(count);
-  };
-  auto to = std::make_unique<wire::GroupSettingsT>();
-  to->sharing = settings.sharing;
-  to->ack_wait_ms = milliseconds(settings.ack_wait, "--ack-wait");
-  to->in_flight_max = settings.in_flight_max;
-  to->member_in_flight_max = settings.member_in_flight_max;
-  to->attempts_max = settings.attempts_max;
-  to->backoff = settings.backoff;
-  to->retry_delay_ms = milliseconds(settings.retry_delay, "--retry-delay");
-  to->retry_delay_max_ms = milliseconds(settings.retry_delay_max, "--retry-delay-max");
-  to->jitter_percent = settings.jitter_percent;
-  to->dead_letter = settings.dead_letter;
-  to->paused = settings.paused;
-  return to;
 }
 
 Json settings_to_json(const wire::GroupSettingsT& settings) {

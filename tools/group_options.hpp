@@ -8,7 +8,6 @@ namespace bus::tools {
 // Defines --sharing, --ack-wait, … on the verb; what is not given stays empty. `settings` lives as long as the verb.
 void add_group_settings(CLI::App& verb, GroupSettings& settings);
 bool is_empty(const GroupSettings& settings);
-std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings);
 
 // Durations in milliseconds; what is unlimited is null.
 Json settings_to_json(const wire::GroupSettingsT& settings);

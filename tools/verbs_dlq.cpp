@@ -41,10 +41,9 @@ wire::DeadLettersRequestT request_of(Client& client, const DlqVerb& options, boo
   Schemas schemas(client);
   wire::DeadLettersRequestT request;
   request.group = options.group;
-  request.filter = std::make_unique<wire::FilterT>();
-  request.filter->patterns = options.patterns;
-  for (const auto& type : options.types) request.filter->types.push_back(schemas.full_name(type).value());
-  request.filter->keys = options.keys;
+  Filter filter{options.patterns, {}, options.keys, {}, {}};
+  for (const auto& type : options.types) filter.types.push_back(schemas.full_name(type).value());
+  request.filter = to_wire(filter);
   request.cause = options.cause;
   request.reason = options.reason;
   const auto now = wall_now();

@@ -129,17 +129,9 @@ Exit show_pending(const Globals& globals, const GroupVerb& options, bool blockin
 
 std::unique_ptr<wire::FilterT> filter_of(Client& client, const GroupVerb& options) {
   Schemas schemas(client);
-  auto filter = std::make_unique<wire::FilterT>();
-  filter->patterns = options.patterns;
-  for (const auto& type : options.types) filter->types.push_back(schemas.full_name(type).value());
-  filter->keys = options.keys;
-  filter->priorities = options.priorities;
-  for (const auto& one : options.attributes) {
-    filter->attributes.push_back(std::make_unique<wire::AttributeFilterT>());
-    filter->attributes.back()->name = one.name;
-    filter->attributes.back()->values = one.values;
-  }
-  return filter;
+  Filter filter{options.patterns, {}, options.keys, {}, {}, options.priorities, options.attributes};
+  for (const auto& type : options.types) filter.types.push_back(schemas.full_name(type).value());
+  return to_wire(filter);
 }
 
 Exit create(const Globals& globals, const GroupVerb& options) {

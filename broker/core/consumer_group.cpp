@@ -220,7 +220,7 @@ void ConsumerGroup::fail(Position position, Open& open, Incident::Cause cause, s
 }
 
 // Every limit has to stop somewhere: beyond it nothing is lost, but tried for ever.
-bool ConsumerGroup::may_give_up() const { return settings_.dead_letter == DeadLetter::skip || may_bury(); }
+bool ConsumerGroup::may_give_up() const { return settings_.dead_letter == DeadLetter::skip || letters_.size() < limits::dead_letters_max; }
 
 void ConsumerGroup::give_up(Position position, Open& open, Incident incident) {
   using Fate = Incident::Fate;

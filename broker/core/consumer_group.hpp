@@ -85,7 +85,6 @@ class ConsumerGroup {
   void add_credit(MemberId member, std::uint32_t events, std::uint32_t bytes);
   std::size_t members() const { return members_.size(); }
   const std::vector<MemberId>& member_ids() const { return turn_; }
-  std::uint64_t held_by(MemberId member) const { return members_.at(member).held; }
   std::uint64_t in_flight() const { return in_flight_; }
 
   // ---- settings
@@ -195,7 +194,6 @@ class ConsumerGroup {
   // A dead letter is given up for good: a stopped one is settled. not_found: there is none.
   Code drop(Position position);
   const PositionMap<std::uint32_t>& letters() const { return letters_; }
-  bool may_bury() const { return letters_.size() < limits::dead_letters_max; }
 
   // ---- searches: where the next event of a key that follows a settled one is not known
   struct Search {

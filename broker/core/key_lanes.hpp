@@ -28,7 +28,6 @@ namespace bus::broker {
 class KeyLanes {
  public:
   bool contains(const Hash128& key) const { return lanes_.contains(key); }
-  std::size_t size() const { return lanes_.size(); }
   bool empty() const { return lanes_.empty(); }
   void clear() { *this = {}; }
 
@@ -81,7 +80,6 @@ class KeyLanes {
     bool is_all = true;
   };
   Waiting waiting(const Hash128& key) const;
-  std::size_t waiting() const { return waiting_; }
   void verify() const;
 
  private:

@@ -11,22 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::unique_ptr<wire::FilterT> filter_message(const Filter& filter) {
-  auto message = std::make_unique<wire::FilterT>();
-  message->patterns = filter.patterns;
-  message->types = filter.types;
-  message->keys = filter.keys;
-  if (filter.since) message->time_from = nanoseconds(*filter.since);
-  if (filter.until) message->time_to = nanoseconds(*filter.until);
-  message->priorities = filter.priorities;
-  for (const AttributeFilter& one : filter.attributes) {
-    message->attributes.push_back(std::make_unique<wire::AttributeFilterT>());
-    message->attributes.back()->name = one.name;
-    message->attributes.back()->values = one.values;
-  }
-  return message;
-}
-
 template <typename Options>
 void fill_range(wire::SubscribeT& message, const Options& options) {
   message.from = options.from.kind;
@@ -42,13 +26,29 @@ void fill_range(wire::SubscribeT& message, const Options& options) {
 wire::SubscribeT subscribe_message(const SubscribeOptions& options) {
   wire::SubscribeT message;
   message.group = options.group;
-  message.filter = filter_message({options.patterns, options.types, options.keys, {}, {}, options.priorities, options.attributes});
+  message.filter = to_wire(Filter{options.patterns, options.types, options.keys, {}, {}, options.priorities, options.attributes});
   fill_range(message, options);
-  message.settings = settings_message(options.settings);
+  message.settings = to_wire(options.settings);
   return message;
 }
 
-std::unique_ptr<wire::GroupSettingsT> settings_message(const GroupSettings& settings) {
+std::unique_ptr<wire::FilterT> to_wire(const Filter& filter) {
+  auto message = std::make_unique<wire::FilterT>();
+  message->patterns = filter.patterns;
+  message->types = filter.types;
+  message->keys = filter.keys;
+  if (filter.since) message->time_from = nanoseconds(*filter.since);
+  if (filter.until) message->time_to = nanoseconds(*filter.until);
+  message->priorities = filter.priorities;
+  for (const AttributeFilter& one : filter.attributes) {
+    message->attributes.push_back(std::make_unique<wire::AttributeFilterT>());
+    message->attributes.back()->name = one.name;
+    message->attributes.back()->values = one.values;
+  }
+  return message;
+}
+
+std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings) {
   const auto milliseconds = [](const std::optional<Duration>& from) -> std::optional<std::uint32_t> {
     if (!from) return std::nullopt;
     return static_cast<std::uint32_t>(std::clamp<std::int64_t>(*from / 1ms, 0, std::numeric_limits<std::uint32_t>::max()));
@@ -70,7 +70,7 @@ std::unique_ptr<wire::GroupSettingsT> settings_message(const GroupSettings& sett
 
 wire::SubscribeT subscribe_message(const ReplayOptions& options) {
   wire::SubscribeT message;
-  message.filter = filter_message(options.filter);
+  message.filter = to_wire(options.filter);
   fill_range(message, options);
   return message;
 }

@@ -121,7 +121,6 @@ struct Replay::State final : public EventQueue {
 };
 
 // The messages for these options.
-std::unique_ptr<wire::GroupSettingsT> settings_message(const GroupSettings& settings);
 wire::SubscribeT subscribe_message(const SubscribeOptions& options);
 wire::SubscribeT subscribe_message(const ReplayOptions& options);
 

@@ -109,6 +109,27 @@ TEST_F(ClientCoreTest, EachConnectionIsALaterAttemptOfTheSameInstance) {
   EXPECT_NE(wire::parse(outgoing.at(0).header.bytes).value()->body_as_Hello()->instance(), first.instance);
 }
 
+// In the order in which they were given, with their texts; and of those that take others along one a message.
+TEST_F(ClientCoreTest, SettlementsKeepTheirOrderAndTheirTexts) {
+  greet(1);
+  const auto id = join("g");
+  core.settle(id, 1, {1, 1, 0, wire::Verdict::reject}, "bad");
+  core.settle(id, 1, {5, 1, 0, wire::Verdict::ack_up_to});
+  core.settle(id, 1, {7, 1, 0, wire::Verdict::nack}, "later");
+  core.settle(id, 1, {9, 1, 0, wire::Verdict::ack_up_to});
+  core.tick(now);
+  const auto told = hear<wire::SettleT>();
+  ASSERT_EQ(told.size(), 2u);
+  ASSERT_EQ(told[0].settlements.size(), 3u);
+  EXPECT_EQ(told[0].settlements[0].verdict(), wire::Verdict::reject);
+  EXPECT_EQ(told[0].settlements[1].verdict(), wire::Verdict::ack_up_to);
+  ASSERT_EQ(told[0].texts.size(), 2u);
+  EXPECT_EQ(told[0].texts[0]->text, "bad");
+  EXPECT_EQ(told[0].texts[1]->settlement, 2u);
+  ASSERT_EQ(told[1].settlements.size(), 1u);
+  EXPECT_EQ(told[1].settlements[0].position(), 9u);
+}
+
 TEST_F(ClientCoreTest, AFlushConfirmsWhatWasGivenBeforeIt) {
   greet(1);
   const auto id = join("g");

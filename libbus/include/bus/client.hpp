@@ -102,6 +102,10 @@ struct GroupSettings {
   std::optional<bool> paused;
 };
 
+// As the protocol has them, for requests. Durations are cut to what 32 bits of milliseconds hold, which no setting may reach.
+BUS_API std::unique_ptr<wire::FilterT> to_wire(const Filter& filter);
+BUS_API std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings);
+
 struct SubscribeOptions {
   std::vector<std::string> patterns;
   std::string group;                   // empty: a plain subscription, nothing to acknowledge
