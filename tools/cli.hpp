@@ -128,6 +128,7 @@ void define_import(CLI::App& app, Cli& cli);
 void define_topic(CLI::App& app, Cli& cli);
 void define_group(CLI::App& app, Cli& cli);
 void define_dlq(CLI::App& app, Cli& cli);
+void define_schedule(CLI::App& app, Cli& cli);
 void define_event(CLI::App& app, Cli& cli);
 void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);

@@ -45,7 +45,6 @@ std::string attributes_of(const Event& event) {
 
 Error bad(const std::string& why) { return {Code::bad_event, why}; }
 
-// What a field of the line sets in the event; null leaves it as it is.
 struct TextField {
   const char* name;
   std::string NewEvent::*member;
@@ -64,12 +63,24 @@ constexpr std::array text_fields = {
 };
 constexpr std::array<std::string_view, 7> of_the_log = {"position", "version", "committed_at", "publisher", "sequence", "group", "attempt"};
 
-Result<void> read_time(const Json& value, NewEvent& event) {
-  if (!value.is_string()) return bad("'time' must be a string");
+// What a field of the line sets in the event; null leaves it as it is.
+struct TimeField {
+  const char* name;
+  std::optional<WallTime> NewEvent::*member;
+};
+constexpr std::array time_fields = {
+    TimeField{"time", &NewEvent::time},
+    TimeField{"deliver_at", &NewEvent::deliver_at},
+    TimeField{"expires_at", &NewEvent::expires_at},
+};
+
+Result<void> read_time(const TimeField& field, const Json& value, NewEvent& event) {
+  const std::string name(field.name);
+  if (!value.is_string()) return bad("'" + name + "' must be a string");
   const auto& text = value.get_ref<const std::string&>();
   const auto time = parse_time(text, {});
-  if (!time || text.starts_with('-')) return bad("'time' must be as in 2024-06-13T08:05:00Z, not '" + text + "'");
-  event.time = *time;
+  if (!time || text.starts_with('-')) return bad("'" + name + "' must be as in 2024-06-13T08:05:00Z, not '" + text + "'");
+  event.*field.member = *time;
   return {};
 }
 
@@ -92,9 +103,11 @@ Result<void> read_attributes(const Json& value, NewEvent& event) {
 Result<void> read_field(const std::string& name, const Json& value, EventText& out) {
   if (std::find(of_the_log.begin(), of_the_log.end(), name) != of_the_log.end() || value.is_null()) return {};
   if (name == "payload") return out.payload = dump(value), Result<void>();
-  if (name == "time") return read_time(value, out.event);
   if (name == "priority") return read_priority(value, out.event);
   if (name == "attributes") return read_attributes(value, out.event);
+  for (const auto& field : time_fields) {
+    if (name == field.name) return read_time(field, value, out.event);
+  }
   for (const auto& field : text_fields) {
     if (name != field.name) continue;
     if (!value.is_string()) return bad("'" + name + "' must be a string");
@@ -125,6 +138,8 @@ std::string event_to_json(const Event& event, std::string_view payload) {
       .optional("traceparent", event.traceparent())
       .raw("attributes", attributes_of(event))
       .raw("payload", payload);
+  if (event.deliver_at()) line.text("deliver_at", show_time(*event.deliver_at()));
+  if (event.expires_at()) line.text("expires_at", show_time(*event.expires_at()));
   if (!event.group().empty()) line.text("group", event.group()).number("attempt", event.attempt());
   return line.take();
 }

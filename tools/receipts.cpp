@@ -12,16 +12,24 @@ constexpr std::size_t open_bytes_max = 8u << 20;
 constexpr std::size_t open_events_max = 16384;
 
 Json to_json(const Receipts::Sent& sent, const Receipt& receipt) {
-  Json json = {{"position", number(receipt.position)}, {"topic", sent.topic}};
+  const bool is_scheduled = !receipt.schedule_id.empty();
+  Json json = {{"position", is_scheduled ? Json() : Json(number(receipt.position))}, {"topic", sent.topic}};
   json["key"] = sent.key.empty() ? Json() : Json(sent.key);
+  if (is_scheduled) {
+    json["schedule_id"] = receipt.schedule_id;
+    json["duplicate"] = receipt.duplicate;
+    return json;
+  }
   json["version"] = receipt.version;
   json["duplicate_of"] = receipt.duplicate ? Json(number(receipt.position)) : Json();
   return json;
 }
 
 std::string to_text(const Receipts::Sent& sent, const Receipt& receipt) {
-  std::vector<std::string> cells = {std::to_string(number(receipt.position)), sent.topic,
-                                    sent.key.empty() ? "-" : printable(sent.key), std::to_string(receipt.version)};
+  const bool is_scheduled = !receipt.schedule_id.empty();
+  std::vector<std::string> cells = {is_scheduled ? "scheduled" : std::to_string(number(receipt.position)), sent.topic,
+                                    sent.key.empty() ? "-" : printable(sent.key),
+                                    is_scheduled ? printable(receipt.schedule_id) : std::to_string(receipt.version)};
   if (receipt.duplicate) cells.push_back("duplicate");
   return columns(cells);
 }

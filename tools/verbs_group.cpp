@@ -28,7 +28,7 @@ Json to_json(const wire::GroupInfoT& group) {
   Json json = {{"group", group.name}, {"patterns", group.patterns}, {"types", group.types}, {"keys", group.keys},
                {"members", group.members}, {"lag", group.lag}, {"floor", group.floor}, {"delivered", group.delivered},
                {"committed", group.committed}, {"open", group.open}, {"in_flight", group.in_flight}, {"blocked_keys", group.blocked_keys},
-               {"dead_letters", group.dead_letters}, {"acked", group.acked}, {"skipped", group.skipped}, {"failures", group.failures},
+               {"dead_letters", group.dead_letters}, {"acked", group.acked}, {"skipped", group.skipped}, {"expired", group.expired}, {"failures", group.failures},
                {"redeliveries", group.redeliveries}, {"stale_acks", group.stale_acks}};
   Json priorities = Json::array(), attributes = Json::object();
   if (group.filter) {

@@ -61,6 +61,7 @@ Exit show_status(const Globals& globals, bool wait) {
                 {"duplicates", status.duplicates}, {"refused", status.refused}, {"delivered", status.delivered},
                 {"redeliveries", status.redeliveries}, {"stale_acks", status.stale_acks}, {"staged_bytes", status.staged_bytes},
                 {"keys_resident", status.keys_resident}, {"dead_letters", status.dead_letters},
+                {"scheduled", status.scheduled}, {"schedule_trouble", status.schedule_trouble.empty() ? Json() : Json(status.schedule_trouble)},
                 {"lagging_group", status.lagging_group.empty() ? Json() : Json(status.lagging_group)}, {"lag", status.lag},
                 {"oldest_at", time_or_null(status.oldest_at)}, {"log_full", status.log_full}, {"data_dir", status.data_dir},
                 {"endpoints", status.endpoints}});

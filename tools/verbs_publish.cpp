@@ -18,7 +18,8 @@ namespace {
 
 struct PubOptions {
   std::string topic, payload, type, key, key_field, source, subject, correlation_id, causation_id, traceparent, publisher;
-  std::optional<WallTime> time;
+  std::optional<WallTime> time, at, expires_at;
+  std::optional<Duration> after, expires_after;
   Priority priority = Priority::medium;
   std::vector<std::pair<std::string, std::string>> attributes;
   bool events = false;
@@ -58,6 +59,9 @@ class Publishing {
     common_.causation_id = options.causation_id;
     common_.traceparent = options.traceparent;
     common_.attributes = options.attributes;
+    const auto now = wall_now();
+    common_.deliver_at = options.after ? now + *options.after : options.at;
+    common_.expires_at = options.expires_after ? common_.deliver_at.value_or(now) + *options.expires_after : options.expires_at;
   }
 
   void publish(const std::string& text, const std::string& where, Receipts& receipts) {
@@ -160,6 +164,11 @@ void check(PubOptions& options) {
     if (is_terminal(STDIN_FILENO)) fail(Code::bad_argument, "what shall be published? PAYLOAD, @FILE, or - for standard input");
     options.payload = "-";
   }
+  if (options.at && options.after) fail(Code::bad_argument, "--at and --after exclude each other");
+  if (options.expires_at && options.expires_after) fail(Code::bad_argument, "--expires-at and --expires-after exclude each other");
+  if (options.events && (options.at || options.after || options.expires_at || options.expires_after)) {
+    fail(Code::bad_argument, "full events say themselves when they are due and when they expire: 'deliver_at' and 'expires_at'");
+  }
   if (options.events) return;
   if (options.topic.empty()) fail(Code::bad_argument, "pub needs a TOPIC");
   if (!options.key.empty() && !options.key_field.empty()) fail(Code::bad_argument, "--key and --key-field exclude each other");
@@ -208,6 +217,10 @@ void define_envelope(CLI::App& verb, PubOptions& options) {
   verb.add_option("--source", options.source, "the service that made the event; left out: the publisher");
   verb.add_option("--subject", options.subject, "the person the event is about");
   add_time(verb, "--time", options.time, "when it happened; left out: now");
+  add_time(verb, "--at", options.at, "schedule it: not in the log before then");
+  add_duration(verb, "--after", options.after, "the same, counted from now");
+  add_time(verb, "--expires-at", options.expires_at, "no group delivers it from then on");
+  add_duration(verb, "--expires-after", options.expires_after, "the same, counted from now, or from when it is due");
   add_choice<Priority>(verb, "--priority", options.priority,
                        {{"low", Priority::low}, {"medium", Priority::medium}, {"high", Priority::high}}, "stored with the event; it does not change the order yet");
   verb.add_option("--correlation-id", options.correlation_id, "common to the events of one conversation");

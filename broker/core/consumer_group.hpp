@@ -130,8 +130,10 @@ class ConsumerGroup {
   // The event at `position` goes to `member`, which has credit: one that is ready, or the first delivery of a position
   // beyond scan(). Returns the attempt, from 1.
   std::uint32_t open(Position position, const EventFacts& event, MemberId member, std::size_t bytes, SteadyTime now);
-  // The event is ready, and does not match: it is settled.
+  // The event is ready, and does not match or has expired: it is settled.
   void pass_over(Position position);
+  // One that would have been delivered has expired.
+  void count_expired() { ++counts_.expired, changed_ = true; }
   // Everything up to `position` was looked at.
   void advance(Position position);
   Position scan() const { return scan_; }
@@ -239,6 +241,7 @@ class ConsumerGroup {
   // ---- for operators. Of the group's life, but for redeliveries and stale acks, which are of this process.
   std::uint64_t acked() const { return counts_.acked; }
   std::uint64_t skipped() const { return counts_.skipped; }
+  std::uint64_t expired() const { return counts_.expired; }
   std::uint64_t failures() const { return failures_; }
   std::uint64_t redeliveries() const { return redeliveries_; }
   std::uint64_t stale_acks() const { return stale_acks_; }
@@ -287,7 +290,7 @@ class ConsumerGroup {
   // Of the group's life, and durable.
   struct Counts {
     std::uint64_t acked = 0;
-    std::uint64_t skipped = 0;
+    std::uint64_t skipped = 0, expired = 0;
   };
   // Most of what happens in a row is about one member.
   Member& member_of(MemberId id) {

@@ -10,7 +10,7 @@
 namespace bus::broker {
 
 void ConsumerGroup::put_head(Writer& writer) const {
-  writer.put(generation_).put(scan_).put(counts_.acked).put(counts_.skipped);
+  writer.put(generation_).put(scan_).put(counts_.acked).put(counts_.skipped).put(counts_.expired);
 }
 
 void ConsumerGroup::get_head(Reader& reader) {
@@ -18,6 +18,7 @@ void ConsumerGroup::get_head(Reader& reader) {
   scan_ = reader.get<Position>();
   counts_.acked = reader.get<std::uint64_t>();
   counts_.skipped = reader.get<std::uint64_t>();
+  counts_.expired = reader.get<std::uint64_t>();
 }
 
 namespace {

@@ -12,10 +12,11 @@ Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity
       sessions_({options_.secret, identity.secret}),
       log_(reads_, [this] { delivery_.wake(); }),
       staging_(state_, sessions_, identity.log_id),
-      intake_(state_, sessions_, staging_, reads_, types, identity.secret),
+      schedule_(state_, staging_, reads_),
+      intake_(state_, sessions_, staging_, reads_, schedule_, types, identity.secret),
       transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
-      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, types) {}
+      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, types) {}
 
 // ---- recovery
 
@@ -32,6 +33,9 @@ Result<void> Core::recover(const store::Store& store, Now now) {
   if (!open) return open;
   auto dead = store.each_row(Table::dead, [&](auto key, auto value) { return delivery_.restore_letter(key, value); });
   if (!dead) return dead;
+  const auto scheduled = store.count_rows(Table::schedule);
+  if (!scheduled) return scheduled.error();
+  schedule_.start(*scheduled);
   log_.start(head.committed);
   staging_.start(head);
   auto records = store.each_record(head.replay_from, [&](const store::Record& record) { return state_.apply(record); });
@@ -42,12 +46,12 @@ Result<void> Core::recover(const store::Store& store, Now now) {
       const auto kind = reader.get<JournalKind>();
       const auto number = reader.get<std::uint32_t>();
       const auto entry = reader.get_string();
-      const bool refused = kind == JournalKind::refused && entry.size() == 8 && state_.publishers.has(number);
-      if (!reader.ok() || (!refused && kind != JournalKind::group)) {
+      const bool used_up = kind == JournalKind::used_up && entry.size() == 8 && state_.publishers.has(number);
+      if (!reader.ok() || (!used_up && kind != JournalKind::group)) {
         return Error{Code::damaged, "the journal of batch " + std::to_string(batch) + " cannot be read"};
       }
-      if (refused) state_.apply_refused(number, load<std::uint64_t>(bytes_of(entry).data()));
-      if (refused) continue;
+      if (used_up) state_.apply_used_up(number, load<std::uint64_t>(bytes_of(entry).data()));
+      if (used_up) continue;
       if (auto applied = delivery_.apply_journal(batch, number, entry, now); !applied) return applied;
     }
     return {};
@@ -119,7 +123,7 @@ Result<void> Core::dispatch(Session& session, const wire::Message& message, std:
     }
     case wire::Body::Pong: return {};
     case wire::Body::Bye: return bye(session), Result<void>();
-    case wire::Body::Publish: return intake_.publish(session, *message.body_as_Publish(), frames[1], now.steady);
+    case wire::Body::Publish: return intake_.publish(session, *message.body_as_Publish(), frames[1], now);
     case wire::Body::Subscribe: return delivery_.subscribe(session, *message.body_as_Subscribe(), now);
     case wire::Body::Unsubscribe: return delivery_.unsubscribe(session, message.body_as_Unsubscribe()->subscription());
     case wire::Body::Credit: return delivery_.credit(session, *message.body_as_Credit());
@@ -266,6 +270,8 @@ SteadyTime Core::tick(Now now) {
     next = std::min(next, now.steady + std::chrono::milliseconds(2));
   }
   if (const auto due = delivery_.tick(now)) next = std::min(next, *due);
+  const bool has_room = !intake_.log_full() && intake_.has_space(limits::schedule_taken_bytes_max);
+  if (const auto due = schedule_.tick(now, has_room)) next = std::min(next, *due);
   // What is due already is taken in this turn.
   if (const auto due = commit_due(now.steady); due && *due > now.steady) next = std::min(next, *due);
   if (delivery_.pump(now) || sessions_.any_full()) return now.steady;

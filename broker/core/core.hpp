@@ -65,6 +65,7 @@ class Core {
   // ---- for tests and logs
   Position head() const { return log_.committed(); }
   std::size_t sessions() const { return sessions_.size(); }
+  std::uint64_t scheduled() const { return schedule_.waiting(); }
   const State& state() const { return state_; }
   const Delivery& delivery() const { return delivery_; }
   bool log_full() const { return intake_.log_full(); }
@@ -92,6 +93,7 @@ class Core {
   Reads reads_;
   LogView log_;
   Staging staging_;
+  Schedule schedule_;
   Intake intake_;
   TransientNames transient_names_;
   Delivery delivery_;

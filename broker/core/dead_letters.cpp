@@ -1,24 +1,9 @@
 #include "broker/core/dead_letters.hpp"
 
 #include "base/bytes.hpp"
+#include "broker/core/big_endian.hpp"
 
 namespace bus::broker {
-
-namespace {
-
-// Big endian, so that rows come in the order of numbers.
-template <typename T>
-void put_big(std::string& key, T value) {
-  for (std::size_t at = sizeof value; at-- > 0;) key += static_cast<char>(value >> (8 * at) & 0xff);
-}
-
-std::uint64_t get_big(std::string_view key) {
-  std::uint64_t value = 0;
-  for (const char byte : key) value = value << 8 | static_cast<unsigned char>(byte);
-  return value;
-}
-
-}  // namespace
 
 std::string event_key(std::uint32_t group, Position position) {
   std::string key;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "wire/event_codec.hpp"
 
 namespace bus::broker {
 
@@ -152,16 +153,31 @@ store::RecordPtr Delivery::find_record(Source& source, Position position, Turn& 
   return nullptr;
 }
 
+// Of its kind alone. A plain subscription reads the log as it is: for that nothing expires.
+Delivery::Match Delivery::match_kind(Source& source, const store::Record& record, std::uint32_t kind) const {
+  const auto row = record.kind(kind);
+  if (!source.filter.matches_kind(row, state_)) return Match::no;
+  return source.group && (row.flags & store::format::expires) != 0 ? Match::until_it_expires : Match::yes;
+}
+
+bool Delivery::has_expired(const store::Record& record, std::uint32_t at, Now now) {
+  return wire::trusted_event(record.body(at))->expires_at() <= nanoseconds(now.wall);
+}
+
 // It was looked at before, though maybe not by this filter, or only as one of its key.
 bool Delivery::give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now) {
   const auto record = find_record(source, position, turn);
   if (!record) return false;
   const auto at = static_cast<std::uint32_t>(position - record->first());
   --turn.rows;
-  if (record->holds(position) && source.filter.matches_kind(record->kind(record->kind_of(at)), state_) && source.filter.matches_event(*record, at)) {
+  const auto match = record->holds(position) ? match_kind(source, *record, record->kind_of(at)) : Match::no;
+  const bool is_wanted = match != Match::no && source.filter.matches_event(*record, at);
+  const bool is_over = is_wanted && match == Match::until_it_expires && has_expired(*record, at, now);
+  if (is_wanted && !is_over) {
     give(source, to, record, at, turn, now);
     return true;
   }
+  if (is_over) source.group->state.count_expired();
   source.group->state.pass_over(position);
   changed(source, now);
   return true;
@@ -193,8 +209,12 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
   auto at = static_cast<std::uint32_t>(next - record.first());
   for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
     Match& match = kinds_.data()[record.kind_of(at)];
-    if (match == Match::unknown) match = source.filter.matches_kind(record.kind(record.kind_of(at)), state_) ? Match::yes : Match::no;
+    if (match == Match::unknown) match = match_kind(source, record, record.kind_of(at));
     if (match == Match::no || !source.filter.matches_event(record, at)) continue;
+    if (match == Match::until_it_expires && has_expired(record, at, now)) {
+      source.group->state.count_expired();
+      continue;
+    }
     if (ordered != nullptr && waits(*ordered, record, at)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;

@@ -165,7 +165,7 @@ class Delivery {
     std::vector<Position> found;         // so far, in order
     bool is_cut = false;                 // there are more after them
   };
-  enum class Match : std::uint8_t { unknown, no, yes };
+  enum class Match : std::uint8_t { unknown, no, yes, until_it_expires };
   // What one turn of a source has come to.
   struct Turn {
     std::vector<Parcel> parcels;
@@ -206,6 +206,8 @@ class Delivery {
   Turn pump_source(Source& source, Now now);
   std::optional<MemberId> next_receiver(Source& source) const;
   bool waits_for_room(const Source& source) const;
+  Match match_kind(Source& source, const store::Record& record, std::uint32_t kind) const;
+  static bool has_expired(const store::Record& record, std::uint32_t at, Now now);
   [[gnu::noinline]] store::RecordPtr find_record(Source& source, Position position, Turn& turn);
   bool give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now);
   static bool waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at);

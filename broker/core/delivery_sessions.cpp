@@ -480,6 +480,7 @@ wire::GroupInfoT Delivery::info(const Source& source, bool with_keys) const {
   info.in_flight_max = *info.settings->in_flight_max;
   info.dead_letters = group.state.letters().size();
   info.skipped = group.state.skipped();
+  info.expired = group.state.expired();
   info.failures = group.state.failures();
   if (with_keys) group.state.lanes().each_blocked([&](const Hash128&, std::size_t, bool) { ++info.blocked_keys; });
   info.filter = Filter::to_wire(source.filter.spec());

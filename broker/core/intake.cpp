@@ -1,7 +1,6 @@
 #include "broker/core/intake.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/check.hpp"
 
@@ -21,7 +20,7 @@ std::uint64_t Intake::last_staged(const std::string& name) const {
 
 std::uint64_t Intake::claim(Session& session, std::uint64_t& batch) {
   Publisher& publisher = publishers_[session.publisher];
-  for (const Parked& parked : publisher.parked) parked_bytes_ -= parked.body.bytes.size();
+  for (const Parked& parked : publisher.parked) parked_bytes_ -= parked.bytes;
   pacer_.left(publisher.habit);
   const bool in_line = publisher.in_line;
   publisher = {};
@@ -42,7 +41,7 @@ SessionId Intake::holder(const std::string& publisher) const {
 bool Intake::drop(const Session& session) {
   const auto it = publishers_.find(session.publisher);
   if (it == publishers_.end() || it->second.holder != session.id) return false;
-  for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.body.bytes.size();
+  for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.bytes;
   pacer_.left(it->second.habit);
   publishers_.erase(it);
   return true;
@@ -106,7 +105,7 @@ const PayloadTypes::Type* Intake::payload_type(std::uint32_t number) {
 }
 
 // The event of an item; fills in the rest of it. A topic that is known was checked when it was new.
-Result<void> Intake::check(Item& item) {
+Result<void> Intake::check(Item& item, WallTime now) {
   if (load<std::uint32_t>(item.event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
   wire::Envelope envelope;
   if (auto good = wire::read_envelope(item.event, envelope); !good) return good;
@@ -123,14 +122,23 @@ Result<void> Intake::check(Item& item) {
     return PayloadTypes::bad_payload(envelope.type);
   }
   item.priority = static_cast<std::uint8_t>(envelope.priority);
+  item.flags = envelope.expires_at != 0 ? store::format::expires : 0;
+  if (envelope.deliver_at > nanoseconds(now)) {
+    item.deliver_at = envelope.deliver_at;
+    item.added_at = nanoseconds(now);
+  }
+  if (item.is_scheduled() && wall_time(item.deliver_at) - now > limits::schedule_ahead_max) {
+    return Error{Code::bad_event, "deliver_at is more than " + std::to_string(limits::schedule_ahead_max / std::chrono::hours(24)) + " days ahead; it is in nanoseconds since 1970"};
+  }
   item.has_key = envelope.has_key;
   if (item.has_key) item.key = hash128(bytes_of(envelope.key), key_secret_);
   return {};
 }
 
-Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) {
+Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, WallTime now) {
   Parked batch;
   batch.body = body.aligned();
+  batch.bytes = batch.body.bytes.size();
   batch.first_sequence = message.first_sequence();
   batch.items.reserve(message.count());
   wire::EventCursor cursor(batch.body.bytes);
@@ -140,25 +148,29 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body) 
     if (batch.items.size() == message.count()) return Error{Code::malformed, "the body has more events than its header says"};
     Item& item = batch.items.emplace_back();
     item.event = *event;
-    if (auto good = check(item); !good) {
+    if (auto good = check(item, now); !good) {
       batch.refused.emplace(batch.items.size() - 1, good.error());
       item = {};
     }
+    if (item.is_scheduled()) batch.bytes += item.event.size() + limits::schedule_row_bytes;  // pages of rows are half full
   }
   if (batch.items.size() != message.count()) return Error{Code::malformed, "the body has fewer events than its header says"};
   return batch;
 }
 
-Result<void> Intake::publish(Session& session, const wire::Publish& message, Frame body, SteadyTime now) {
+Result<void> Intake::publish(Session& session, const wire::Publish& message, Frame body, Now now) {
   if (session.publisher.empty()) return Error{Code::no_publisher, "the Hello of this session named no publisher"};
   const auto found = publishers_.find(session.publisher);
   if (found == publishers_.end()) return Error{Code::publisher_fenced, "a newer session published as '" + session.publisher + "'"};
   Publisher& publisher = found->second;
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
-  auto batch = unpack(message, std::move(body));
+  auto batch = unpack(message, std::move(body), now.wall);
   if (!batch) return batch.error();
-  pacer_.published(publisher.habit, now);
-  parked_bytes_ += batch->body.bytes.size();
+  if (batch->bytes > batch->body.bytes.size() && !has_space(batch->bytes)) {
+    return Error{Code::busy, "events that are scheduled take more space than is free just now; send again a little later"};
+  }
+  pacer_.published(publisher.habit, now.steady);
+  parked_bytes_ += batch->bytes;
   publisher.window_bytes += batch->body.bytes.size();
   publisher.window_events += batch->items.size();
   publisher.accepted = std::max(publisher.accepted, batch->last_sequence());
@@ -186,7 +198,7 @@ void Intake::advance(const std::string& name) {
       return line_.push_back(name);
     }
     stage(name, publisher, batch);
-    parked_bytes_ -= batch.body.bytes.size();
+    parked_bytes_ -= batch.bytes;
     Parked done = std::move(batch);
     publisher.parked.pop_front();
     answer(publisher.holder, name, done);
@@ -201,90 +213,13 @@ Intake::Parked* Intake::waiting_front(const std::string& name) {
   return &batch;
 }
 
-// True if the receipts of sequences that were used up before must be waited for.
-bool Intake::find_duplicates(const std::string& name, Parked& batch) {
-  const auto last = last_staged(name);
-  const auto next = batch.first_sequence + batch.receipts.size();
-  if (next > last || batch.receipts.size() == batch.items.size()) return false;
-  const PublisherData& publisher = state_.publishers[*state_.publishers.find(name)];
-  if (publisher.last_batch > staging_.committed_batch()) {
-    waiting_for_commit_[publisher.last_batch].push_back(name);
-    return true;
-  }
-  Search search{++last_search_, *state_.publishers.find(name), next, {}, 0, publisher.last_position};
-  search.open = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
-  search.hits.resize(search.open);
-  if (publisher.last_position == Position::none) return take_duplicates(batch, search), false;
-  batch.search = search.number;
-  walk(name, std::move(search));
-  return true;
-}
-
-// What became of something cannot be known now. So this batch is the publisher's again, and those behind it are: with the
-// answers they would have got had it been refused at once. Sent again they are taken again.
-void Intake::give_back(const std::string& name, const Error& error) {
-  Publisher& publisher = publishers_.at(name);
-  Error why = error;
-  for (const Parked& batch : publisher.parked) {
-    parked_bytes_ -= batch.body.bytes.size();
-    publisher.window_bytes -= batch.body.bytes.size();
-    publisher.window_events -= batch.items.size();
-    sessions_.send(publisher.holder, wire::encode_failure(why, 0, 0, batch.first_sequence));
-    why = {Code::sequence_gap, "the batch before this one was given back"};
-  }
-  publisher.parked.clear();
-  publisher.accepted = last_staged(name);
-}
-
-// One part of the walk. Others who read have their turn before the next one.
-void Intake::walk(const std::string& name, Search search) {
-  ReadSequences ask{search.publisher, search.next, std::vector<std::uint64_t>(search.open)};
-  std::iota(ask.sequences.begin(), ask.sequences.end(), search.first_sequence);
-  reads_.ask(std::move(ask), [this, name, search = std::move(search)](const Result<ReadAnswer>& answer) {
-    walked(name, search, answer);
-  });
-}
-
-void Intake::walked(const std::string& name, Search search, const Result<ReadAnswer>& answer) {
-  const auto it = publishers_.find(name);
-  const bool is_wanted = it != publishers_.end() && !it->second.parked.empty() && it->second.parked.front().search == search.number;
-  if (!is_wanted) return;  // the batch that asked went with its session
-  // They may be stored, for all that can be read: to say that they are refused could be a lie.
-  if (!answer) return give_back(name, answer.error());
-  const auto& slice = std::get<store::SequenceSlice>(*answer);
-  std::copy(slice.hits.begin() + static_cast<std::ptrdiff_t>(slice.open), slice.hits.end(),
-            search.hits.begin() + static_cast<std::ptrdiff_t>(slice.open));
-  search.open = slice.open;
-  search.next = slice.next;
-  if (search.open > 0) return walk(name, std::move(search));
-  Parked& batch = *waiting_front(name);
-  batch.search = 0;
-  take_duplicates(batch, search);
-  advance(name);
-}
-
-void Intake::take_duplicates(Parked& batch, const Search& search) {
-  for (std::size_t at = 0; at < search.hits.size(); ++at) {
-    const auto index = batch.receipts.size();
-    const store::SequenceHit& hit = search.hits[at];
-    batch.receipts.emplace_back(number(hit.position), hit.version, hit.position != Position::none);
-    if (hit.position != Position::none) {
-      batch.refused.erase(index);
-      ++counters_.duplicates;
-      continue;
-    }
-    const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
-    batch.refused.insert_or_assign(index, refused_before);
-  }
-}
-
 // True if heads of keys must be waited for.
 bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
   std::vector<Hash128> ask;
   bool wait = false;
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];
-    if (!item.has_key || state_.keys.is_known(item.key)) continue;
+    if (!item.has_key || item.is_scheduled() || state_.keys.is_known(item.key)) continue;
     wait = true;
     auto [it, fresh] = cold_.try_emplace(item.key);
     if (fresh) ask.push_back(item.key);
@@ -341,7 +276,7 @@ void Intake::fail_key(const std::string& name, const Hash128& key, const Error& 
 }
 
 bool Intake::fits_commit(const Parked& batch) const {
-  return batch.receipts.size() == batch.items.size() || staging_.fits(batch.body.bytes.size());
+  return batch.receipts.size() == batch.items.size() || staging_.fits(batch.bytes);
 }
 
 // In the order they came, each with what fits; who has more stands behind the others then. One that does not fit is the
@@ -379,13 +314,33 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
     entry.topic = item.topic != 0 ? item.topic : staging_.topic(wire::trusted_event(item.event)->topic()->string_view());
     entry.type = item.type != 0 ? item.type : staging_.type(wire::trusted_event(item.event)->type()->string_view());
     entry.priority = item.priority;
+    entry.flags = item.flags;
     entry.key = item.has_key ? &item.key : nullptr;
     entry.body = item.event;
-    const Staged staged = staging_.stage(entry);
-    batch.receipts[at] = {number(staged.position), staged.version, false};
-    ++counters_.events;
+    if (!item.is_scheduled()) {
+      const Staged staged = staging_.stage(entry);
+      batch.receipts[at] = {number(staged.position), staged.version, false, false};
+      ++counters_.events;
+    } else if (auto scheduled = schedule(item, entry); scheduled) {
+      batch.receipts[at] = {0, 0, false, true};
+    } else {
+      ++counters_.refused;
+      batch.refused.insert_or_assign(at, scheduled.error());
+    }
   }
-  if (batch.items.back().event.empty()) staging_.refuse(entry.publisher, batch.last_sequence());
+  const Item& last = batch.items.back();
+  if (last.event.empty() || last.is_scheduled()) staging_.use_up(entry.publisher, batch.last_sequence());
+}
+
+// It is not in the log yet; its place and version come when it is due.
+Result<void> Intake::schedule(const Item& item, const Staging::NewEntry& entry) {
+  if (schedule_.is_full()) {
+    return Error{Code::schedule_full, "the broker holds " + std::to_string(limits::schedule_max) + " scheduled events, which is as many as it may"};
+  }
+  schedule_.add({wall_time(item.deliver_at), {entry.publisher, entry.sequence}, wall_time(item.added_at), entry.topic, entry.type, entry.priority, entry.flags,
+                 item.has_key ? item.key : Hash128{}, entry.body});
+  staging_.add_bytes(2 * item.event.size() + limits::schedule_row_bytes);
+  return {};
 }
 
 // Only the answer waits for the commit: the events are in the records by now, and what was refused is let go.

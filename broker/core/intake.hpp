@@ -16,6 +16,7 @@
 #include "broker/core/commit_pacer.hpp"
 #include "broker/core/log_view.hpp"
 #include "broker/core/payload_types.hpp"
+#include "broker/core/schedule.hpp"
 #include "broker/core/sessions.hpp"
 #include "broker/core/staging.hpp"
 #include "wire/envelope.hpp"
@@ -28,9 +29,9 @@ class Intake {
   struct Counters {
     std::uint64_t events = 0, duplicates = 0, refused = 0;
   };
-  Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, const PayloadTypes& types,
+  Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, Schedule& schedule, const PayloadTypes& types,
          std::uint64_t key_secret)
-      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), types_(types), key_secret_(key_secret) {}
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), types_(types), key_secret_(key_secret) {}
 
   // The session will publish as session.publisher; whoever did so before is fenced. Returns the last sequence used
   // up, and in `batch` the one that must have committed before that is said.
@@ -41,7 +42,7 @@ class Intake {
   bool drop(const Session& session);
 
   // One Publish. Errors refuse it as a whole; receipts follow by themselves.
-  Result<void> publish(Session& session, const wire::Publish& message, Frame body, SteadyTime now);
+  Result<void> publish(Session& session, const wire::Publish& message, Frame body, Now now);
 
   // Until when the next commit should wait for more; nothing if it need not, or is full.
   std::optional<SteadyTime> wait_until(SteadyTime now) const { return line_.empty() ? pacer_.wait_until(now) : std::nullopt; }
@@ -51,6 +52,8 @@ class Intake {
   void durable(SteadyTime now) { pacer_.ended(now); }
   // They were given: batches that waited for this commit go on.
   void committed();
+  // The free pages cover so many bytes more.
+  bool has_space(std::size_t bytes) const { return staging_.bytes() + parked_bytes_ + bytes <= admissible_bytes_; }
   void set_space(const store::Space& space, std::size_t reserve_bytes);
   void drain() { draining_ = true; }
 
@@ -64,11 +67,15 @@ class Intake {
     Bytes event;                        // empty: refused or skipped
     Hash128 key;
     std::uint32_t topic = 0, type = 0;  // their numbers; 0: not known yet
-    std::uint8_t priority = 0;
+    std::uint8_t priority = 0, flags = 0;
     bool has_key = false;
+    std::int64_t deliver_at = 0;        // 0: at once
+    std::int64_t added_at = 0;          // scheduled: when it came
+    bool is_scheduled() const { return deliver_at != 0; }
   };
   struct Parked {
     Frame body;
+    std::size_t bytes = 0;                // what it takes, of memory and of the log
     std::uint64_t first_sequence = 0;
     std::vector<Item> items;
     std::map<std::size_t, Error> refused;
@@ -84,6 +91,7 @@ class Intake {
     std::uint32_t publisher = 0;
     std::uint64_t first_sequence = 0;
     std::vector<store::SequenceHit> hits;
+    std::vector<bool> scheduled;          // those that are not in the chain, and are or were in the schedule
     std::size_t open = 0;                 // of them are still to be found, the lowest ones,
     Position next = Position::none;       // from here on
   };
@@ -99,8 +107,8 @@ class Intake {
 
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
-  Result<Parked> unpack(const wire::Publish& message, Frame body);
-  Result<void> check(Item& item);
+  Result<Parked> unpack(const wire::Publish& message, Frame body, WallTime now);
+  Result<void> check(Item& item, WallTime now);
   Result<void> check_new_topic(std::string_view topic) const;
   const PayloadTypes::Type* payload_type(std::uint32_t number);
   std::uint64_t last_staged(const std::string& name) const;
@@ -109,6 +117,8 @@ class Intake {
   bool find_duplicates(const std::string& name, Parked& batch);
   void walk(const std::string& name, Search search);
   void walked(const std::string& name, Search search, const Result<ReadAnswer>& answer);
+  void find_scheduled(const std::string& name, Search search, bool waiting);
+  Parked* wanted_by(const std::string& name, const Search& search);
   void take_duplicates(Parked& batch, const Search& search);
   bool find_cold_keys(const std::string& name, Parked& batch);
   void ask_keys(std::vector<Hash128> keys);
@@ -117,6 +127,7 @@ class Intake {
   void give_back(const std::string& name, const Error& error);
   bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
+  Result<void> schedule(const Item& item, const Staging::NewEntry& entry);
   void answer(SessionId session, const std::string& name, const Parked& batch);
   static Buffer result_of(const Parked& batch);
   Parked* waiting_front(const std::string& name);
@@ -125,6 +136,7 @@ class Intake {
   Sessions& sessions_;
   Staging& staging_;
   Reads& reads_;
+  Schedule& schedule_;
   const PayloadTypes& types_;
   std::uint64_t key_secret_;
   std::vector<const PayloadTypes::Type*> payload_types_;   // by the number of the type, as they are asked for; 0: none

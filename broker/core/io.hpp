@@ -43,6 +43,7 @@ struct ReadRows {
   store::Table table;
   std::string from, until;
   std::size_t most;
+  std::size_t bytes_max = ~std::size_t{0};
 };
 // Those of these keys that are there, in the order of `keys`.
 struct ReadRowsOf {

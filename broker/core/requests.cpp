@@ -27,7 +27,7 @@ Result<void> Requests::receive(Session& session, const wire::Request& message, N
     case wire::Ask::LogStatRequest: return log_stat(to), Result<void>();
     case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
     default:
-      if (group_requests_.receive(to, message, now)) return {};
+      if (group_requests_.receive(to, message, now) || schedule_requests_.receive(to, message)) return {};
   }
   --session.requests;
   return Error{Code::bad_request, "a request of an unknown kind"};
@@ -60,6 +60,8 @@ void Requests::status(Asker to, Now now) {
   status.endpoints = about_.endpoints;
   status.keys_resident = state_.keys.size();
   status.dead_letters = delivery_.dead_letters();
+  status.scheduled = schedule_.waiting();
+  if (schedule_.trouble().code != Code::ok) status.schedule_trouble = schedule_.trouble().detail;
   const Source* last = delivery_.furthest_behind();
   if (last == nullptr) return answers_.answer(to, std::move(status));
   status.lagging_group = last->group->name;

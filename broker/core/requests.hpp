@@ -10,6 +10,7 @@
 #include "broker/core/group_requests.hpp"
 #include "broker/core/intake.hpp"
 #include "broker/core/payload_types.hpp"
+#include "broker/core/schedule_requests.hpp"
 
 namespace bus::broker {
 
@@ -23,10 +24,11 @@ struct About {
 class Requests {
  public:
   Requests(const About& about, const store::Identity& identity, State& state, Sessions& sessions, Staging& staging,
-           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, const PayloadTypes& types)
+           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, Schedule& schedule, const PayloadTypes& types)
       : about_(about), identity_(identity), state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log),
-        intake_(intake), delivery_(delivery), types_(types), answers_(sessions),
-        group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret) {}
+        intake_(intake), delivery_(delivery), schedule_(schedule), types_(types), answers_(sessions),
+        group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret),
+        schedule_requests_(state, reads, intake, schedule, answers_, identity.secret) {}
 
   void start(SteadyTime now) { started_ = now; }
   // Errors: bad_request, busy (too many unanswered); all others are sent by themselves.
@@ -50,9 +52,11 @@ class Requests {
   LogView& log_;
   Intake& intake_;
   Delivery& delivery_;
+  Schedule& schedule_;
   const PayloadTypes& types_;
   Answers answers_;
   GroupRequests group_requests_;
+  ScheduleRequests schedule_requests_;
   SteadyTime started_;
 };
 

@@ -57,6 +57,7 @@ Staged Staging::stage(const NewEntry& event) {
   entry.topic = event.topic;
   entry.type = event.type;
   entry.priority = event.priority;
+  entry.flags = event.flags;
   entry.checksum = checksum(event.body);
   entry.publisher = event.publisher;
   entry.sequence = event.sequence;
@@ -66,13 +67,14 @@ Staged Staging::stage(const NewEntry& event) {
     staged.version = before.version + 1;
     entry.key = store::KeyLink{*event.key, staged.version, before.position};
   }
-  PublisherData& publisher = state_.publishers[event.publisher];
-  entry.publisher_previous = publisher.last_position;
-  publisher.last_position = next_;
-  publisher.last_sequence = event.sequence;
-  publisher.last_batch = batch();
-  publisher.dirty = true;
-
+  if ((event.flags & store::format::scheduled) == 0) {
+    PublisherData& publisher = state_.publishers[event.publisher];
+    entry.publisher_previous = publisher.last_position;
+    publisher.last_position = next_;
+    publisher.last_sequence = event.sequence;
+    publisher.last_batch = batch();
+    publisher.dirty = true;
+  }
   const bool fits = builder_ != nullptr && builder_->fits(event.body.size());
   (fits ? *builder_ : begin_record()).append(entry, event.body);
   staged_bytes_ += event.body.size();
@@ -81,12 +83,12 @@ Staged Staging::stage(const NewEntry& event) {
   return staged;
 }
 
-void Staging::refuse(std::uint32_t publisher, std::uint64_t last_sequence) {
-  state_.apply_refused(publisher, last_sequence);
+void Staging::use_up(std::uint32_t publisher, std::uint64_t last_sequence) {
+  state_.apply_used_up(publisher, last_sequence);
   state_.publishers[publisher].last_batch = batch();
   Writer writer;
   writer.put(last_sequence);
-  put_journal(JournalKind::refused, publisher, writer.bytes());
+  put_journal(JournalKind::used_up, publisher, writer.bytes());
 }
 
 void Staging::put_journal(JournalKind kind, std::uint32_t number, std::string_view bytes) {

@@ -25,7 +25,7 @@ struct Staged {
 };
 
 // The kinds of entries in a batch's journal. docs/STORAGE.md gives their fields.
-enum class JournalKind : std::uint8_t { refused = 1, group = 2 };
+enum class JournalKind : std::uint8_t { used_up = 1, group = 2 };
 
 class Staging {
  public:
@@ -46,16 +46,19 @@ class Staging {
     std::uint32_t publisher = 0;
     std::uint64_t sequence = 0;
     std::uint32_t topic = 0, type = 0;
-    std::uint8_t priority = 0;
+    std::uint8_t priority = 0, flags = 0;  // flags: KindFlag
     const Hash128* key = nullptr;
     Bytes body;
   };
+  // One that was scheduled has used up its sequence before.
   Staged stage(const NewEntry& entry);
-  // The publisher's sequences up to this one are used up, though the last of them was not stored.
-  void refuse(std::uint32_t publisher, std::uint64_t last_sequence);
+  // The publisher's sequences up to this one are used up, though the last of them is not in the log: refused, or scheduled.
+  void use_up(std::uint32_t publisher, std::uint64_t last_sequence);
   // The number of the name a session publishes under, made if it is new. Who has a transient name is durable with the
   // first event stored for each.
   std::uint32_t publisher(const Session& session);
+  // So many bytes go into the batch besides those of its records.
+  void add_bytes(std::size_t bytes) { staged_bytes_ += bytes; }
   void put_row(store::Row row) {
     row_bytes_ += 64 + row.key.size() + (row.value ? row.value->size() : 0);
     rows_.push_back(std::move(row));

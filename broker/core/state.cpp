@@ -53,9 +53,10 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       publishers.restore(number, name, data);
       return {};
     }
-    case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead: break;
+    case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead:
+    case store::Table::schedule: case store::Table::schedule_ids: break;
   }
-  return bad_row("of groups");
+  return bad_row("that is not of the state");
 }
 
 store::Row State::topic_row(std::uint32_t number) const {
@@ -119,6 +120,7 @@ Result<void> State::apply(const store::Record& record) {
                                       " names a topic, type or publisher that is not in its table"};
     }
     if (entry.key) keys.restore(entry.key->hash, {record.first() + at, entry.key->version});
+    if ((entry.flags & store::format::scheduled) != 0) continue;  // its sequence was used up before
     PublisherData& publisher = publishers[entry.publisher];
     if (entry.sequence > publisher.last_sequence) publisher.last_sequence = entry.sequence;
     if (record.first() + at > publisher.last_position) publisher.last_position = record.first() + at;
@@ -128,7 +130,7 @@ Result<void> State::apply(const store::Record& record) {
   return {};
 }
 
-void State::apply_refused(std::uint32_t publisher, std::uint64_t last_sequence) {
+void State::apply_used_up(std::uint32_t publisher, std::uint64_t last_sequence) {
   PublisherData& data = publishers[publisher];
   data.last_sequence = std::max(data.last_sequence, last_sequence);
   data.dirty = true;

@@ -46,7 +46,7 @@ struct State {
   // Recovery, in this order: rows of every table, records from replay_from on, journal entries.
   Result<void> restore_row(store::Table table, std::string_view key, std::string_view value);
   Result<void> apply(const store::Record& record);
-  void apply_refused(std::uint32_t publisher, std::uint64_t last_sequence);
+  void apply_used_up(std::uint32_t publisher, std::uint64_t last_sequence);
 
   // Counts the events of a record that has just been committed; the part of apply() that is not done by staging.
   void count(const store::Record& record);

@@ -81,17 +81,19 @@ Result<std::vector<std::optional<KeyHead>>> DiskReader::key_heads(std::span<cons
   return heads;
 }
 
-Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most) {
+Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
   auto cursor = txn->cursor(tables_[id_of(table)]);
   if (!cursor) return cursor.error();
   Rows rows;
-  auto found = cursor->seek(from);
-  for (; found && *found && rows.size() < most && (until.empty() || cursor->key() < until); found = cursor->next()) {
+  std::size_t bytes = 0;
+  auto found = from.empty() ? cursor->first() : cursor->seek(from);
+  for (; found && *found && rows.size() < most && bytes < bytes_max && (until.empty() || cursor->key() < until); found = cursor->next()) {
     const auto value = verified(id_of(table), cursor->key(), cursor->value());
     if (!value) return value.error();
     rows.emplace_back(cursor->key(), *value);
+    bytes += cursor->key().size() + value->size();
   }
   if (!found) return found.error();
   return rows;

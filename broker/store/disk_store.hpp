@@ -31,6 +31,7 @@ class DiskStore final : public Store {
   const Identity& identity() const override { return identity_; }
   const Head& head() const override { return head_.head; }
   Result<void> each_row(Table table, const RowVisitor& visit) const override;
+  Result<std::uint64_t> count_rows(Table table) const override;
   Result<void> each_journal(std::uint64_t from_batch, const JournalVisitor& visit) const override;
   Result<void> each_record(Position from, const RecordVisitor& visit) const override;
   Result<void> commit(const CommitBatch& batch) override;

@@ -69,7 +69,9 @@ std::uint16_t RecordBuilder::kind_of(const Entry& entry) {
 std::uint16_t RecordBuilder::run_of(const Entry& entry) {
   if (!runs_.empty()) {
     RunRow& last = runs_.back();
-    if (last.publisher == entry.publisher && last.first_sequence + last.count == entry.sequence) {
+    const auto is_scheduled = [](std::uint8_t flags) { return (flags & format::scheduled) != 0; };
+    const bool is_alike = is_scheduled(kinds_[entries_[count() - 1].kind].flags) == is_scheduled(entry.flags);
+    if (is_alike && last.publisher == entry.publisher && last.first_sequence + last.count == entry.sequence) {
       ++last.count;
       return static_cast<std::uint16_t>(runs_.size() - 1);
     }

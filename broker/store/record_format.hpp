@@ -72,6 +72,11 @@ struct EntryRow {
   std::uint16_t reserved = 0;
 };
 
+enum KindFlag : std::uint8_t {
+  expires = 1,                        // the envelope says when
+  scheduled = 2,                      // it waited to be due, so its sequence is older than its position: not in the publisher's chain
+};
+
 struct KindRow {
   std::uint32_t topic = 0, type = 0;
   std::uint8_t priority = 0, flags = 0;

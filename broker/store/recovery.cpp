@@ -12,6 +12,14 @@ Result<void> DiskStore::each_row(Table table, const RowVisitor& visit) const {
   return tables_.each(*txn, id_of(table), {}, visit);
 }
 
+Result<std::uint64_t> DiskStore::count_rows(Table table) const {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  const auto stat = txn->stat(tables_[id_of(table)]);
+  if (!stat) return stat.error();
+  return stat->entries;
+}
+
 namespace {
 
 Error lost_journal(std::uint64_t batch) {

@@ -112,9 +112,10 @@ class LogReader {
   // the walk.
   virtual Result<KeySlice> find_key(const Hash128& key, Position from, Position after, std::size_t most, std::size_t records_max) = 0;
 
-  // Rows from `from` up to before `until` (empty: to the end), `most` of them; with their keys.
+  // Rows from `from` up to before `until` (empty: to the end), `most` of them, and no more once they have `bytes_max`; with their
+  // keys.
   using Rows = std::vector<std::pair<std::string, std::string>>;
-  virtual Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most) = 0;
+  virtual Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) = 0;
 
   virtual Result<Stat> stat() = 0;
 
@@ -140,6 +141,7 @@ class Store {
   // Recovery. Each calls back in key order, with the checksum verified and cut off. Errors: damaged, disk_error.
   using RowVisitor = std::function<Result<void>(std::string_view key, std::string_view value)>;
   virtual Result<void> each_row(Table table, const RowVisitor& visit) const = 0;
+  virtual Result<std::uint64_t> count_rows(Table table) const = 0;
   using JournalVisitor = std::function<Result<void>(std::uint64_t batch, std::string_view bytes)>;
   virtual Result<void> each_journal(std::uint64_t from_batch, const JournalVisitor& visit) const = 0;
   // Header and index only are touched; bodies are neither read nor verified.

@@ -15,8 +15,8 @@
 namespace bus::store {
 
 // The numbers are part of the format: they seed the checksums of rows.
-enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, keys, meta };
-inline constexpr std::size_t table_ids = 11;
+enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, schedule, schedule_ids, keys, meta };
+inline constexpr std::size_t table_ids = 13;
 const char* name_of(TableId table);
 constexpr TableId id_of(Table table) { return static_cast<TableId>(2 + static_cast<int>(table)); }
 

@@ -107,7 +107,7 @@ inline constexpr auto ack_wait_default = 30s;
 inline constexpr auto ack_wait_min = 100ms;
 inline constexpr auto ack_wait_max = 24h;
 inline constexpr auto nack_delay_max = 24h * 7;
-inline constexpr std::uint32_t attempts_default = 20;         // failures; with the delays below they take a quarter of an hour
+inline constexpr std::uint32_t attempts_default = 20;         // failures; with the delays below they take 10 min 42 s, more or less
 inline constexpr std::uint32_t attempts_max = 1'000'000;
 inline constexpr auto retry_delay_default = 100ms;
 inline constexpr auto retry_delay_max_default = 1min;
@@ -119,6 +119,14 @@ inline constexpr std::size_t letters_moved_max = 64 * KiB;    // that go with a 
 inline constexpr std::size_t letters_settled_max = 1024;      // in one request
 inline constexpr std::size_t dead_letters_max = 1024 * KiB;   // a group
 inline constexpr std::uint32_t jitter_default = 20;           // percent
+
+// ---- schedule
+inline constexpr std::size_t schedule_max = 1024 * KiB;       // events that are not due yet
+inline constexpr auto schedule_ahead_max = 24h * 3650;
+inline constexpr std::size_t schedule_taken_max = 4 * KiB;    // that go into the log with one commit, or
+inline constexpr std::size_t schedule_taken_bytes_max = 2 * MiB;  // so many: one answer of the log reader, or one event
+inline constexpr std::size_t schedule_ids_max = 1024;         // cancelled by one request
+inline constexpr std::size_t schedule_row_bytes = 256;        // what an event takes besides its own bytes, at most
 
 // ---- space
 inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only

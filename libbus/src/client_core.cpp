@@ -311,6 +311,10 @@ void ClientCore::tell(const Batch& batch, const wire::PublishResult& message) {
       batch.done[at](Receipt{Position{said.position()}, said.version(), sequence, said.duplicate()});
       continue;
     }
+    if (said.scheduled()) {
+      batch.done[at](Receipt{Position::none, 0, sequence, said.duplicate(), publisher_ + "/" + std::to_string(sequence)});
+      continue;
+    }
     const auto refusal = refusals.find(sequence);
     const bool is_named = refusal != refusals.end();
     batch.done[at](Error{is_named ? refusal->second->code() : Code::malformed,

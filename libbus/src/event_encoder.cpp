@@ -51,6 +51,7 @@ std::array<char, 36> make_id(RandomBits& random, WallTime now) {
 //
 //   0 size   4 where the table is   8 vtable   44 table: distance to the vtable, time, offsets, priority   texts …   payload
 //
+// With deliver_at or expires_at the vtable is longer, and the table begins at 52, with both of them behind the time.
 // FlatBuffers' internals document gives the rules. An offset counts from where it stands; a text ends in a zero and begins at
 // a multiple of 4; the payload's bytes begin at a multiple of 8.
 class EnvelopeWriter {
@@ -64,6 +65,9 @@ class EnvelopeWriter {
                           {Event::VT_SOURCE, event.source}, {Event::VT_SUBJECT, event.subject},
                           {Event::VT_CORRELATION_ID, event.correlation_id}, {Event::VT_CAUSATION_ID, event.causation_id},
                           {Event::VT_TRACEPARENT, event.traceparent}, {Event::VT_DATASCHEMA, event.dataschema}}};
+    const bool has_deadlines = event.deliver_at || event.expires_at;
+    table_at_ = has_deadlines ? long_table_at : short_table_at;
+    at_ = table_at_ + 4 + (has_deadlines ? 3 : 1) * sizeof(std::int64_t);
     make_room(texts, event);
     std::array<std::size_t, text_fields> slots{};
     for (std::size_t at = 0; at < text_fields; ++at) {
@@ -72,9 +76,10 @@ class EnvelopeWriter {
     const auto attributes_slot = event.attributes.empty() ? 0 : add_slot(Event::VT_ATTRIBUTES);
     const auto payload_slot = add_slot(Event::VT_PAYLOAD);
     if (event.priority != Priority::medium) add_priority(event.priority);
-    add_field(Event::VT_TIME, time_at);
-    put<std::int64_t>(time_at, nanoseconds(time));
-    finish_table();
+    put_time(Event::VT_TIME, 0, time);
+    if (event.deliver_at) put_time(Event::VT_DELIVER_AT, 1, *event.deliver_at);
+    if (event.expires_at) put_time(Event::VT_EXPIRES_AT, 2, *event.expires_at);
+    finish_table(has_deadlines ? long_vtable_bytes : short_vtable_bytes);
     for (std::size_t at = 0; at < text_fields; ++at) {
       if (slots[at] != 0) put_text(slots[at], texts[at].second);
     }
@@ -92,10 +97,12 @@ class EnvelopeWriter {
   using Event = wire::Event;
   static constexpr std::size_t text_fields = 10, required_texts = 3;  // the first ones are there even if they are empty
   using Texts = std::array<std::pair<std::uint16_t, std::string_view>, text_fields>;
-  static constexpr std::size_t vtable_at = 8, vtable_bytes = Event::VT_PAYLOAD + 2;
-  static constexpr std::size_t table_at = 44, time_at = table_at + 4, slots_at = time_at + 8;
-  static constexpr std::size_t texts_at_most = slots_at + (text_fields + 2) * 4 + 4;  // behind all slots, and the priority
-  static_assert(vtable_at + vtable_bytes <= table_at && table_at % 4 == 0 && time_at % 8 == 0);
+  static constexpr std::size_t vtable_at = 8, short_vtable_bytes = Event::VT_PAYLOAD + 2, long_vtable_bytes = Event::VT_EXPIRES_AT + 2;
+  static constexpr std::size_t short_table_at = 44, long_table_at = 52;
+  static constexpr std::size_t slots_at_most = long_table_at + 4 + 3 * sizeof(std::int64_t);
+  static constexpr std::size_t texts_at_most = slots_at_most + (text_fields + 2) * 4 + 4;  // behind all slots, and the priority
+  static_assert(vtable_at + short_vtable_bytes <= short_table_at && vtable_at + long_vtable_bytes <= long_table_at);
+  static_assert(short_table_at % 8 == 4 && long_table_at % 8 == 4);  // the times behind the first 4 bytes are aligned
 
   void make_room(const Texts& texts, const NewEvent& event) {
     std::size_t most = texts_at_most + event.payload.size() + 24;
@@ -107,7 +114,7 @@ class EnvelopeWriter {
       buffer_.resize(most);
     }
     data_ = buffer_.data();
-    std::memset(data_, 0, slots_at);
+    std::memset(data_, 0, at_);
   }
   template <typename T>
   void put(std::size_t at, std::size_t value) {
@@ -120,7 +127,7 @@ class EnvelopeWriter {
     std::memset(data_ + at_, 0, next - at_);
     at_ = next;
   }
-  void add_field(std::uint16_t field, std::size_t at) { put<std::uint16_t>(vtable_at + field, at - table_at); }
+  void add_field(std::uint16_t field, std::size_t at) { put<std::uint16_t>(vtable_at + field, at - table_at_); }
   std::size_t add_slot(std::uint16_t field) {
     add_field(field, at_);
     return std::exchange(at_, at_ + 4);
@@ -129,11 +136,16 @@ class EnvelopeWriter {
     add_field(Event::VT_PRIORITY, at_);
     data_[at_++] = static_cast<std::uint8_t>(priority);
   }
-  void finish_table() {
-    put<std::uint32_t>(4, table_at - 4);
+  void put_time(std::uint16_t field, std::size_t place, WallTime time) {
+    const auto at = table_at_ + 4 + place * sizeof(std::int64_t);
+    add_field(field, at);
+    put<std::int64_t>(at, static_cast<std::size_t>(nanoseconds(time)));
+  }
+  void finish_table(std::size_t vtable_bytes) {
+    put<std::uint32_t>(4, table_at_ - 4);
     put<std::uint16_t>(vtable_at, vtable_bytes);
-    put<std::uint16_t>(vtable_at + 2, at_ - table_at);
-    put<std::int32_t>(table_at, table_at - vtable_at);
+    put<std::uint16_t>(vtable_at + 2, at_ - table_at_);
+    put<std::int32_t>(table_at_, table_at_ - vtable_at);
   }
   // The slot's offset leads here.
   void point(std::size_t slot) { put<std::uint32_t>(slot, at_ - slot); }
@@ -174,7 +186,7 @@ class EnvelopeWriter {
 
   Buffer& buffer_;
   std::uint8_t* data_ = nullptr;
-  std::size_t at_ = slots_at, size_ = 0;
+  std::size_t table_at_ = short_table_at, at_ = 0, size_ = 0;
 };
 
 // What a thread uses again for each event. One object, since finding what belongs to a thread costs a call each time.

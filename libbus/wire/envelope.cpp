@@ -114,7 +114,7 @@ Result<void> read_envelope(Bytes event, Envelope& envelope) {
   const Event& found = **checked;
   const auto* key = found.key();
   envelope = {found.topic()->string_view(), found.type()->string_view(), key != nullptr ? key->string_view() : std::string_view(),
-              key != nullptr, found.priority(), {found.payload()->data(), found.payload()->size()}};
+              key != nullptr, found.priority(), found.deliver_at(), found.expires_at(), {found.payload()->data(), found.payload()->size()}};
   return {};
 }
 

@@ -14,6 +14,7 @@ struct Envelope {
   std::string_view topic, type, key;
   bool has_key = false;
   Priority priority = Priority::medium;
+  std::int64_t deliver_at = 0, expires_at = 0;
   Bytes payload;
 };
 

@@ -104,8 +104,11 @@ Result<void> check_rules(const Event& event) {
   if (event.encoding() != Encoding::plain || event.priority() > Priority::low) {
     return Error{Code::bad_event, "encoding or priority is not one this broker knows"};
   }
-  if (event.deliver_at() != 0 || event.expires_at() != 0) {
-    return Error{Code::bad_event, "deliver_at and expires_at are not supported yet; leave them 0"};
+  if (event.deliver_at() < 0 || event.expires_at() < 0) {
+    return Error{Code::bad_event, "deliver_at and expires_at are nanoseconds since 1970, or 0 for none"};
+  }
+  if (event.expires_at() != 0 && event.expires_at() <= event.deliver_at()) {
+    return Error{Code::bad_event, "expires_at must be after deliver_at, or nobody would ever get the event"};
   }
   if (has_long_text(event)) return long_text(event);
   return event.attributes() == nullptr ? Result<void>() : check_attributes(*event.attributes());

@@ -78,10 +78,14 @@ class MemoryLog final : public store::LogReader {
     });
     return slice;
   }
-  Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most) override {
+  Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) override {
     Rows found;
+    std::size_t bytes = 0;
     const auto& all = tables_[table];
-    for (auto it = all.lower_bound(std::string(from)); it != all.end() && found.size() < most && (until.empty() || it->first < until); ++it) found.push_back(*it);
+    for (auto it = all.lower_bound(std::string(from)); it != all.end() && found.size() < most && bytes < bytes_max && (until.empty() || it->first < until); ++it) {
+      found.push_back(*it);
+      bytes += it->first.size() + it->second.size();
+    }
     return found;
   }
   Result<store::Stat> stat() override { return store::Stat(); }

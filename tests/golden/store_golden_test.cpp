@@ -21,6 +21,15 @@ using store::TableId;
 
 Buffer event(const std::string& topic, const std::string& key) { return encode_event(sample_event(topic, key)); }
 
+// One that is due, and expires, so long after the fixed run has begun; 0: never.
+Buffer timed_event(const std::string& key, Duration due, Duration expires) {
+  auto event = sample_event("saga.started", key);
+  const auto begun = std::int64_t{1'700'000'001'000'000'000};
+  event.deliver_at = due.count() == 0 ? 0 : begun + due.count();
+  event.expires_at = expires.count() == 0 ? 0 : begun + expires.count();
+  return encode_event(event);
+}
+
 // The epoch that deliveries name, which settlements have to name too.
 std::uint64_t delivery_epoch(CoreDriver& driver) {
   std::uint64_t epoch = 0;
@@ -59,6 +68,10 @@ void run(const StoreDir& dir, const broker::PayloadTypes& types) {
   driver.checkpoint();
   driver.publish("gateway", 5, 1, {event("audit.login", ""), event("saga.started", "saga-3"), event("", "saga-3")});
   settle(driver, epoch, 3, wire::Verdict::reject);
+  driver.publish("gateway", 8, 1, {timed_event("saga-1", std::chrono::hours(1), {}), timed_event("saga-1", std::chrono::seconds(5), {}),
+                                   timed_event("saga-4", {}, std::chrono::hours(2))});
+  driver.now.wall += std::chrono::seconds(5);
+  driver.turn(true);
 }
 
 // ---- as text
@@ -200,29 +213,33 @@ TEST_F(FixtureOfVersion1, IsWithoutFault) {
   const auto store = store::Store::open_read_only(dir_.path()).value();
   const auto slice = store->reader()->verify(Position::none, 0, ~std::size_t{0}).value();
   EXPECT_TRUE(slice.faults.empty());
-  EXPECT_EQ(slice.events, 5u);
+  EXPECT_EQ(slice.events, 7u);
 }
 
 TEST_F(FixtureOfVersion1, GivesBackItsEvents) {
   const auto store = store::Store::open_read_only(dir_.path()).value();
   const auto records = store->reader()->records(Position{1}, limits::MiB).value();
-  ASSERT_EQ(records.size(), 3u);
+  ASSERT_EQ(records.size(), 5u);
   EXPECT_EQ(text_of(records[0]->body(1)), text_of(event("saga.started", "saga-2")));
   EXPECT_EQ(text_of(records[2]->body(0)), text_of(event("audit.login", "")));
   EXPECT_EQ(records[1]->entry(0).key->version, 2u);
+  EXPECT_EQ(records[3]->entry(0).flags, store::format::expires);
+  EXPECT_EQ(records[4]->entry(0).flags, store::format::scheduled);
+  EXPECT_EQ(records[4]->entry(0).key->version, 3u);
 }
 
 TEST_F(FixtureOfVersion1, GivesBackTheStateOfTheBroker) {
   CoreDriver driver(dir_.options(), types_);
-  EXPECT_EQ(driver.core().head(), Position{5});
+  EXPECT_EQ(driver.core().head(), Position{7});
+  EXPECT_EQ(driver.core().scheduled(), 1u);
   driver.send("gateway", Samples::hello("gateway-1"));
   const auto answers = driver.take_outgoing();
   ASSERT_EQ(answers.size(), 1u);
   const auto* welcome = wire::parse(answers[0].header.bytes).value()->body_as_Welcome();
   ASSERT_NE(welcome, nullptr);
-  EXPECT_EQ(welcome->last_sequence(), 7u);  // of which two were refused
+  EXPECT_EQ(welcome->last_sequence(), 10u);  // of which two were refused, and one is not due
   EXPECT_EQ(welcome->epoch(), 2u);
-  EXPECT_EQ(welcome->committed(), 5u);
+  EXPECT_EQ(welcome->committed(), 7u);
 
   driver.send("operator", Samples::hello(""));
   driver.send("operator", Samples::request(1, wire::GroupsRequestT()));
@@ -234,7 +251,7 @@ TEST_F(FixtureOfVersion1, GivesBackTheStateOfTheBroker) {
   EXPECT_EQ(group->floor(), 1u);   // 2 was put off
   EXPECT_EQ(group->acked(), 1u);
   EXPECT_EQ(group->dead_letters(), 1u);
-  EXPECT_EQ(group->open(), 2u);  // and one is on its way
+  EXPECT_EQ(group->open(), 3u);  // and two are on their way
 
   wire::DeadLetterGetT get;
   get.group = "projector";

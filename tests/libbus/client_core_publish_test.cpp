@@ -82,7 +82,7 @@ TEST_F(ClientCoreTest, KeepsABatchOfWhichTheBrokerCannotReadWhatBecameOfItAndSay
   EXPECT_FALSE(core.is_over());
   wire::PublishResultT result;
   result.first_sequence = 1;
-  result.receipts = {wire::Receipt(1, 0, true)};
+  result.receipts = {wire::Receipt(1, 0, true, false)};
   say(result);
   ASSERT_EQ(told.size(), 1u);
   EXPECT_TRUE(told[0]->duplicate);

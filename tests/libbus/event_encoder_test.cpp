@@ -46,6 +46,8 @@ void expect_same(const NewEvent& event) {
   EXPECT_EQ(view(found.dataschema()), event.dataschema);
   EXPECT_EQ(found.time(), nanoseconds(event.time.value_or(now)));
   EXPECT_EQ(found.priority(), event.priority);
+  EXPECT_EQ(found.deliver_at(), event.deliver_at ? nanoseconds(*event.deliver_at) : 0);
+  EXPECT_EQ(found.expires_at(), event.expires_at ? nanoseconds(*event.expires_at) : 0);
   ASSERT_EQ(found.payload()->size(), event.payload.size());
   EXPECT_TRUE(std::equal(event.payload.begin(), event.payload.end(), found.payload()->begin()));
   EXPECT_EQ((found.payload()->data() - aligned.data()) % 8, 0);
@@ -61,7 +63,7 @@ void expect_same(const NewEvent& event) {
 TEST(EventEncoder, KeepsEverySubsetOfTheOptionalFields) {
   std::string NewEvent::*const optional[] = {&NewEvent::key, &NewEvent::id, &NewEvent::source, &NewEvent::subject, &NewEvent::correlation_id,
                                              &NewEvent::causation_id, &NewEvent::traceparent, &NewEvent::dataschema};
-  for (unsigned subset = 0; subset < 1u << 11; ++subset) {
+  for (unsigned subset = 0; subset < 1u << 13; ++subset) {
     auto event = bare();
     for (std::size_t at = 0; at < std::size(optional); ++at) {
       if (subset >> at & 1) event.*optional[at] = text(1 + (subset + at) % 9, static_cast<char>('a' + at));
@@ -69,6 +71,8 @@ TEST(EventEncoder, KeepsEverySubsetOfTheOptionalFields) {
     if (subset >> 8 & 1) event.priority = Priority::high;
     if (subset >> 9 & 1) event.time = wall_time(-5);
     for (unsigned at = 0; subset >> 10 & 1 && at <= subset % 3; ++at) event.attributes.emplace_back(text(at + 1, 'n'), text(at * 3, 'v'));
+    if (subset >> 11 & 1) event.deliver_at = now;
+    if (subset >> 12 & 1) event.expires_at = now + std::chrono::hours(1);
     expect_same(event);
   }
 }

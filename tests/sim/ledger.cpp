@@ -64,14 +64,35 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   require(sent.refusal == Code::ok, name + "a bad event was stored");
   require(names.topics.name(entry.topic) == sent.topic, name + "stored under another topic");
   PublisherBook& book = publishers_[publisher];
-  require(entry.sequence > book.stored, name + "stored twice, or after a later one");
-  book.stored = entry.sequence;
+  if ((entry.flags & store::format::scheduled) == 0) {
+    require(!scheduled_.contains({publisher, entry.sequence}), name + "stored at once, though it was scheduled");
+    require(entry.sequence > book.stored, name + "stored twice, or after a later one");
+    book.stored = entry.sequence;
+  } else {
+    store_scheduled({publisher, entry.sequence}, sent, record.committed_at());
+  }
   const auto version = sent.key.empty() ? 0 : ++versions_[sent.key];
   require((entry.key ? entry.key->version : 0) == version, name + "the version of its key is not the next one");
   log_.push_back({publisher, entry.sequence, &sent, version, nanoseconds(record.committed_at())});
   const auto size = log_.size();
   require(size < 2 || log_[size - 2].committed_at <= log_[size - 1].committed_at, name + "commit time runs backwards");
   book.positions.insert(size);
+}
+
+void Ledger::store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at) {
+  const auto name = named(event.first, event.second);
+  require(sent.deliver_at != 0, name + "comes from the schedule, for which it was not meant");
+  require(!cancelled_.contains(event), name + "stored, though it was cancelled");
+  require(due_.emplace(event, head() + 1).second, name + "comes from the schedule for a second time");
+  // The clock may have been set back since it was due.
+  const bool is_due = nanoseconds(committed_at + std::chrono::seconds(2)) >= sent.deliver_at;
+  const bool was_run = std::any_of(runs_.begin(), runs_.end(), [&](const auto& one) { return one.second.front() == event; });
+  require(is_due || was_run, name + "stored before it is due");
+}
+
+std::optional<std::pair<std::string, std::uint64_t>> Ledger::any_scheduled(std::uint64_t dice) const {
+  if (scheduled_.empty()) return std::nullopt;
+  return *std::next(scheduled_.begin(), static_cast<std::ptrdiff_t>(dice % scheduled_.size()));
 }
 
 void Ledger::check_log(store::LogReader& reader) const {
@@ -151,6 +172,12 @@ void Ledger::groups_changed(const Core& core) {
   live_ = std::move(now);
 }
 
+// No group is to have it any more.
+bool Ledger::is_over(std::uint64_t position) const {
+  const auto expires_at = at(position).sent->expires_at;
+  return expires_at != 0 && expires_at <= nanoseconds(now_);
+}
+
 bool Ledger::wants(const Incarnation& group, std::uint64_t position) const {
   const auto& topic = at(position).sent->topic;
   return group.patterns.empty() ||
@@ -173,6 +200,14 @@ void Ledger::entering(const Peer& peer, const wire::Message& message, const Core
   }
   if (const auto* settle = message.body_as_Settle()) settle_entering(peer, *settle);
   const auto* request = message.body_as_Request();
+  if (const auto* cancel = request != nullptr ? request->ask_as_ScheduleCancel() : nullptr) {
+    auto& names = cancels_[{peer, request->request()}];
+    for (const auto* id : *cancel->ids()) names.emplace_back(id->publisher()->str(), id->sequence());
+    maybe_cancelled_.insert(names.begin(), names.end());
+  }
+  if (const auto* run = request != nullptr ? request->ask_as_ScheduleRun() : nullptr) {
+    runs_[{peer, request->request()}] = {{run->id()->publisher()->str(), run->id()->sequence()}};
+  }
   const auto* remove = request != nullptr ? request->ask_as_GroupRemove() : nullptr;
   if (remove != nullptr && live_.contains(remove->name()->str())) {
     const GroupId& id = live_.at(remove->name()->str());
@@ -244,7 +279,7 @@ void Ledger::leave_welcome(const Peer& peer, const wire::WelcomeT& message) {
   require(message.last_sequence >= book.answered, publisher + ": Welcome has forgotten an answered sequence");
   for (auto sequence = book.stored + 1; sequence <= message.last_sequence; ++sequence) {
     const auto& sent = sent_.at({publisher, sequence});
-    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok; });
+    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok || one.second.deliver_at != 0; });
     require(refused, named(publisher, sequence) + "used up and not stored");
   }
 }
@@ -262,12 +297,17 @@ void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message)
     const auto mine = sent.find(peer.substr(0, peer.find('#')));
     require(mine != sent.end(), name + "answered to " + peer + ", which never sent it");
     const SentEvent& event = mine->second;
-    if (receipt.position() == 0) {
+    if (receipt.scheduled()) {
+      require(event.deliver_at != 0 && receipt.position() == 0, name + "a receipt says that it is scheduled");
+      require(receipt.duplicate() || !scheduled_.contains({publisher, sequence}), name + "scheduled twice");
+      scheduled_.emplace(publisher, sequence);
+    } else if (receipt.position() == 0) {
       const auto code = refused.contains(sequence) ? refused.at(sequence) : Code::ok;
       require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));
       require(code == event.refusal || code == Code::refused_before, name + "refused with " + EnumNameCode(code));
     } else {
       require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
+      require(!due_.contains({publisher, sequence}), name + "a receipt for what was scheduled says otherwise");
       const LogEvent& stored = at(receipt.position());
       require(stored.sent == &event, name + "a receipt with the position of another");
       require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt for what was stored under another name");
@@ -295,7 +335,7 @@ void Ledger::leave_deliver(const broker::Outgoing& message, const wire::DeliverT
 void Ledger::check_order(const Incarnation& group, const View& view, std::uint64_t position) const {
   for (auto earlier = view.start; earlier < position; ++earlier) {
     if (at(earlier).sent->key != at(position).sent->key || !wants(group, earlier)) continue;
-    require(view.acked.contains(earlier), place(position) + "delivered before position " + std::to_string(earlier) + " of its key was settled");
+    require(view.acked.contains(earlier) || is_over(earlier), place(position) + "delivered before position " + std::to_string(earlier) + " of its key was settled");
   }
 }
 
@@ -343,12 +383,13 @@ void Ledger::leave_caught_up(const Peer& peer, const wire::CaughtUpT& message) {
   if (group == nullptr || group->views.empty()) return;
   const View& view = group->views.rbegin()->second;
   for (auto position = view.start; position <= message.position; ++position) {
-    require(!wants(*group, position) || view.acked.contains(position), place(position) + "caught up without its ack");
+    require(!wants(*group, position) || view.acked.contains(position) || is_over(position), place(position) + "caught up without its ack");
   }
 }
 
 void Ledger::leave_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body) {
   if (const auto* event = reply.answer.AsEventReply()) leave_event(*event, body);
+  leave_schedule(peer, reply);
   if (const auto* verified = reply.answer.AsVerifyReply()) {
     require(verified->faults.empty(), "the log has a fault: " + (verified->faults.empty() ? "" : verified->faults[0]->what));
   }
@@ -363,6 +404,23 @@ void Ledger::leave_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body
   }
 }
 
+void Ledger::leave_schedule(const Peer& peer, const wire::ReplyT& reply) {
+  if (const auto* cancelled = reply.answer.AsScheduleCancelled()) {
+    const auto& names = cancels_.at({peer, reply.request});
+    require(names.size() == cancelled->codes.size(), "a cancel is answered with codes for others");
+    for (std::size_t at = 0; at < names.size(); ++at) {
+      const auto name = named(names[at].first, names[at].second);
+      if (cancelled->codes[at] != Code::ok) continue;
+      require(!due_.contains(names[at]), name + "cancelled, and in the log");
+      cancelled_.insert(names[at]);
+    }
+  }
+  if (const auto* run = reply.answer.AsScheduleRunReply()) {
+    const auto& event = runs_.at({peer, reply.request}).front();
+    require(due_.contains(event) && due_.at(event) == run->position, named(event.first, event.second) + "run, and not where the answer says");
+  }
+}
+
 void Ledger::leave_event(const wire::EventReplyT& reply, Bytes body) const {
   require(reply.delivery != nullptr, "an EventReply without its figures");
   check_delivery(*reply.delivery, reply.publisher, body);
@@ -371,6 +429,10 @@ void Ledger::leave_event(const wire::EventReplyT& reply, Bytes body) const {
 // ---- the end
 
 void Ledger::check_settled(const Core& core) const {
+  for (const auto& event : scheduled_) {
+    const bool is_there = due_.contains(event) || cancelled_.contains(event) || maybe_cancelled_.contains(event);
+    require(is_there, named(event.first, event.second) + "was scheduled, and is lost");
+  }
   for (const auto& [name, source] : core.delivery().groups()) {
     const auto info = core.delivery().info(*source);
     require(info.lag == 0 && info.open == 0, "group " + name + " is not done: lag " + std::to_string(info.lag) + ", open " +
@@ -378,7 +440,7 @@ void Ledger::check_settled(const Core& core) const {
     const Incarnation& group = groups_.at(live_.at(name));
     const View& view = group.views.at(source->group->state.generation());
     for (auto position = view.start; position <= head(); ++position) {
-      require(!wants(group, position) || view.acked.contains(position),
+      require(!wants(group, position) || view.acked.contains(position) || is_over(position),
               place(position) + "group " + name + " is done without its ack");
     }
   }

@@ -31,6 +31,7 @@ struct SentEvent {
   Buffer bytes;
   Code refusal = Code::ok;            // bad on purpose: the code it must be refused with
   std::string sender = {};            // the client; a transient publisher is several, one after the other
+  std::int64_t deliver_at = 0, expires_at = 0;
 };
 
 struct LogEvent {
@@ -58,6 +59,11 @@ class Ledger {
   void entered(const broker::Peer& peer, const wire::Message& message, const broker::Core& core);
   void leaving(const broker::Outgoing& message);
   void groups_changed(const broker::Core& core);
+
+  // The time is this now.
+  void passed(WallTime now) { now_ = now; }
+  // Somebody asks to cancel this one, of those that were ever scheduled; nothing: there is none yet.
+  std::optional<std::pair<std::string, std::uint64_t>> any_scheduled(std::uint64_t dice) const;
 
   const std::vector<LogEvent>& log() const { return log_; }
   std::uint64_t head() const { return log_.size(); }
@@ -98,6 +104,7 @@ class Ledger {
     std::vector<std::pair<std::uint64_t, std::uint32_t>> settled;  // position and attempt
   };
 
+  void store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at);
   void store_event(const store::Record& record, std::uint32_t at, const broker::State& names);
   void check_log(store::LogReader& reader) const;
   void revive(const GroupId& id, std::uint16_t generation);
@@ -111,6 +118,8 @@ class Ledger {
   void leave_settled(const broker::Peer& peer, const wire::SettledT& message);
   void leave_caught_up(const broker::Peer& peer, const wire::CaughtUpT& message);
   void leave_reply(const broker::Peer& peer, const wire::ReplyT& reply, Bytes body);
+  void leave_schedule(const broker::Peer& peer, const wire::ReplyT& reply);
+  bool is_over(std::uint64_t position) const;
   void leave_event(const wire::EventReplyT& reply, Bytes body) const;
   Incarnation* group_of(const broker::Peer& peer, std::uint64_t subscription);
   bool wants(const Incarnation& group, std::uint64_t position) const;
@@ -121,6 +130,11 @@ class Ledger {
   std::map<std::string, std::uint64_t> versions_;        // by key
   std::vector<LogEvent> log_;
   std::uint64_t epoch_ = 0;
+  WallTime now_;
+  std::set<Name> scheduled_;                             // those of which a receipt said so
+  std::map<Name, std::uint64_t> due_;                    // those that came into the log from the schedule, and where
+  std::set<Name> cancelled_, maybe_cancelled_;           // for sure; and asked for
+  std::map<Asked, std::vector<Name>> cancels_, runs_;    // by peer and request
 
   std::map<GroupId, Incarnation> groups_;
   std::map<std::string, GroupId> live_;                  // as the core has them

@@ -79,6 +79,7 @@ void SimLibrary::publish() {
   wire::EventT event = test::event("lib.x", env_.random.percent(50) ? "k1" : "");
   event.id = name_ + "-" + std::to_string(answered_.size() + 1);
   event.payload = test::notification(std::string(env_.random.between(1, 300), 'l'));
+  if (env_.random.percent(10)) event.deliver_at = nanoseconds(env_.now.wall + std::chrono::milliseconds(env_.random.below(3000)));
   const Buffer bytes = test::encode(event);
   if (!outbox_.has_room(bytes.size())) return;
   const auto sequence = before_ + answered_.size() + 1;
@@ -86,13 +87,17 @@ void SimLibrary::publish() {
   const auto added = outbox_.add(bytes, done, std::nullopt, env_.now.steady);
   require(added.ok() && *added == sequence, "the outbox counts otherwise");
   answered_.push_back(false);
-  env_.ledger.sent(publisher_, sequence, {event.topic, event.key, bytes, Code::ok, name_});
+  env_.ledger.sent(publisher_, sequence, {event.topic, event.key, bytes, Code::ok, name_, event.deliver_at});
 }
 
 void SimLibrary::answered(std::size_t at, const Result<Receipt>& receipt) {
   if (!receipt) require(false, "libbus was told of its event " + std::to_string(at) + ": " + describe(receipt.error()));
   require(!answered_.at(at), "a second answer for one event");
   answered_[at] = true;
+  if (!receipt->schedule_id.empty()) {
+    const auto id = publisher_ + "/" + std::to_string(before_ + at + 1);
+    return require(receipt->schedule_id == id, "a receipt names another scheduled event");
+  }
   const LogEvent& stored = env_.ledger.at(number(receipt->position));
   require(stored.sent->sender == name_ && stored.sequence == before_ + at + 1, "a receipt names another event");
 }

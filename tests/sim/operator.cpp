@@ -68,8 +68,30 @@ wire::AskUnion SimOperator::settle_letters() {
   return ask_of(std::move(settle));
 }
 
+wire::AskUnion SimOperator::schedule_question() {
+  const auto event = env_.ledger.any_scheduled(env_.random.below(1000));
+  if (!event || env_.random.percent(30)) return ask_of(wire::ScheduleRequestT());
+  auto id = std::make_unique<wire::ScheduleIdT>();
+  id->publisher = event->first;
+  id->sequence = event->second;
+  if (env_.random.percent(30)) {
+    wire::ScheduleGetT get;
+    get.id = std::move(id);
+    return ask_of(std::move(get));
+  }
+  if (env_.random.percent(50)) {
+    wire::ScheduleRunT run;
+    run.id = std::move(id);
+    return ask_of(std::move(run));
+  }
+  wire::ScheduleCancelT cancel;
+  cancel.ids.push_back(std::move(id));
+  return ask_of(std::move(cancel));
+}
+
 wire::AskUnion SimOperator::question() {
-  switch (env_.random.below(20)) {
+  switch (env_.random.below(24)) {
+    case 20: case 21: case 22: case 23: return schedule_question();
     case 12: case 13: return edit();
     case 14: {
       wire::GroupPendingT pending;
@@ -130,7 +152,7 @@ void SimOperator::take(const wire::Message& message, Bytes) {
   const Code code = failure->code();
   const bool expected = code == Code::unknown_group || code == Code::not_found || code == Code::beyond_end ||
                         code == Code::bad_filter || code == Code::bad_settings || code == Code::group_busy || code == Code::bad_request ||
-                        code == Code::conflict;
+                        code == Code::conflict || code == Code::log_full;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure->detail()->str());
   require(waiting_.erase(failure->request()) == 1, name_ + " got a Failure for no question");
 }

@@ -27,6 +27,7 @@ class SimOperator final : public SimClient {
   wire::AskUnion edit();
   wire::AskUnion settle_letters();
   wire::AskUnion question();
+  wire::AskUnion schedule_question();
   void send_garbage();
 
   const std::vector<std::string> groups_;

@@ -29,7 +29,7 @@ SentEvent bad_event(wire::EventT event, Random& random) {
   return {"", "", std::move(garbage), Code::bad_event};
 }
 
-SentEvent make_event(const std::string& id, Random& random) {
+SentEvent make_event(const std::string& id, WallTime now, Random& random) {
   wire::EventT event = test::event(random.pick(topics), random.pick(keys));
   event.id = id;
   event.priority = static_cast<wire::Priority>(random.below(3));
@@ -37,7 +37,9 @@ SentEvent make_event(const std::string& id, Random& random) {
   // Few are large: a record then holds one of them, and a batch several records.
   const auto size = random.percent(1) ? random.between(50'000, 200'000) : random.between(1, 300);
   event.payload = test::notification(std::string(size, static_cast<char>('a' + random.below(26))));
-  return {event.topic, event.key, good(event), Code::ok};
+  if (random.percent(10)) event.deliver_at = nanoseconds(now + std::chrono::milliseconds(random.below(3000)));
+  if (random.percent(5)) event.expires_at = std::max(event.deliver_at, nanoseconds(now)) + 1 + static_cast<std::int64_t>(random.below(3'000'000'000));
+  return {event.topic, event.key, good(event), Code::ok, {}, event.deliver_at, event.expires_at};
 }
 
 }  // namespace
@@ -62,7 +64,7 @@ void SimPublisher::make_events() {
   const auto window = events_.size() - (first_unanswered() - 1);
   for (auto count = env_.random.between(1, 8); count > 0 && events_.size() < quota_ && window < 64; --count) {
     const auto sequence = events_.size() + 1;
-    SentEvent event = make_event(name_ + "-" + std::to_string(sequence), env_.random);
+    SentEvent event = make_event(name_ + "-" + std::to_string(sequence), env_.now.wall, env_.random);
     event.sender = name_;
     events_.push_back(event.bytes);
     answered_.push_back(false);

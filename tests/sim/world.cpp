@@ -76,6 +76,7 @@ void World::pass_time() {
   now_.wall += passed;
   if (dice == 999) now_.wall -= 2s;
   if (dice == 998) now_.wall += 5s;
+  ledger_.passed(now_.wall);
 }
 
 void World::settle() {
@@ -86,6 +87,7 @@ void World::settle() {
     require(turn < 3000, "it does not come to an end: " + unsettled());
     now_.steady += 20ms;
     now_.wall += 20ms;
+    ledger_.passed(now_.wall);
     shell_.whole_turn(now_);
     for (auto& client : clients_) {
       for (int count = 0; count < 4; ++count) client->act();
@@ -96,7 +98,7 @@ void World::settle() {
 
 bool World::settled() const {
   const auto done = [](const auto& client) { return client->done(); };
-  if (!std::all_of(clients_.begin(), clients_.end(), done) || !shell_.core().idle() || !network_.quiet()) return false;
+  if (!std::all_of(clients_.begin(), clients_.end(), done) || !shell_.core().idle() || !network_.quiet() || shell_.core().scheduled() > 0) return false;
   const auto& groups = shell_.core().delivery().groups();
   return std::all_of(groups.begin(), groups.end(), [&](const auto& group) {
     return shell_.core().delivery().info(*group.second).lag == 0;
@@ -104,7 +106,7 @@ bool World::settled() const {
 }
 
 std::string World::unsettled() const {
-  std::string text = "head " + std::to_string(ledger_.head());
+  std::string text = "head " + std::to_string(ledger_.head()) + "; scheduled " + std::to_string(shell_.core().scheduled());
   for (const auto& client : clients_) {
     if (!client->done()) text += "; " + client->state();
   }

@@ -44,11 +44,11 @@ class CoreDriver {
   void turn(bool all = false) {
     for (bool is_busy = true; is_busy;) {
       is_busy = false;
+      core_.tick(now);
       for (const auto& request : core_.take_reads()) {
         core_.read_done(broker::perform(*reader_, request));
         is_busy = true;
       }
-      core_.tick(now);
       if (auto batch = core_.take_batch(now, all)) {
         commit(*batch);
         is_busy = true;

@@ -166,7 +166,7 @@ class Samples {
     add(publish);
     wire::PublishResultT result;
     result.first_sequence = 78;
-    result.receipts = {wire::Receipt(1'000'001, 4, false), wire::Receipt(0, 0, false), wire::Receipt(5, 1, true)};
+    result.receipts = {wire::Receipt(1'000'001, 4, false, false), wire::Receipt(0, 0, false, true), wire::Receipt(5, 1, true, false)};
     auto refusal = std::make_unique<wire::RefusalT>();
     refusal->sequence = 79;
     refusal->code = Code::bad_topic;
@@ -302,6 +302,38 @@ class Samples {
     settle.action = wire::DeadAction::redrive;
     settle.again = true;
     ask(settle);
+    wire::ScheduleRequestT schedule;
+    schedule.filter = std::make_unique<wire::FilterT>();
+    schedule.filter->patterns = {"saga.>"};
+    schedule.publisher = "gateway-1";
+    schedule.after = {1, 2, 3};
+    ask(schedule);
+    wire::ScheduleGetT one;
+    one.id = schedule_id();
+    ask(one);
+    wire::ScheduleCancelT cancel;
+    cancel.ids.push_back(schedule_id());
+    ask(cancel);
+    wire::ScheduleRunT run;
+    run.id = schedule_id();
+    ask(run);
+  }
+  static std::unique_ptr<wire::ScheduleIdT> schedule_id() {
+    auto id = std::make_unique<wire::ScheduleIdT>();
+    id->publisher = "gateway-1";
+    id->sequence = 78;
+    return id;
+  }
+  static std::unique_ptr<wire::ScheduledEventT> scheduled_event() {
+    auto event = std::make_unique<wire::ScheduledEventT>();
+    event->id = schedule_id();
+    event->due_at = 1'700'000'002'000'000'000;
+    event->scheduled_at = 1'700'000'001'000'000'000;
+    event->topic = "saga.started";
+    event->type = "suoke.saga.SagaStarted";
+    event->event_id = "e-1";
+    event->bytes = 200;
+    return event;
   }
   static std::unique_ptr<wire::GroupSettingsT> settings() {
     auto all = std::make_unique<wire::GroupSettingsT>();
@@ -406,6 +438,20 @@ class Samples {
     settled.done = 1;
     settled.refused = {wire::DeadResult(5, Code::not_found)};
     reply(settled);
+    wire::ScheduleReplyT schedule;
+    schedule.events.push_back(scheduled_event());
+    schedule.more = {1, 2, 3};
+    reply(schedule);
+    wire::ScheduleGetReplyT one;
+    one.event = scheduled_event();
+    reply(one);
+    wire::ScheduleCancelledT cancelled;
+    cancelled.codes = {Code::ok, Code::conflict};
+    reply(cancelled);
+    wire::ScheduleRunReplyT run;
+    run.position = 18;
+    run.version = 2;
+    reply(run);
   }
 
   std::vector<SampleMessage> messages_;

@@ -16,6 +16,7 @@ class RefusingStore final : public store::Store {
   const store::Identity& identity() const override { return identity_; }
   const store::Head& head() const override { return head_; }
   Result<void> each_row(store::Table, const RowVisitor&) const override { return {}; }
+  Result<std::uint64_t> count_rows(store::Table) const override { return std::uint64_t{0}; }
   Result<void> each_journal(std::uint64_t, const JournalVisitor&) const override { return {}; }
   Result<void> each_record(Position, const RecordVisitor&) const override { return {}; }
   Result<void> commit(const store::CommitBatch&) override {

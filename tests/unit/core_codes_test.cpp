@@ -141,19 +141,18 @@ std::set<Code> publish_draining() {
   return raw_publish(bus, 1, 1, encode(event()));
 }
 
-// The broker knows as many names as it may: filling in a million of them by messages takes too long for a test.
-std::set<Code> publish_with_full_names(bool topics) {
+// The broker knows as many names, or holds as many scheduled events, as it may: filling in a million of them by messages takes
+// too long for a test. `fill` does it; then one event is published.
+std::set<Code> publish_at_limit(const std::function<void(State&, Schedule&)>& fill, const wire::EventT& event) {
   State state;
   state.keys.set_complete(true);
-  const auto most = topics ? limits::topics_max : limits::publishers_max;
-  for (std::size_t at = 0; at < most; ++at) {
-    const auto name = std::to_string(at);
-    topics ? state.topics.add(name) : state.publishers.add(name);
-  }
   Sessions sessions({1, 2});
   Staging staging(state, sessions, {});
   Reads reads;
-  Intake intake(state, sessions, staging, reads, Harness::types(), 1);
+  Schedule schedule(state, staging, reads);
+  fill(state, schedule);
+  Intake intake(state, sessions, staging, reads, schedule, Harness::types(), 1);
+  intake.set_space({.free_bytes = limits::GiB}, 0);
   Session& session = sessions.begin("p", SteadyTime());
   session.publisher = "alpha";
   std::uint64_t batch = 0;
@@ -162,7 +161,7 @@ std::set<Code> publish_with_full_names(bool topics) {
     return wire::CreatePublish(builder, 1, 1, session.fence).Union();
   });
   const auto* publish = wire::parse(header).value()->body_as_Publish();
-  const auto done = intake.publish(session, *publish, Frame::of(encode(event("new.topic"))), SteadyTime());
+  const auto done = intake.publish(session, *publish, Frame::of(encode(event)), Now{wall_time(1), SteadyTime()});
   if (!done) return {done.error().code};
   staging.take(wall_time(1), {});
   staging.committed();
@@ -174,6 +173,17 @@ std::set<Code> publish_with_full_names(bool topics) {
     }
   }
   return codes;
+}
+
+template <typename Table>
+void fill_names(Table& table, std::size_t most) {
+  for (std::size_t at = 0; at < most; ++at) table.add(std::to_string(at));
+}
+
+wire::EventT scheduled_event() {
+  auto later = event();
+  later.deliver_at = 1000;
+  return later;
 }
 
 // ---- sessions
@@ -404,7 +414,12 @@ const std::vector<Line>& table() {
       {Code::bad_payload, [] { return publish_changed([](auto& one) { one.payload.assign(32, 0xff); }); }},
       {Code::event_too_large, too_large},
       {Code::skipped, [] { return publish_one(test::skipped()); }},
-      {Code::too_many_topics, [] { return publish_with_full_names(true); }},
+      {Code::too_many_topics, [] {
+         return publish_at_limit([](State& state, Schedule&) { fill_names(state.topics, limits::topics_max); }, event("new.topic"));
+       }},
+      {Code::schedule_full, [] {
+         return publish_at_limit([](State&, Schedule& schedule) { schedule.start(limits::schedule_max); }, scheduled_event());
+       }},
       {Code::batch_too_large, [] { return batch(1, limits::batch_bytes_max + 8); }},
       {Code::sequence_gap, [] { return batch(2, 0); }},
       {Code::busy, fill_window},
@@ -417,7 +432,9 @@ const std::vector<Line>& table() {
          return said(bus, "p");
        }},
       {Code::bad_publisher, [] { return hello(wire::protocol_version, std::string(129, 'p')); }},
-      {Code::too_many_publishers, [] { return publish_with_full_names(false); }},
+      {Code::too_many_publishers, [] {
+         return publish_at_limit([](State& state, Schedule&) { fill_names(state.publishers, limits::publishers_max); }, event());
+       }},
       {Code::refused_before, resend_refused},
       {Code::bad_pattern, [] { return filtered("a..b", "t"); }},
       {Code::bad_filter, [] { return filtered("a", std::string(256, 't')); }},
@@ -452,6 +469,10 @@ class CodeTest : public ::testing::TestWithParam<std::size_t> {};
 TEST_P(CodeTest, IsAnswered) {
   const Line& line = table()[GetParam()];
   EXPECT_EQ(line.provoke(), std::set<Code>{line.code}) << EnumNameCode(line.code);
+}
+
+TEST(Codes, TheScheduleTakesAsManyAsItMay) {
+  EXPECT_EQ(publish_at_limit([](State&, Schedule& schedule) { schedule.start(limits::schedule_max - 1); }, scheduled_event()), std::set<Code>{});
 }
 
 INSTANTIATE_TEST_SUITE_P(Codes, CodeTest, ::testing::Range(std::size_t{0}, table().size()),

@@ -142,7 +142,7 @@ TEST_F(StagingTest, NeverMovesCommitTimeBack) {
 
 TEST_F(StagingTest, JournalsSequencesThatWereRefused) {
   const auto publisher = staging.publisher(session);
-  staging.refuse(publisher, 4);
+  staging.use_up(publisher, 4);
   EXPECT_EQ(state.publishers[publisher].last_sequence, 4u);
   EXPECT_FALSE(staging.take(wall_time(1), replay).journal.empty());
 }

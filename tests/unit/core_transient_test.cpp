@@ -296,7 +296,8 @@ TEST(TransientNamesOfAFullTable, AreStillGivenAndPublishedUnder) {
   Sessions sessions({1, 2});
   Staging staging(state, sessions, {});
   Reads reads;
-  Intake intake(state, sessions, staging, reads, Harness::types(), 1);
+  Schedule schedule(state, staging, reads);
+  Intake intake(state, sessions, staging, reads, schedule, Harness::types(), 1);
   const auto publish_as_next = [&](const Peer& peer, SteadyTime when) {
     Session& session = sessions.begin(peer, when);
     session.transient = true;
@@ -307,7 +308,7 @@ TEST(TransientNamesOfAFullTable, AreStillGivenAndPublishedUnder) {
     const Buffer header = wire::encode(wire::Body::Publish, [&](auto& builder) {
       return wire::CreatePublish(builder, next, 1, session.fence).Union();
     });
-    const auto done = intake.publish(session, *wire::parse(header).value()->body_as_Publish(), Frame::of(encode(event("a"))), when);
+    const auto done = intake.publish(session, *wire::parse(header).value()->body_as_Publish(), Frame::of(encode(event("a"))), Now{wall_time(1), when});
     return done ? Code::ok : done.error().code;
   };
   EXPECT_EQ(publish_as_next("a", now), Code::ok) << "the last new name";

@@ -165,8 +165,8 @@ TEST(Envelope, RefusesWhatThisBrokerDoesNotKnow) {
   };
   EXPECT_EQ(with([](EventT& event) { event.priority = Priority{3}; }), Code::bad_event);
   EXPECT_EQ(with([](EventT& event) { event.encoding = Encoding{1}; }), Code::bad_event);
-  EXPECT_EQ(with([](EventT& event) { event.deliver_at = 1; }), Code::bad_event);
-  EXPECT_EQ(with([](EventT& event) { event.expires_at = 1; }), Code::bad_event);
+  EXPECT_EQ(with([](EventT& event) { event.deliver_at = -1; }), Code::bad_event);
+  EXPECT_EQ(with([](EventT& event) { event.expires_at = -1; }), Code::bad_event);
 }
 
 TEST(Envelope, HasAtMostOneMebibyte) {
@@ -371,8 +371,20 @@ TEST(Envelope, KeepsTheLimitsOfEveryField) {
   EXPECT_TRUE(accepts([](EventT& event) { event.priority = Priority::low; }));
   EXPECT_FALSE(accepts([](EventT& event) { event.priority = static_cast<Priority>(3); }));
   EXPECT_FALSE(accepts([](EventT& event) { event.encoding = static_cast<Encoding>(1); }));
-  EXPECT_FALSE(accepts([](EventT& event) { event.deliver_at = 1; }));
-  EXPECT_FALSE(accepts([](EventT& event) { event.expires_at = 1; }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.deliver_at = -1; }));
+  EXPECT_FALSE(accepts([](EventT& event) { event.expires_at = -1; }));
+}
+
+TEST(Envelope, SaysWhenItIsDueAndWhenItExpires) {
+  auto event = without_attributes();
+  event.deliver_at = 5;
+  event.expires_at = 6;
+  Envelope envelope;
+  ASSERT_TRUE(read_envelope(testing::encode_event(event), envelope).ok());
+  EXPECT_EQ(envelope.deliver_at, 5);
+  EXPECT_EQ(envelope.expires_at, 6);
+  event.expires_at = 5;
+  EXPECT_EQ(code_of(read_envelope(testing::encode_event(event), envelope)), Code::bad_event);
 }
 
 }  // namespace

@@ -85,6 +85,19 @@ TEST(EventJson, ReadsBackWhatCanBePublishedAgain) {
   EXPECT_EQ(read.payload, "{\"n\":18446744073709551615,\"x\":0.1}");
 }
 
+TEST(EventJson, TellsWhenItWasDueAndWhenItExpires) {
+  auto event = bare();
+  EXPECT_FALSE(Json::parse(event_to_json(make(event), "null")).contains("deliver_at"));
+  event.deliver_at = 1;
+  event.expires_at = 2'000'000'000;
+  const auto text = event_to_json(make(event), "{}");
+  EXPECT_EQ(Json::parse(text).at("deliver_at"), "1970-01-01T00:00:00.000000001Z");
+  EXPECT_EQ(Json::parse(text).at("expires_at"), "1970-01-01T00:00:02.000000000Z");
+  const auto read = event_from_json(text).value();
+  EXPECT_EQ(read.event.deliver_at, wall_time(1));
+  EXPECT_EQ(read.event.expires_at, wall_time(2'000'000'000));
+}
+
 TEST(EventJson, RefusesWhatIsNoEventAndNamesTheField) {
   const std::pair<const char*, const char*> cases[] = {
       {"", "parse"},
@@ -98,6 +111,7 @@ TEST(EventJson, RefusesWhatIsNoEventAndNamesTheField) {
       {"{\"topic\":\"t\",\"type\":\"T\",\"payload\":{},\"priority\":\"urgent\"}", "'priority'"},
       {"{\"topic\":\"t\",\"type\":\"T\",\"payload\":{},\"time\":\"yesterday\"}", "'time'"},
       {"{\"topic\":\"t\",\"type\":\"T\",\"payload\":{},\"time\":\"-1h\"}", "'time'"},
+      {"{\"topic\":\"t\",\"type\":\"T\",\"payload\":{},\"expires_at\":17}", "'expires_at'"},
       {"{\"topic\":\"t\",\"type\":\"T\",\"payload\":{},\"attributes\":{\"a\":1}}", "'a'"},
   };
   for (const auto& [line, word] : cases) {

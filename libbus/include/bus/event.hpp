@@ -36,6 +36,8 @@ struct NewEvent {
   std::string traceparent;
   std::string dataschema;
   std::vector<std::pair<std::string, std::string>> attributes;
+  std::optional<WallTime> deliver_at = {};  // scheduled: not in the log before then
+  std::optional<WallTime> expires_at = {};  // no group delivers it from then on
 };
 
 // The broker's word that an event is durable.
@@ -44,6 +46,7 @@ struct Receipt {
   std::uint64_t version = 0;                // place among the key's events, from 1; 0 without a key
   std::uint64_t sequence = 0;               // the publisher's own number of it
   bool duplicate = false;                   // stored by an earlier send; position and version are that event's
+  std::string schedule_id = {};             // scheduled: position and version come when it is due. Else empty
 };
 
 // A received event. Copies share one buffer, which lives as long as any of them; reading it is thread-safe.
@@ -81,6 +84,9 @@ class BUS_API Event {
   std::string_view source() const { return text(envelope_->source()); }
   std::string_view subject() const { return text(envelope_->subject()); }
   WallTime time() const { return wall_time(envelope_->time()); }
+  // When it was to be delivered, if it was scheduled; and from when on no group delivers it, if it expires.
+  std::optional<WallTime> deliver_at() const { return time_of(envelope_->deliver_at()); }
+  std::optional<WallTime> expires_at() const { return time_of(envelope_->expires_at()); }
   Priority priority() const { return envelope_->priority(); }
   std::string_view correlation_id() const { return text(envelope_->correlation_id()); }
   std::string_view causation_id() const { return text(envelope_->causation_id()); }
@@ -102,6 +108,7 @@ class BUS_API Event {
   }
 
  private:
+  static std::optional<WallTime> time_of(std::int64_t time) { return time == 0 ? std::nullopt : std::optional(wall_time(time)); }
   static std::string_view text(const flatbuffers::String* string) {
     return string != nullptr ? string->string_view() : std::string_view();
   }

@@ -1,0 +1,119 @@
+// The part of Intake that finds what became of sequences that are sent again.
+#include <algorithm>
+#include <numeric>
+
+#include "broker/core/intake.hpp"
+
+namespace bus::broker {
+
+// True if the receipts of sequences that were used up before must be waited for.
+bool Intake::find_duplicates(const std::string& name, Parked& batch) {
+  const auto last = last_staged(name);
+  const auto next = batch.first_sequence + batch.receipts.size();
+  if (next > last || batch.receipts.size() == batch.items.size()) return false;
+  const PublisherData& publisher = state_.publishers[*state_.publishers.find(name)];
+  if (publisher.last_batch > staging_.committed_batch()) {
+    waiting_for_commit_[publisher.last_batch].push_back(name);
+    return true;
+  }
+  Search search{++last_search_, *state_.publishers.find(name), next, {}, {}, 0, publisher.last_position};
+  search.open = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
+  search.hits.resize(search.open);
+  search.scheduled.resize(search.open);
+  batch.search = search.number;
+  if (publisher.last_position == Position::none) {
+    find_scheduled(name, std::move(search), true);
+  } else {
+    walk(name, std::move(search));
+  }
+  return true;
+}
+
+// What became of something cannot be known now. So this batch is the publisher's again, and those behind it are: with the
+// answers they would have got had it been refused at once. Sent again they are taken again.
+void Intake::give_back(const std::string& name, const Error& error) {
+  Publisher& publisher = publishers_.at(name);
+  Error why = error;
+  for (const Parked& batch : publisher.parked) {
+    parked_bytes_ -= batch.bytes;
+    publisher.window_bytes -= batch.body.bytes.size();
+    publisher.window_events -= batch.items.size();
+    sessions_.send(publisher.holder, wire::encode_failure(why, 0, 0, batch.first_sequence));
+    why = {Code::sequence_gap, "the batch before this one was given back"};
+  }
+  publisher.parked.clear();
+  publisher.accepted = last_staged(name);
+}
+
+// One part of the walk. Others who read have their turn before the next one.
+void Intake::walk(const std::string& name, Search search) {
+  ReadSequences ask{search.publisher, search.next, std::vector<std::uint64_t>(search.open)};
+  std::iota(ask.sequences.begin(), ask.sequences.end(), search.first_sequence);
+  reads_.ask(std::move(ask), [this, name, search = std::move(search)](const Result<ReadAnswer>& answer) {
+    walked(name, search, answer);
+  });
+}
+
+// Null: the batch that asked went with its session.
+Intake::Parked* Intake::wanted_by(const std::string& name, const Search& search) {
+  const auto it = publishers_.find(name);
+  const bool is_wanted = it != publishers_.end() && !it->second.parked.empty() && it->second.parked.front().search == search.number;
+  return is_wanted ? &it->second.parked.front() : nullptr;
+}
+
+void Intake::walked(const std::string& name, Search search, const Result<ReadAnswer>& answer) {
+  if (wanted_by(name, search) == nullptr) return;
+  // They may be stored, for all that can be read: to say that they are refused could be a lie.
+  if (!answer) return give_back(name, answer.error());
+  const auto& slice = std::get<store::SequenceSlice>(*answer);
+  std::copy(slice.hits.begin() + static_cast<std::ptrdiff_t>(slice.open), slice.hits.end(),
+            search.hits.begin() + static_cast<std::ptrdiff_t>(slice.open));
+  search.open = slice.open;
+  search.next = slice.next;
+  if (search.open > 0) return walk(name, std::move(search));
+  find_scheduled(name, std::move(search), true);
+}
+
+// Those that are not in the chain were refused, unless they wait in the schedule, or did.
+void Intake::find_scheduled(const std::string& name, Search search, bool waiting) {
+  const bool is_all = std::none_of(search.hits.begin(), search.hits.end(), [](const auto& hit) { return hit.position == Position::none; });
+  if (is_all) {
+    Parked& batch = *waiting_front(name);
+    batch.search = 0;
+    take_duplicates(batch, search);
+    return advance(name);
+  }
+  const auto after = search.first_sequence + search.hits.size();
+  ReadRows ask{store::Table::schedule_ids, schedule_id_key({search.publisher, search.first_sequence}, waiting),
+               schedule_id_key({search.publisher, after}, waiting), search.hits.size()};
+  reads_.ask(std::move(ask), [this, name, search = std::move(search), waiting](const Result<ReadAnswer>& answer) mutable {
+    if (wanted_by(name, search) == nullptr) return;
+    if (!answer) return give_back(name, answer.error());
+    for (const auto& [key, value] : std::get<store::LogReader::Rows>(*answer)) {
+      search.scheduled[sequence_of_schedule_key(key) - search.first_sequence] = true;
+    }
+    if (waiting) return find_scheduled(name, std::move(search), false);
+    Parked& batch = *waiting_front(name);
+    batch.search = 0;
+    take_duplicates(batch, search);
+    advance(name);
+  });
+}
+
+void Intake::take_duplicates(Parked& batch, const Search& search) {
+  for (std::size_t at = 0; at < search.hits.size(); ++at) {
+    const auto index = batch.receipts.size();
+    const store::SequenceHit& hit = search.hits[at];
+    const bool is_known = hit.position != Position::none || search.scheduled[at];
+    batch.receipts.emplace_back(number(hit.position), hit.version, is_known, search.scheduled[at]);
+    if (is_known) {
+      batch.refused.erase(index);
+      ++counters_.duplicates;
+      continue;
+    }
+    const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
+    batch.refused.insert_or_assign(index, refused_before);
+  }
+}
+
+}  // namespace bus::broker

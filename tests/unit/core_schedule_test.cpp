@@ -1,0 +1,488 @@
+// Goal: an event with deliver_at in the future waits outside the log, and comes into it once it is due: exactly once, whatever
+// crashes when; it is listed, shown, cancelled and run by its id, which a resend gets again. And no group delivers an event
+// that has expired.
+// Method: the real core on the real store, driven message by message.
+#include <gtest/gtest.h>
+
+#include "broker/core/schedule_rows.hpp"
+#include "tests/support/harness.hpp"
+
+namespace bus::broker {
+namespace {
+
+using namespace std::chrono_literals;
+using test::encode;
+using test::Harness;
+
+class ScheduleTest : public ::testing::Test {
+ protected:
+  ScheduleTest() { connect(); }
+  void connect() {
+    bus.hello("p", "alpha");
+    bus.hello("m");
+  }
+  Buffer in(Duration delay, const std::string& topic = "t", const std::string& key = "") {
+    auto event = test::event(topic, key);
+    event.id = topic + "-" + key;
+    event.deliver_at = nanoseconds(bus.now.wall + delay);
+    return encode(event);
+  }
+  wire::PublishResultT publish(const std::vector<Buffer>& events, std::uint64_t first = 0) {
+    if (first == 0) first = std::exchange(next_, next_ + events.size());
+    bus.publish("p", first, events);
+    bus.run();
+    auto results = bus.take<wire::PublishResultT>("p");
+    EXPECT_EQ(results.size(), 1u);
+    return results.empty() ? wire::PublishResultT() : std::move(results[0]);
+  }
+  void pass(Duration time) {
+    bus.advance(time);
+    bus.run();
+  }
+  // The log from its start: topic, publisher's sequence, version.
+  struct Line {
+    std::string topic;
+    std::uint64_t sequence, version;
+    bool operator==(const Line&) const = default;
+  };
+  std::vector<Line> log() {
+    bus.hello("r");
+    auto all = test::subscribe(1, "", wire::Start::start);
+    bus.send("r", all);
+    bus.run();
+    std::vector<Line> lines;
+    for (const auto& one : bus.received("r")) {
+      const auto* deliver = one.message->body.AsDeliver();
+      if (deliver == nullptr) continue;
+      wire::EventCursor bodies(one.body);
+      for (const auto& event : deliver->deliveries) {
+        const auto body = bodies.next().value();
+        const Buffer copy(body.begin(), body.end());
+        lines.push_back({wire::trusted_event(copy)->topic()->str(), event.sequence(), event.version()});
+      }
+    }
+    bus.take<wire::DeliverT>("r");
+    return lines;
+  }
+  template <typename Reply, typename Ask>
+  Reply answer(Ask ask) {
+    bus.ask("m", std::move(ask));
+    bus.run();
+    auto replies = bus.take<wire::ReplyT>("m");
+    const bool is_there = !replies.empty() && replies.back().answer.type == wire::AnswerUnionTraits<Reply>::enum_value;
+    EXPECT_TRUE(is_there);
+    return is_there ? std::move(*static_cast<Reply*>(replies.back().answer.value)) : Reply();
+  }
+  template <typename Ask>
+  Code refusal(Ask ask) {
+    bus.ask("m", std::move(ask));
+    bus.run();
+    const auto codes = bus.failures("m");
+    return codes.empty() ? Code::ok : codes[0];
+  }
+  static std::unique_ptr<wire::ScheduleIdT> id(std::uint64_t sequence, const std::string& publisher = "alpha") {
+    auto id = std::make_unique<wire::ScheduleIdT>();
+    id->publisher = publisher;
+    id->sequence = sequence;
+    return id;
+  }
+  template <typename Ask>
+  static Ask about(std::uint64_t sequence, const std::string& publisher = "alpha") {
+    Ask ask;
+    ask.id = id(sequence, publisher);
+    return ask;
+  }
+  std::vector<Code> cancel(const std::vector<std::uint64_t>& sequences) {
+    wire::ScheduleCancelT ask;
+    for (const auto sequence : sequences) ask.ids.push_back(id(sequence));
+    return answer<wire::ScheduleCancelledT>(std::move(ask)).codes;
+  }
+  std::vector<std::uint64_t> listed(const std::function<void(wire::ScheduleRequestT&)>& narrow = {}) {
+    std::vector<std::uint64_t> sequences;
+    std::vector<std::uint8_t> after;
+    do {
+      wire::ScheduleRequestT ask;
+      ask.filter = std::make_unique<wire::FilterT>();
+      if (narrow) narrow(ask);
+      ask.after = after;
+      const auto reply = answer<wire::ScheduleReplyT>(std::move(ask));
+      for (const auto& event : reply.events) sequences.push_back(event->id->sequence);
+      after = reply.more;
+    } while (!after.empty());
+    return sequences;
+  }
+  std::uint64_t waiting() { return answer<wire::StatusReplyT>(wire::StatusRequestT()).scheduled; }
+
+  Harness bus;
+  std::uint64_t next_ = 1;
+};
+
+TEST_F(ScheduleTest, WaitsOutsideTheLogUntilItIsDue) {
+  const auto result = publish({in(5s, "later", "k"), encode(test::event("now", "k")), in(0s, "due")});
+  ASSERT_EQ(result.receipts.size(), 3u);
+  EXPECT_TRUE(result.receipts[0].scheduled() && result.receipts[0].position() == 0 && !result.receipts[0].duplicate());
+  EXPECT_EQ(result.receipts[1].position(), 1u);
+  EXPECT_EQ(result.receipts[2].position(), 2u) << "what is due already is not scheduled";
+  EXPECT_FALSE(result.receipts[2].scheduled());
+  pass(5s - 1ns);
+  EXPECT_EQ(log().size(), 2u);
+  EXPECT_EQ(waiting(), 1u);
+  pass(1ns);
+  EXPECT_EQ(log(), (std::vector<Line>{{"now", 2, 1}, {"due", 3, 0}, {"later", 1, 2}})) << "its version comes when it is due";
+  EXPECT_EQ(waiting(), 0u);
+}
+
+TEST_F(ScheduleTest, ComesInTheOrderOfTimes) {
+  publish({in(3s, "c"), in(1s, "a"), in(2s, "b"), in(1s, "a2")});
+  EXPECT_EQ(listed(), (std::vector<std::uint64_t>{2, 4, 3, 1}));
+  pass(10s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"a", 2, 0}, {"a2", 4, 0}, {"b", 3, 0}, {"c", 1, 0}}));
+}
+
+TEST_F(ScheduleTest, TellsWhenItNextHasToLook) {
+  publish({in(300ms)});
+  EXPECT_LE(bus.core->tick(bus.now), bus.now.steady + 300ms);
+  EXPECT_GT(bus.core->tick(bus.now), bus.now.steady);
+}
+
+TEST_F(ScheduleTest, OneThatIsDueEarlierIsNotForgottenWhileOthersAreRead) {
+  publish({in(1s, "first")});
+  bus.advance(1s);
+  bus.core->tick(bus.now);                        // asks for the rows
+  bus.publish("p", next_++, {in(1s, "second")});  // not committed when they are read
+  bus.read();
+  bus.run();
+  pass(1s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"first", 1, 0}, {"second", 2, 0}}));
+}
+
+TEST_F(ScheduleTest, OutlivesACrash) {
+  publish({in(5s, "a", "k"), in(6s, "b", "k")});
+  bus.crash();
+  connect();
+  EXPECT_EQ(waiting(), 2u);
+  pass(5s);
+  bus.crash();
+  connect();
+  pass(1s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"a", 1, 1}, {"b", 2, 2}}));
+  bus.restart();
+  connect();
+  pass(10s);
+  EXPECT_EQ(log().size(), 2u);
+}
+
+TEST_F(ScheduleTest, IsPublishedOnceWhereTheBrokerDiesBetween) {
+  publish({in(5s, "a")});
+  bus.advance(5s);
+  bus.core->tick(bus.now);
+  bus.read();
+  ASSERT_TRUE(bus.take());  // with the committer when the process dies: not committed
+  bus.crash();
+  connect();
+  pass(0s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"a", 1, 0}}));
+}
+
+TEST_F(ScheduleTest, AResendHasTheSameIdBeforeAndAfter) {
+  const Buffer later = in(5s, "later");
+  publish({later, encode(test::event("now")), test::skipped()});
+  const auto check = [&] {
+    const auto again = publish({later, encode(test::event("now")), test::skipped()}, 1);
+    ASSERT_EQ(again.receipts.size(), 3u);
+    EXPECT_TRUE(again.receipts[0].scheduled() && again.receipts[0].duplicate() && again.receipts[0].position() == 0);
+    EXPECT_TRUE(!again.receipts[1].scheduled() && again.receipts[1].duplicate());
+    ASSERT_EQ(again.refusals.size(), 1u);
+    EXPECT_EQ(again.refusals[0]->code, Code::refused_before);
+  };
+  check();
+  bus.crash();
+  connect();
+  check();
+  pass(5s);
+  check();
+  bus.restart();
+  connect();
+  check();
+  EXPECT_EQ(log().size(), 2u);
+}
+
+TEST_F(ScheduleTest, AResendOfNothingButScheduledOnesIsKnown) {
+  const auto events = std::vector<Buffer>{in(5s), in(6s)};
+  publish(events);
+  bus.restart();
+  connect();
+  const auto again = publish(events, 1);
+  ASSERT_EQ(again.receipts.size(), 2u);
+  EXPECT_TRUE(again.receipts[0].scheduled() && again.receipts[1].scheduled() && again.receipts[1].duplicate());
+  EXPECT_EQ(waiting(), 2u);
+}
+
+TEST_F(ScheduleTest, SequencesGoOnAfterACrash) {
+  publish({in(5s, "a")});
+  bus.crash();
+  connect();
+  EXPECT_EQ(publish({encode(test::event("b"))}).receipts.at(0).position(), 1u);
+}
+
+TEST_F(ScheduleTest, IsNotInTheChainOfItsPublisher) {
+  publish({in(1s, "late"), encode(test::event("a"))});
+  pass(1s);                                 // 1 comes after 2
+  publish({encode(test::event("b"))});      // 3
+  const auto again = publish({encode(test::event("a")), encode(test::event("b"))}, 2);
+  EXPECT_EQ(again.receipts.at(0).position(), 1u);
+  EXPECT_EQ(again.receipts.at(1).position(), 3u);
+  bus.restart();
+  connect();
+  const auto later = publish({encode(test::event("a")), encode(test::event("b")), encode(test::event("c"))}, 2);
+  EXPECT_EQ(later.receipts.at(2).position(), 4u) << "the next one is taken as the next";
+  const auto faults = answer<wire::VerifyReplyT>(wire::LogVerifyT()).faults.size();
+  EXPECT_EQ(faults, 0u);
+}
+
+TEST_F(ScheduleTest, IsCancelledForGood) {
+  publish({in(5s, "a"), in(5s, "b")});
+  EXPECT_EQ(cancel({1, 3, 1}), (std::vector<Code>{Code::ok, Code::not_found, Code::ok}));
+  bus.crash();
+  connect();
+  EXPECT_EQ(cancel({1}), std::vector<Code>{Code::conflict});
+  pass(5s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"b", 2, 0}}));
+  EXPECT_EQ(cancel({2}), std::vector<Code>{Code::conflict});
+  const auto cancelled = answer<wire::ScheduleGetReplyT>(about<wire::ScheduleGetT>(1));
+  EXPECT_EQ(cancelled.fate, wire::ScheduleFate::cancelled);
+  const auto published = answer<wire::ScheduleGetReplyT>(about<wire::ScheduleGetT>(2));
+  EXPECT_EQ(published.fate, wire::ScheduleFate::published);
+  EXPECT_EQ(published.position, 1u);
+}
+
+TEST_F(ScheduleTest, IsNotPublishedWhereItIsCancelledInTheSameMoment) {
+  publish({in(5s, "a")});
+  wire::ScheduleCancelT ask;
+  ask.ids.push_back(id(1));
+  bus.ask("m", std::move(ask));  // its row is not read yet
+  pass(5s);
+  EXPECT_EQ(log().size() + waiting(), 0u);
+}
+
+TEST_F(ScheduleTest, IsRunAtOnce) {
+  publish({in(1h, "a", "k"), in(2h, "b", "k"), encode(test::event("c", "k"))});
+  bus.restart();  // so that the key has to be read
+  connect();
+  const auto run = answer<wire::ScheduleRunReplyT>(about<wire::ScheduleRunT>(2));
+  EXPECT_EQ(run.position, 2u);
+  EXPECT_EQ(run.version, 2u);
+  EXPECT_EQ(log(), (std::vector<Line>{{"c", 3, 1}, {"b", 2, 2}}));
+  EXPECT_EQ(refusal(about<wire::ScheduleRunT>(2)), Code::conflict);
+  EXPECT_EQ(refusal(about<wire::ScheduleRunT>(9)), Code::not_found);
+  EXPECT_EQ(refusal(about<wire::ScheduleRunT>(1, "beta")), Code::not_found);
+  EXPECT_EQ(refusal(wire::ScheduleRunT()), Code::bad_request);
+  pass(2h);
+  EXPECT_EQ(log().size(), 3u);
+}
+
+TEST_F(ScheduleTest, IsListedByFilterAndInParts) {
+  auto high = test::event("x.c");
+  high.deliver_at = nanoseconds(bus.now.wall + 3s);
+  high.priority = wire::Priority::high;
+  publish({in(1s, "x.a", "k"), in(2s, "x.b", "l"), encode(high), in(4s, "y", "k")});
+  EXPECT_EQ(listed([](auto& ask) { ask.filter->patterns = {"x.*"}; }), (std::vector<std::uint64_t>{1, 2, 3}));
+  EXPECT_EQ(listed([](auto& ask) { ask.filter->keys = {"k"}; }), (std::vector<std::uint64_t>{1, 4}));
+  EXPECT_EQ(listed([](auto& ask) { ask.filter->priorities = {wire::Priority::high}; }), (std::vector<std::uint64_t>{3}));
+  EXPECT_EQ(listed([](auto& ask) { ask.publisher = "alpha"; }).size(), 4u);
+  EXPECT_EQ(listed([](auto& ask) { ask.publisher = "nobody"; }).size(), 0u);
+  EXPECT_EQ(listed([](auto& ask) { ask.limit = 1; }), (std::vector<std::uint64_t>{1, 2, 3, 4}));
+  wire::ScheduleRequestT bad;
+  bad.filter = std::make_unique<wire::FilterT>();
+  bad.filter->time_from = 1;
+  EXPECT_EQ(refusal(std::move(bad)), Code::bad_filter);
+  const auto shown = answer<wire::ScheduleGetReplyT>(about<wire::ScheduleGetT>(1));
+  EXPECT_EQ(shown.fate, wire::ScheduleFate::waiting);
+  EXPECT_EQ(shown.event->event_id, "x.a-k");
+  EXPECT_EQ(shown.event->due_at, nanoseconds(bus.now.wall + 1s));
+  EXPECT_EQ(shown.event->scheduled_at, nanoseconds(bus.now.wall));
+}
+
+TEST_F(ScheduleTest, RefusesWhatCannotBe) {
+  auto event = test::event();
+  const auto code_of = [&](std::int64_t deliver_at, std::int64_t expires_at) {
+    event.deliver_at = deliver_at;
+    event.expires_at = expires_at;
+    const auto result = publish({encode(event)});
+    return result.refusals.empty() ? Code::ok : result.refusals[0]->code;
+  };
+  const auto now = nanoseconds(bus.now.wall);
+  const auto far = Duration(limits::schedule_ahead_max).count();
+  EXPECT_EQ(code_of(-1, 0), Code::bad_event);
+  EXPECT_EQ(code_of(0, -1), Code::bad_event);
+  EXPECT_EQ(code_of(now + 10, now + 10), Code::bad_event);
+  EXPECT_EQ(code_of(now + far + 1, 0), Code::bad_event);
+  EXPECT_EQ(code_of(now + far, 0), Code::ok);
+  EXPECT_EQ(code_of(now + 10, now + 11), Code::ok);
+  EXPECT_EQ(waiting(), 2u);
+}
+
+TEST_F(ScheduleTest, ManyThatAreDueAtOnceComeInParts) {
+  std::vector<Buffer> events;
+  for (std::size_t at = 0; at < limits::schedule_taken_max + 1; ++at) events.push_back(in(5s, "t", std::to_string(at % 700)));
+  publish(events);
+  pass(5s);
+  EXPECT_EQ(log().size(), 1000u) << "as many as there is credit for";
+  EXPECT_EQ(number(bus.core->head()), limits::schedule_taken_max + 1);
+  EXPECT_EQ(waiting(), 0u);
+}
+
+TEST_F(ScheduleTest, WaitsWhereItsRowsCannotBeReadAndSaysSo) {
+  publish({in(5s, "a")});
+  bus.read_fault = [](const ReadAsk& ask) -> std::optional<Error> {
+    const auto* rows = std::get_if<ReadRows>(&ask);
+    if (rows == nullptr || rows->table != store::Table::schedule) return std::nullopt;
+    return Error{Code::damaged, "table schedule, key 00"};
+  };
+  pass(5s);
+  EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "table schedule, key 00");
+  EXPECT_EQ(log().size(), 0u);
+  bus.read_fault = {};
+  pass(1s);
+  EXPECT_EQ(log().size(), 1u);
+  EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
+}
+
+TEST_F(ScheduleTest, WhatBecameOfOldOnesIsForgotten) {
+  publish({in(1s, "old"), in(1h, "waits")});
+  pass(1s);
+  const std::vector<Buffer> many(limits::batch_events_max, test::skipped());
+  for (std::size_t batches = limits::window_events / limits::batch_events_max; batches > 0; --batches) publish(many);
+  publish({in(1s, "new")});
+  EXPECT_EQ(answer<wire::ScheduleGetReplyT>(about<wire::ScheduleGetT>(1)).fate, wire::ScheduleFate::published);
+  pass(1s);
+  EXPECT_EQ(refusal(about<wire::ScheduleGetT>(1)), Code::not_found);
+  EXPECT_EQ(answer<wire::ScheduleGetReplyT>(about<wire::ScheduleGetT>(2)).fate, wire::ScheduleFate::waiting);
+  EXPECT_EQ(answer<wire::ScheduleGetReplyT>(about<wire::ScheduleGetT>(next_ - 1)).fate, wire::ScheduleFate::published);
+}
+
+TEST(ScheduledRow, ReadsOnlyWhatMakesSense) {
+  const Buffer body = encode(test::event());
+  const ScheduledRow row{wall_time(5), {1, 2}, wall_time(3), 4, 5, 1, 0, {6, 7}, body};
+  const auto value = row.encode();
+  const auto read = ScheduledRow::decode(row.row_key(), value);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->due, row.due);
+  EXPECT_EQ(read->id, row.id);
+  EXPECT_EQ(read->key, row.key);
+  EXPECT_TRUE(std::equal(read->body.begin(), read->body.end(), body.begin(), body.end()));
+  EXPECT_FALSE(ScheduledRow::decode(row.row_key() + "x", value));
+  EXPECT_FALSE(ScheduledRow::decode(row.row_key(), value.substr(0, value.size() - 8)));
+  EXPECT_FALSE(ScheduledRow::decode(row.row_key(), value + "12345678"));
+  EXPECT_FALSE(ScheduledRow::decode(row.row_key(), ""));
+}
+
+// ---- expiry
+
+class ExpiryTest : public ScheduleTest {
+ protected:
+  Buffer until(Duration life, const std::string& topic = "t", const std::string& key = "") {
+    auto event = test::event(topic, key);
+    event.expires_at = nanoseconds(bus.now.wall + life);
+    return encode(event);
+  }
+  void create(wire::Sharing sharing = wire::Sharing::round_robin) {
+    wire::GroupCreateT create;
+    create.name = "g";
+    create.settings = std::make_unique<wire::GroupSettingsT>();
+    create.settings->sharing = sharing;
+    answer<wire::DoneT>(std::move(create));
+  }
+  void join(std::uint32_t credit = 1000) {
+    auto member = test::subscribe(1, "g");
+    member.credit_events = credit;
+    bus.send("m", member);
+    bus.run();
+  }
+  std::vector<std::uint64_t> delivered() {
+    std::vector<std::uint64_t> all;
+    for (const auto& deliver : bus.take<wire::DeliverT>("m")) {
+      epoch_ = deliver.epoch;
+      for (const auto& one : deliver.deliveries) all.push_back(one.position());
+    }
+    return all;
+  }
+  void settle(std::uint64_t position, wire::Verdict verdict, std::uint32_t delay_ms = 0) {
+    wire::SettleT message;
+    message.subscription = 1;
+    message.epoch = epoch_;
+    message.settlements.emplace_back(position, 1, delay_ms, verdict);
+    bus.send("m", message);
+    bus.run();
+  }
+  wire::GroupInfoT group() {
+    wire::GroupsRequestT ask;
+    ask.name = "g";
+    return std::move(*answer<wire::GroupsReplyT>(std::move(ask)).groups.at(0));
+  }
+
+  std::uint64_t epoch_ = 0;
+};
+
+TEST_F(ExpiryTest, WhatHasExpiredIsCountedAndNotDelivered) {
+  create();
+  publish({until(5s), until(10s), encode(test::event())});
+  bus.advance(5s);
+  join();
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{2, 3}));
+  EXPECT_EQ(group().expired, 1u);
+  settle(2, wire::Verdict::ack);
+  settle(3, wire::Verdict::ack);
+  pass(1s);
+  bus.crash();
+  connect();
+  EXPECT_EQ(group().expired, 1u);
+  EXPECT_EQ(group().lag, 0u);
+  EXPECT_EQ(log().size(), 3u) << "a plain subscription reads the log as it is";
+}
+
+TEST_F(ExpiryTest, IsDeliveredUntilTheVeryMoment) {
+  create();
+  publish({until(5s), until(5s)});
+  bus.advance(5s - 1ns);
+  join(1);
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1}));
+  bus.advance(1ns);
+  settle(1, wire::Verdict::ack);
+  wire::CreditT more;
+  more.subscription = 1;
+  more.events = 1;
+  more.bytes = 1000;
+  bus.send("m", more);
+  bus.run();
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{}));
+  EXPECT_EQ(group().expired, 1u);
+}
+
+TEST_F(ExpiryTest, OneThatFailedAndExpiresIsNotTriedAgain) {
+  create();
+  join();
+  publish({until(5s)});
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1}));
+  settle(1, wire::Verdict::nack, 6000);
+  pass(6s);
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{}));
+  const auto info = group();
+  EXPECT_EQ(info.expired, 1u);
+  EXPECT_EQ(info.open, 0u);
+  EXPECT_EQ(info.lag, 0u);
+}
+
+TEST_F(ExpiryTest, AnExpiredOneDoesNotHoldUpItsKey) {
+  create(wire::Sharing::key_ordered);
+  join();
+  publish({encode(test::event("t", "k")), until(5s, "t", "k"), encode(test::event("t", "k"))});
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1}));
+  bus.advance(5s);
+  settle(1, wire::Verdict::ack);
+  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{3}));
+  EXPECT_EQ(group().expired, 1u);
+}
+
+}  // namespace
+}  // namespace bus::broker
