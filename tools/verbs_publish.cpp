@@ -222,7 +222,7 @@ void define_envelope(CLI::App& verb, PubOptions& options) {
   add_time(verb, "--expires-at", options.expires_at, "no group delivers it from then on");
   add_duration(verb, "--expires-after", options.expires_after, "the same, counted from now, or from when it is due");
   add_choice<Priority>(verb, "--priority", options.priority,
-                       {{"low", Priority::low}, {"medium", Priority::medium}, {"high", Priority::high}}, "stored with the event; it does not change the order yet");
+                       {{"low", Priority::low}, {"medium", Priority::medium}, {"high", Priority::high}}, "groups deliver high before medium before low");
   verb.add_option("--correlation-id", options.correlation_id, "common to the events of one conversation");
   verb.add_option("--causation-id", options.causation_id, "id of the event that caused this one");
   verb.add_option("--traceparent", options.traceparent, "W3C trace context");

@@ -46,23 +46,35 @@ void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint3
 
 // ---- delivery
 
-[[gnu::flatten]] std::uint32_t ConsumerGroup::open(Position position, const EventFacts& event, MemberId member, std::size_t bytes,
+[[gnu::flatten]] std::uint32_t ConsumerGroup::open(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes,
                                                    SteadyTime now) {
-  const bool is_new = position > scan_;
-  if (is_new) {
-    scan_ = position;
-  } else {
-    BUS_CHECK(ready_.erase(position) == 1);
+  if (position > scan_ && (taken_.empty() || !taken_.contains(position))) [[likely]] {
+    go_to(position);
+    return begin(position, event, rank, member, bytes, now);
   }
-  Open& open = is_new ? open_.add(position) : *open_.find(position);
+  Open& open = *open_.find(position);
+  BUS_CHECK(ready_of(open).erase(position) == 1);
   open.event = event;
-  if (is_new && settings_.is_ordered() && event.key != Hash128{}) {
+  open.rank = rank;
+  if (open.laned) lanes_.go(open.event.key, position);
+  return hand_out(open, member, bytes, now);
+}
+
+// For the first time.
+std::uint32_t ConsumerGroup::begin(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes, SteadyTime now) {
+  Open& open = open_.add(position);
+  open.event = event;
+  open.rank = rank;
+  if (settings_.is_ordered() && event.key != Hash128{}) {
     open.laned = true;
     open.line = position;
-    lanes_.begin(event.key, position);
-  } else if (open.laned) {
-    lanes_.go(open.event.key, position);
+    open.patchy = position < ordered_from_;
+    lanes_.begin(event.key, position, open.patchy);
   }
+  return hand_out(open, member, bytes, now);
+}
+
+inline std::uint32_t ConsumerGroup::hand_out(Open& open, MemberId member, std::size_t bytes, SteadyTime now) {
   Member& holder = member_of(member);
   holder.credit.use(bytes);
   ++holder.held;
@@ -82,21 +94,35 @@ void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint3
   return open.attempt;
 }
 
+// Everything up to there was looked at; what was taken from there need not be remembered.
+void ConsumerGroup::go_to(Position scan) {
+  scan_ = scan;
+  if (taken_.empty()) [[likely]] return;
+  forget_taken();
+}
+
+// What is below the scan tells those of patchy lanes that are settled from those that wait, should a restart make them be searched
+// for.
+void ConsumerGroup::forget_taken() {
+  if (lanes_.patchy() > 0) return;
+  for (const auto chunk : taken_.drop_up_to(scan_)) marks_.push_back(chunk);
+}
+
 void ConsumerGroup::pass_over(Position position) {
   Open* open = open_.find(position);
-  BUS_CHECK(open != nullptr && ready_.erase(position) == 1);
+  BUS_CHECK(open != nullptr && ready_of(*open).erase(position) == 1);
   changed_ = urgent_ = true;
   settle(position, *open);
 }
 
 void ConsumerGroup::advance(Position position) {
   if (position <= scan_) return;
-  scan_ = position;
+  go_to(position);
   changed_ = true;
 }
 
 Position ConsumerGroup::floor() const {
-  return open_.empty() ? scan_ : open_.first() - 1;
+  return open_.empty() ? scan_ : std::min(scan_, open_.first() - 1);
 }
 
 // ---- settlement
@@ -190,11 +216,11 @@ void ConsumerGroup::make_ready(Position position, Open& open) {
   touch(open);
   forget(position, open);
   if (!open.laned) {
-    ready_.insert(position);
+    ready_of(open).insert(position);
     return;
   }
   const Hash128 key = open.event.key;
-  lanes_.back(key, position);
+  lanes_.back(key, position, open.rank);
   arm(key);
 }
 
@@ -338,11 +364,12 @@ Code ConsumerGroup::redrive(const Letter& letter) {
   open.laned = letter.key != Hash128{} && (settings_.is_ordered() || lanes_.contains(letter.key));
   touch(open);
   if (open.laned) {
-    lanes_.join(letter.key, letter.position, scan_);
+    lanes_.join(letter.key, letter.position, scan_, taken_.last() > scan_);
     open.line = lanes_.line(letter.key);
+    open.patchy = lanes_.is_patchy(letter.key);
     arm(letter.key);
   } else {
-    ready_.insert(letter.position);
+    ready_of(open).insert(letter.position);
   }
   return Code::ok;
 }
@@ -364,8 +391,12 @@ void ConsumerGroup::seek(Position scan) {
     changed_chunks_.insert(PositionMap<Open>::chunk_of(position));
   });
   for (const Position position : closed_) changed_chunks_.insert(PositionMap<Open>::chunk_of(position));
+  taken_.each_chunk([&](std::uint64_t chunk) { changed_chunks_.insert(chunk); });
+  taken_.clear();
+  newly_taken_.clear();
+  ordered_from_ = Position::none;
   open_.clear();
-  ready_.clear();
+  ready_ = {};
   delayed_.clear();
   notes_.clear();
   lanes_.clear();
@@ -418,24 +449,24 @@ void ConsumerGroup::verify() const {
   BUS_CHECK(floor() <= scan_);
   std::size_t flying = 0, delayed = 0, ready = 0, touched = 0, noted = 0;
   open_.each([&](Position position, const Open& open) {
-    BUS_CHECK(position > floor() && position <= scan_);
+    BUS_CHECK(position > floor() && (position <= scan_ || taken_.contains(position)));
     flying += open.place == Place::in_flight;
     delayed += open.place == Place::delayed;
     noted += open.noted;
     BUS_CHECK(open.place != Place::delayed || delayed_.contains({open.due, position}));
     BUS_CHECK(open.place != Place::searching || open.laned);
-    const bool is_ready = ready_.contains(position);
+    const bool is_ready = ready_[static_cast<std::size_t>(open.rank)].contains(position);
     ready += is_ready;
     BUS_CHECK(open.laned ? open.place == Place::ready || !is_ready : (open.place == Place::ready) == is_ready);
     BUS_CHECK(!open.laned || lanes_.contains(open.event.key));
     touched += open.touched;
     BUS_CHECK(open.place == Place::searching || (open.place == Place::stopped) == (letters_.find(position) != nullptr));
   });
-  letters_.each([&](Position position, std::uint32_t) { BUS_CHECK(position <= scan_); });
+  letters_.each([&](Position position, std::uint32_t) { BUS_CHECK(position <= scan_ || taken_.contains(position)); });
   BUS_CHECK(touched == touched_ && noted == notes_.size());
   std::size_t held = 0;
   for (const auto& [id, member] : members_) held += member.held;
-  BUS_CHECK(flying == in_flight_ && held == in_flight_ && delayed == delayed_.size() && ready == ready_.size());
+  BUS_CHECK(flying == in_flight_ && held == in_flight_ && delayed == delayed_.size() && ready == ready_[0].size() + ready_[1].size() + ready_[2].size());
   BUS_CHECK(members_.size() == turn_.size());
   BUS_CHECK(flying == 0 || next_due_ != SteadyTime::max());
   lanes_.verify();

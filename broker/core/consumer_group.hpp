@@ -13,16 +13,20 @@
 //        └── after attempts_max failures, or reject(): given up ──> settled: parked or skipped
 //                                                             └──> stopped: its key waits, until redrive() or drop()
 //
+// Events of a higher class may be taken from beyond the scan, ahead of what lies between: what is taken is remembered until the
+// scan has passed it. Which one goes next is Delivery's choice; the group says which may.
+//
 // With sharing key_ordered an event whose key has an open one waits behind it (KeyLanes). Only the first of each key is
 // open, so what waits takes no place; once it is settled the next one is known, or searched for in the log.
 //
 // Invariants, checked by verify():
 //   floor() <= scan()
-//   each position in (floor(), scan()] is settled (or did not match), or waits behind an open one of its key, or is open
+//   each position in (floor(), scan()], and each that was taken beyond it, is settled (or did not match), or waits behind an open one of its key, or is open
 //   in exactly one of the states in flight, delayed, ready, stopped, searching (settled, and the next of its key is sought)
 //   the in-flight count of a member is the number of positions it holds
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -39,6 +43,7 @@
 #include "broker/core/group_settings.hpp"
 #include "broker/core/key_lanes.hpp"
 #include "broker/core/position_map.hpp"
+#include "broker/core/position_set.hpp"
 #include "bus/result.hpp"
 #include "bus/types.hpp"
 
@@ -117,19 +122,35 @@ class ConsumerGroup {
     }
     return best;
   }
-  // The oldest position that is to be delivered before any beyond scan(), if there is one: again, or because its turn
-  // among the events of its key has come.
-  std::optional<Position> next_ready() const { return ready_.empty() ? std::nullopt : std::optional(*ready_.begin()); }
+  // The oldest position of this rank that is open and may go out, if there is one: again, or because its turn among the events
+  // of its key has come. It has the rank of the most urgent of those that wait behind it, where that is higher than its own.
+  std::optional<Position> next_ready(Rank rank) const {
+    const auto& ready = ready_[static_cast<std::size_t>(rank)];
+    return ready.empty() ? std::nullopt : std::optional(*ready.begin());
+  }
+  bool has_ready() const { return next_ready(Rank::high) || next_ready(Rank::medium) || next_ready(Rank::low); }
   // True if a new event may be opened; what is ready always may.
   bool may_open() const { return open_.size() < limits::open_max; }
   // True if the next event beyond scan() has to wait, as one of its key is open. Then wait(), else open().
   bool must_wait(const Hash128& key) const { return lanes_.contains(key); }
   // False: none has to, whatever its key.
   bool keeps_keys_in_line() const { return settings_.is_ordered() || !lanes_.empty(); }
-  void wait(Position position, const Hash128& key);
+  void wait(Position position, const Hash128& key, Rank rank);
   // The event at `position` goes to `member`, which has credit: one that is ready, or the first delivery of a position
   // beyond scan(). Returns the attempt, from 1.
-  std::uint32_t open(Position position, const EventFacts& event, MemberId member, std::size_t bytes, SteadyTime now);
+  std::uint32_t open(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes, SteadyTime now);
+
+  // ---- ahead of the scan
+  // What may become of an event beyond scan() whose turn has not come: nothing, until the scan is there; it stands in line
+  // behind one of its key: wait_ahead(); or it is delivered: open_ahead(). `previous` is the event of its key before it, or none.
+  enum class Ahead : std::uint8_t { no, wait, open };
+  Ahead may_go_ahead(Position position, const Hash128& key, Position previous) const;
+  void wait_ahead(Position position, const Hash128& key, Rank rank);
+  std::uint32_t open_ahead(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes, SteadyTime now);
+  // It was delivered ahead: the scan passes it by.
+  bool is_taken(Position position) const { return position > scan_ && taken_.contains(position); }
+  bool has_taken() const { return !taken_.empty(); }
+
   // The event is ready, and does not match or has expired: it is settled.
   void pass_over(Position position);
   // One that would have been delivered has expired.
@@ -262,6 +283,8 @@ class ConsumerGroup {
     bool touched = false;               // changed since the last journal
     bool laned = false;                 // in the lane of its key
     bool noted = false;                 // there is a note
+    Rank rank = Rank::medium;
+    bool patchy = false;                // laned: beyond `line` some of its key may be settled, having been taken ahead
     std::uint32_t attempt = 0;          // the last one; 0: none yet
     std::uint32_t failures = 0;         // nacks and ack waits that ran out
     std::uint32_t returns = 0;          // members that left, brokers that stopped
@@ -305,6 +328,16 @@ class ConsumerGroup {
   void let_go(const Open& open);
   void take_back(MemberId member);
   void make_ready(Position position, Open& open);
+  std::set<Position>& ready_of(const Open& open) { return ready_[static_cast<std::size_t>(open.rank)]; }
+  bool is_linked(const Hash128& key, Position previous) const;
+  void stand_in_line(Position position, const Hash128& key, Rank rank);
+  void raise(const Hash128& key, Rank rank);
+  void take(Position position);
+  void go_to(Position scan);
+  void forget_taken();
+  std::uint32_t begin(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes, SteadyTime now);
+  std::uint32_t hand_out(Open& open, MemberId member, std::size_t bytes, SteadyTime now);
+  bool has_chunk(std::uint64_t number) const { return open_.has_chunk(number) || taken_.has_chunk(number); }
   void arm(const Hash128& key);
   void fail(Position position, Open& open, Incident::Cause cause, std::string error, Duration delay, Now now);
   bool may_give_up() const;
@@ -327,7 +360,10 @@ class ConsumerGroup {
   Position scan_;
   std::uint16_t generation_ = 0;
   PositionMap<Open> open_;
-  std::set<Position> ready_;                               // those of them that may go out at once
+  std::array<std::set<Position>, ranks> ready_;            // those of them that may go out at once
+  PositionSet taken_;                                      // beyond the scan: those that were opened
+  std::vector<Position> newly_taken_;                      // since the last journal
+  Position ordered_from_ = Position::none;                 // what was taken up to here was not kept in order of its key
   std::set<std::pair<SteadyTime, Position>> delayed_;      // when
   KeyLanes lanes_;
   std::map<Position, std::string> notes_;

@@ -11,15 +11,17 @@ void ConsumerGroup::change(const GroupSettings& settings) {
   settings_ = settings;
   changed_ = urgent_ = true;
   if (was || !settings.is_ordered()) return;
+  ordered_from_ = taken_.last();
   // Of each key nothing more goes out until all that is open of it is settled.
   std::vector<Hash128> keys;
   open_.each([&](Position position, Open& open) {
     if (open.laned || open.event.key == Hash128{}) return;
     open.laned = true;
     open.line = scan_;
+    open.patchy = taken_.last() > scan_;
     touch(open);
-    const bool is_ready = ready_.erase(position) > 0;
-    lanes_.restore(open.event.key, position, !is_ready, scan_, scan_);
+    const bool is_ready = ready_of(open).erase(position) > 0;
+    lanes_.restore(open.event.key, position, open.rank, !is_ready, scan_, scan_, open.patchy);
     if (is_ready) keys.push_back(open.event.key);
   });
   for (const Hash128& key : keys) arm(key);
@@ -30,9 +32,9 @@ void ConsumerGroup::rebuild_lanes() {
   std::vector<Hash128> keys;
   open_.each([&](Position position, const Open& open) {
     const bool is_ready = open.place == Place::ready;
-    if (open.laned) lanes_.restore(open.event.key, position, !is_ready, open.line, scan_);
+    if (open.laned) lanes_.restore(open.event.key, position, open.rank, !is_ready, open.line, scan_, open.patchy);
     if (open.laned && is_ready) keys.push_back(open.event.key);
-    if (!open.laned && is_ready) ready_.insert(position);
+    if (!open.laned && is_ready) ready_of(open).insert(position);
   });
   for (const Hash128& key : keys) arm(key);
   open_.each([&](Position position, const Open& open) {
@@ -42,24 +44,75 @@ void ConsumerGroup::rebuild_lanes() {
   });
 }
 
-void ConsumerGroup::wait(Position position, const Hash128& key) {
-  lanes_.note(key, position);
-  scan_ = position;
+void ConsumerGroup::wait(Position position, const Hash128& key, Rank rank) {
+  go_to(position);
   changed_ = true;
+  stand_in_line(position, key, rank);
+}
+
+void ConsumerGroup::stand_in_line(Position position, const Hash128& key, Rank rank) {
+  lanes_.note(key, position, rank);
+  if (position < lanes_.armed(key)) arm(key);  // before one that was given up long ago
+  raise(key, rank);
+}
+
+// ---- ahead of the scan
+
+// All events of the key up to `previous` were looked at: so the one behind it keeps their order.
+bool ConsumerGroup::is_linked(const Hash128& key, Position previous) const {
+  return previous <= scan_ || lanes_.knows(key, previous) || (previous > ordered_from_ && taken_.contains(previous));
+}
+
+ConsumerGroup::Ahead ConsumerGroup::may_go_ahead(Position position, const Hash128& key, Position previous) const {
+  if (position - scan_ > limits::ahead_max || taken_.chunks() > limits::ahead_max / PositionMap<Open>::chunk_positions) return Ahead::no;
+  if (key == Hash128{} || !keeps_keys_in_line()) return Ahead::open;
+  if (lanes_.contains(key)) return is_linked(key, previous) ? Ahead::wait : Ahead::no;
+  return !settings_.is_ordered() || is_linked(key, previous) ? Ahead::open : Ahead::no;
+}
+
+// Kept in mind only: after a restart it is found again.
+void ConsumerGroup::wait_ahead(Position position, const Hash128& key, Rank rank) {
+  stand_in_line(position, key, rank);
+}
+
+std::uint32_t ConsumerGroup::open_ahead(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes, SteadyTime now) {
+  BUS_CHECK(position > scan_ && !taken_.contains(position));
+  take(position);
+  return begin(position, event, rank, member, bytes, now);
+}
+
+void ConsumerGroup::take(Position position) {
+  taken_.add(position);
+  newly_taken_.push_back(position);
+}
+
+// Behind an event that is ready one of this rank waits: so it is to be no later.
+void ConsumerGroup::raise(const Hash128& key, Rank rank) {
+  const Position armed = lanes_.armed(key);
+  if (armed == Position::none) return;
+  Open& open = *open_.find(armed);
+  if (open.rank <= rank) return;
+  ready_of(open).erase(armed);
+  open.rank = rank;
+  touch(open);
+  ready_of(open).insert(armed);
 }
 
 // The next of the key that may go out, if none is out, is ready, and open if it was not.
 void ConsumerGroup::arm(const Hash128& key) {
   const auto change = lanes_.next(key);
-  if (change.disarmed != Position::none) ready_.erase(change.disarmed);
+  if (change.disarmed != Position::none) ready_of(*open_.find(change.disarmed)).erase(change.disarmed);
   if (change.armed == Position::none) return;
-  ready_.insert(change.armed);
   Open* known = open_.find(change.armed);
+  if (known == nullptr && change.armed > scan_) take(change.armed);
   Open& open = known != nullptr ? *known : open_.add(change.armed);
+  open.rank = change.rank;
+  ready_of(open).insert(change.armed);
   if (known != nullptr && open.line == lanes_.line(key)) return;
   open.event.key = key;
   open.laned = true;
   open.line = lanes_.line(key);
+  open.patchy = lanes_.is_patchy(key);
   touch(open);
 }
 
@@ -73,7 +126,7 @@ void ConsumerGroup::found(const Search& search, const std::vector<Position>& pos
   Open* open = open_.find(search.settled);
   std::vector<Position> wanted;
   for (const Position position : positions) {
-    if (open_.find(position) == nullptr) wanted.push_back(position);
+    if (open_.find(position) == nullptr && !taken_.contains(position)) wanted.push_back(position);
   }
   lanes_.found(search.key, wanted, complete_to);
   changed_ = urgent_ = true;

@@ -10,7 +10,7 @@
 namespace bus::broker {
 
 void ConsumerGroup::put_head(Writer& writer) const {
-  writer.put(generation_).put(scan_).put(counts_.acked).put(counts_.skipped).put(counts_.expired);
+  writer.put(generation_).put(scan_).put(counts_.acked).put(counts_.skipped).put(counts_.expired).put(ordered_from_);
 }
 
 void ConsumerGroup::get_head(Reader& reader) {
@@ -19,12 +19,13 @@ void ConsumerGroup::get_head(Reader& reader) {
   counts_.acked = reader.get<std::uint64_t>();
   counts_.skipped = reader.get<std::uint64_t>();
   counts_.expired = reader.get<std::uint64_t>();
+  ordered_from_ = reader.get<Position>();
 }
 
 namespace {
 
 // What an open event has beyond place and attempt; most have little.
-enum OpenPart : std::uint8_t { has_counts = 1, has_time = 2, has_key = 4, has_line = 8 };
+enum OpenPart : std::uint8_t { has_counts = 1, has_time = 2, has_key = 4, has_line = 8, has_rank = 16, is_patchy = 32 };
 
 }  // namespace
 
@@ -35,6 +36,8 @@ void ConsumerGroup::put_open(Writer& writer, Position position, const Open& open
   if (open.place == Place::delayed) parts |= has_time;
   if (open.event.key != Hash128{}) parts |= has_key;
   if (open.laned) parts |= has_line;
+  if (open.rank != Rank::medium) parts |= has_rank;
+  if (open.patchy) parts |= is_patchy;
   std::array<char, 80> bytes;
   std::size_t size = 0;
   const auto put = [&](auto value) {
@@ -46,6 +49,7 @@ void ConsumerGroup::put_open(Writer& writer, Position position, const Open& open
   if (parts & has_time) put(open.time);
   if (parts & has_key) put(open.event.key.high), put(open.event.key.low);
   if (parts & has_line) put(open.line);
+  if (parts & has_rank) put(open.rank);
   writer.put_bytes({bytes.data(), size});
 }
 
@@ -70,8 +74,10 @@ Position ConsumerGroup::get_open(Reader& reader, Now now) {
   }
   open.laned = (parts & has_line) != 0;
   if (open.laned) open.line = reader.get<Position>();
+  if (parts & has_rank) open.rank = reader.get<Rank>();
+  open.patchy = (parts & is_patchy) != 0;
   open.durable = true;
-  const bool is_sound = open.place <= Place::searching && open.forgiven <= open.failures &&
+  const bool is_sound = open.place <= Place::searching && open.rank <= Rank::low && open.forgiven <= open.failures &&
                         ((parts & has_time) != 0) == (open.place == Place::delayed) && (!open.laned || open.event.key != Hash128{}) &&
                         (open.laned || open.place != Place::searching);
   if (!reader.ok() || !is_sound) return Position::none;
@@ -89,7 +95,7 @@ inline void ConsumerGroup::mark_chunk(Position position) {
 // A chunk without a row, in which nothing is open any more, needs none.
 void ConsumerGroup::take_marks() {
   for (const auto number : marks_) {
-    if (open_.has_chunk(number) || stored_chunks_.contains(number)) {
+    if (has_chunk(number) || stored_chunks_.contains(number)) {
       changed_chunks_.insert(number);
     } else {
       changed_chunks_.erase(number);
@@ -105,6 +111,12 @@ std::string ConsumerGroup::take_journal() {
   put_head(writer);
   writer.put(static_cast<std::uint32_t>(closed_.size()));
   for (const Position position : closed_) {
+    writer.put(position);
+    mark_chunk(position);
+  }
+  std::erase_if(newly_taken_, [&](Position position) { return position <= scan_; });
+  writer.put(static_cast<std::uint32_t>(newly_taken_.size()));
+  for (const Position position : std::exchange(newly_taken_, {})) {
     writer.put(position);
     mark_chunk(position);
   }
@@ -127,12 +139,19 @@ bool ConsumerGroup::apply_journal(std::string_view bytes, Now now) {
   if (reader.get<std::uint8_t>() != 0) {
     open_.each([&](Position position, const Open&) { changed_chunks_.insert(PositionMap<Open>::chunk_of(position)); });
     open_.clear();
+    taken_.each_chunk([&](std::uint64_t chunk) { changed_chunks_.insert(chunk); });
+    taken_.clear();
   }
   get_head(reader);
   for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) {
     const auto position = reader.get<Position>();
     mark_chunk(position);
     if (open_.find(position) != nullptr) open_.erase(position);
+  }
+  for (auto count = reader.get<std::uint32_t>(); count > 0 && reader.ok(); --count) {
+    const auto position = reader.get<Position>();
+    mark_chunk(position);
+    taken_.add(position);
   }
   for (auto count = reader.get<std::uint32_t>(); count > 0; --count) {
     const Position position = get_open(reader, now);
@@ -155,13 +174,14 @@ std::vector<std::uint64_t> ConsumerGroup::take_changed_chunks() {
 }
 
 std::string ConsumerGroup::save_chunk(std::uint64_t number) {
-  Writer writer;
-  open_.each_of_chunk(number, [&](Position position, const Open& open) { put_open(writer, position, open); });
-  if (open_.has_chunk(number)) {
-    stored_chunks_.insert(number);
-  } else {
+  if (!has_chunk(number)) {
     stored_chunks_.erase(number);
+    return {};
   }
+  stored_chunks_.insert(number);
+  Writer writer;
+  for (const auto bits : taken_.chunk(number)) writer.put(bits);
+  open_.each_of_chunk(number, [&](Position position, const Open& open) { put_open(writer, position, open); });
   return writer.take();
 }
 
@@ -175,6 +195,10 @@ std::optional<ConsumerGroup> ConsumerGroup::restore(const GroupSettings& setting
 bool ConsumerGroup::restore_chunk(std::uint64_t number, std::string_view bytes, Now now) {
   stored_chunks_.insert(number);
   Reader reader(bytes);
+  PositionSet::Bits taken;
+  for (auto& bits : taken) bits = reader.get<std::uint64_t>();
+  if (!reader.ok()) return false;
+  taken_.add_chunk(number, taken);
   while (!reader.done()) {
     if (get_open(reader, now) == Position::none) return false;
   }
@@ -192,6 +216,8 @@ void ConsumerGroup::recovered() {
     touch(open);
   });
   rebuild_lanes();
+  forget_taken();
+  take_marks();
 }
 
 }  // namespace bus::broker

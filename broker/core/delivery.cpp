@@ -30,6 +30,7 @@ void Delivery::advance(Source& source, Position position) {
 
 void Delivery::add_source(Source& source) {
   source.serial = ++last_serial_;
+  if (source.group) source.group->ahead_reader = ++last_serial_;
   sources_.insert(&source);
   if (source.to != Position::none) bounded_.insert(&source);
   watched_.assign(watched_.size(), false);
@@ -41,6 +42,7 @@ void Delivery::drop_source(Source& source) {
   blocked_.erase(&source);
   touched_.erase(&source);
   log_.leave(source.serial);
+  if (source.group) log_.leave(source.group->ahead_reader);
   std::erase(ready_, &source);
   watched_.assign(watched_.size(), false);
 }
@@ -67,8 +69,10 @@ void Delivery::make_ready(Source& source) {
 }
 
 void Delivery::committed(const store::Record& record) {
-  for (const std::uint32_t topic : record.topics()) {
-    for (Source* source : watchers(topic)) {
+  for (std::uint32_t kind = 0; kind < record.kinds(); ++kind) {
+    const auto row = record.kind(kind);
+    for (Source* source : watchers(row.topic)) {
+      if (source->group) note_newest(*source->group, rank_of(row.priority), record.last());
       if (!source->following) continue;
       source->following = false;
       advance(*source, record.first() - 1);
@@ -127,8 +131,7 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   }
   while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
-    const auto ready = source.group ? source.group->state.next_ready() : std::nullopt;
-    turn.more = to && (ready ? give_ready(source, *to, *ready, turn, now) : look_further(source, turn, now));
+    turn.more = to && (source.group ? give_next(source, *to, turn, now) : look_further(source, Rank::low, turn.events, turn, now));
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
@@ -139,7 +142,8 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
     touched_.insert(&source);
   }
   if (!turn.more && !turn.reading) log_.leave(source.serial);
-  if (turn.reading || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
+  if (source.group && !turn.reads_ahead) log_.leave(source.group->ahead_reader);
+  if (turn.reading || turn.reads_ahead || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
   if (!turn.more && source.following) say_caught_up(source);
   return turn;
 }
@@ -187,13 +191,13 @@ bool Delivery::give_ready(Source& source, MemberId to, Position position, Turn& 
 bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at) {
   const Hash128 key = record.key_hash(at);
   if (key == Hash128{} || !group.must_wait(key)) return false;
-  group.wait(record.first() + at, key);
+  group.wait(record.first() + at, key, rank_of(record.kind(record.kind_of(at)).priority));
   return true;
 }
 
-// Looks at the rest of one record; false if there is nothing to look at for now. Flat: the loop is short, and runs once
-// for each event and reader.
-[[gnu::flatten]] bool Delivery::look_further(Source& source, Turn& turn, Now now) {
+// Looks at the rest of one record, up to the first event below `lowest`, and gives `most` of them; false if there is nothing to
+// look at for now. Flat: the loop is short, and runs once for each event and reader.
+[[gnu::flatten]] bool Delivery::look_further(Source& source, Rank lowest, std::size_t most, Turn& turn, Now now) {
   const Position next = scan_of(source) + 1;
   const Position last = source.to == Position::none ? head() : std::min(head(), source.to);
   if (next > last) {
@@ -206,11 +210,16 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
   const store::Record& record = *found;
   kinds_.assign(record.kinds(), Match::unknown);
   ConsumerGroup* ordered = source.group && source.group->state.keeps_keys_in_line() ? &source.group->state : nullptr;
-  auto at = static_cast<std::uint32_t>(next - record.first());
-  for (; at < record.count() && record.first() + at <= last && turn.events > 0 && turn.rows > 0; ++at, --turn.rows) {
+  ConsumerGroup* taken = source.group && source.group->state.has_taken() ? &source.group->state : nullptr;
+  const auto begun = static_cast<std::uint32_t>(next - record.first());
+  const auto end = std::min<std::uint64_t>({record.count(), last - record.first() + 1, begun + turn.rows});
+  auto at = begun;
+  for (; at < end && most > 0; ++at) {
     Match& match = kinds_.data()[record.kind_of(at)];
     if (match == Match::unknown) match = match_kind(source, record, record.kind_of(at));
     if (match == Match::no || !source.filter.matches_event(record, at)) continue;
+    if (taken != nullptr && taken->is_taken(record.first() + at)) continue;
+    if (lowest != Rank::low && rank_of(record.kind(record.kind_of(at)).priority) > lowest) break;
     if (match == Match::until_it_expires && has_expired(record, at, now)) {
       source.group->state.count_expired();
       continue;
@@ -219,9 +228,11 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
     give(source, *to, found, at, turn, now);
+    --most;
   }
+  turn.rows -= at - begun;
   if (at > 0) advance(source, record.first() + (at - 1));
-  return true;
+  return at > begun;
 }
 
 inline Delivery::Parcel& Delivery::parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn) {
@@ -249,7 +260,7 @@ void Delivery::find_publisher(Parcel& parcel, std::uint32_t publisher) {
   if (found == parcel.publishers.end()) parcel.publishers.push_back(publisher);
 }
 
-void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now) {
+void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, bool ahead) {
   const store::Indexed event = record->indexed(at);
   const Position position = record->first() + at;
   Parcel& parcel = parcel_for(source, to, event.body_bytes, turn);
@@ -259,7 +270,11 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
   std::uint32_t attempt = 0;
   if (source.group) {
     const auto kind = record->kind(record->kind_of(at));
-    attempt = source.group->state.open(position, {event.key, kind.topic, kind.type}, to, event.body_bytes, now.steady);
+    const EventFacts facts{event.key, kind.topic, kind.type};
+    const Rank rank = rank_of(kind.priority);
+    ConsumerGroup& group = source.group->state;
+    attempt = ahead ? group.open_ahead(position, facts, rank, to, event.body_bytes, now.steady) : group.open(position, facts, rank, to, event.body_bytes, now.steady);
+    source.group->count_given(rank);
   } else {
     source.scan = position;
     source.credit.use(event.body_bytes);

@@ -7,6 +7,7 @@
 // the head: it costs nothing until a record comes that has a topic it watches.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -25,6 +26,14 @@
 
 namespace bus::broker {
 
+// What is known of the events of a rank that lie beyond the scan of a group.
+struct Ahead {
+  Position looked = Position::none;      // up to here they were looked at,
+  Position newest = Position::none;      // and beyond here there are none of this rank or a higher one
+  Position found = Position::none;       // in the record there, says the reader, are some
+  bool asked = false;                    // it is being looked for
+};
+
 // What a group has and a plain subscription has not.
 struct Group {
   std::uint32_t number = 0;
@@ -33,7 +42,21 @@ struct Group {
   ConsumerGroup state;
   std::uint64_t created_batch = 0;       // the journal up to there is of others that had its number before
   bool unsaved = false;                  // its journal has moved on since its row was written
+  std::array<Ahead, 2> ahead;            // high, medium
+  bool knows_newest = false;             // they say what there is in the log
+  std::uint64_t ahead_reader = 0;        // as which the log is read for them
+  // Events of higher ranks that were given since one of medium or lower rank, and since one of low rank.
+  std::uint32_t passed_medium = 0, passed_low = 0;
+
+  // What was given, and so what has been passed over.
+  void count_given(Rank rank) {
+    passed_medium = rank == Rank::high ? passed_medium + 1 : 0;
+    passed_low = rank != Rank::low ? passed_low + 1 : 0;
+  }
+  // After so many events of higher ranks it is the turn of one of this rank.
+  bool is_turn_of(Rank rank) const { return (rank == Rank::medium ? passed_medium : passed_low) >= limits::priority_share; }
 };
+
 
 struct Source {
   explicit Source(Filter what) : filter(std::move(what)) {}
@@ -174,6 +197,7 @@ class Delivery {
     std::size_t rows = limits::turn_rows_max;         // and still look at
     bool more = true;                    // it should have another turn at once
     bool reading = false;                // it waits for a read
+    bool reads_ahead = false;            // so does what lies ahead
     std::optional<Error> damage;         // it cannot read on
   };
 
@@ -211,8 +235,18 @@ class Delivery {
   [[gnu::noinline]] store::RecordPtr find_record(Source& source, Position position, Turn& turn);
   bool give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now);
   static bool waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at);
-  bool look_further(Source& source, Turn& turn, Now now);
-  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
+  bool look_further(Source& source, Rank lowest, std::size_t most, Turn& turn, Now now);
+  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, bool ahead = false);
+  enum class Taken : std::uint8_t { passed, given, stop };
+  bool give_next(Source& source, MemberId to, Turn& turn, Now now);
+  bool give_urgent(Source& source, MemberId to, Turn& turn, Now now);
+  bool may_be_ahead(Source& source, Rank rank);
+  static void note_newest(Group& group, Rank rank, Position position);
+  bool look_ahead(Source& source, Rank rank, Turn& turn, Now now);
+  Taken take_ahead(Source& source, Rank rank, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
+  store::RecordPtr find_ahead(Source& source, Rank rank, Position position, Turn& turn);
+  void search_ahead(Group& group, Rank rank, Position from);
+  static void forget_ahead(Group& group);
   Parcel& parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn);
   [[gnu::noinline]] Parcel& find_parcel(Source& source, MemberId to, std::size_t bytes, Turn& turn);
   [[gnu::noinline]] static void find_publisher(Parcel& parcel, std::uint32_t publisher);

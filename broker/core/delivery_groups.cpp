@@ -133,7 +133,7 @@ std::optional<SteadyTime> Delivery::tick(Now now) {
     ConsumerGroup& group = source->group->state;
     if (const auto due = group.tick(now)) next_due_ = std::min(next_due_, *due);
     failures_ = failures_ || group.settled_since_journal();
-    if (group.next_ready() || group.changed_since_journal()) changed(*source, now);
+    if (group.has_ready() || group.changed_since_journal()) changed(*source, now);
   }
   return next_due();
 }

@@ -385,6 +385,7 @@ Result<void> Delivery::edit_group(const wire::GroupEdit& what, Now now) {
     if (source->following) advance(*source, head());  // what was passed over stays so
     source->following = false;
     source->filter = Filter(std::move(*spec), key_secret_);
+    forget_ahead(*source->group);
     watched_.assign(watched_.size(), false);
   }
   source->group->state.change(*settings);
@@ -433,6 +434,7 @@ Result<Position> Delivery::seek(Source& group, Position next, Now now) {
   const Position before = floor(group);
   group.following = false;
   state.seek(next - 1);
+  forget_ahead(*group.group);
   for (const auto table : {store::Table::failures, store::Table::dead}) {
     staging_.put_row({table, event_key(group.group->number, next), std::nullopt, after_group(group.group->number)});
   }

@@ -61,6 +61,9 @@ struct Perform {
   Result<ReadAnswer> operator()(const ReadRows& ask) { return widen(reader.rows(ask.table, ask.from, ask.until, ask.most, ask.bytes_max)); }
   Result<ReadAnswer> operator()(const ReadRowsOf& ask) { return widen(rows_of(reader, ask)); }
   Result<ReadAnswer> operator()(const ReadEnvelopes& ask) { return widen(envelopes(reader, ask.positions)); }
+  Result<ReadAnswer> operator()(const ReadPriority& ask) {
+    return widen(reader.find_priority(ask.from, ask.priorities, limits::chain_records_max));
+  }
   Result<ReadAnswer> operator()(const ReadStat&) { return widen(reader.stat()); }
   Result<ReadAnswer> operator()(const ReadVerify& ask) { return widen(reader.verify(ask.from, ask.chain, verify_bytes)); }
 };

@@ -52,13 +52,17 @@ struct ReadRowsOf {
 };
 // What the envelopes of these events say, in their order.
 struct ReadEnvelopes { std::vector<Position> positions; };
+struct ReadPriority {
+  Position from;
+  std::uint8_t priorities;               // a bit for each
+};
 struct ReadStat {};
 struct ReadVerify {
   Position from;
   std::uint64_t chain;
 };
 using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadKeyChain, ReadRows, ReadRowsOf, ReadEnvelopes,
-                             ReadStat, ReadVerify>;
+                             ReadPriority, ReadStat, ReadVerify>;
 
 struct Envelope {
   std::string topic, type, key, id;
@@ -71,7 +75,7 @@ struct ReadRequest {
 };
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
-                                store::SequenceSlice, store::KeySlice, store::LogReader::Rows, std::vector<std::optional<Envelope>>,
+                                store::SequenceSlice, store::KeySlice, store::PrioritySlice, store::LogReader::Rows, std::vector<std::optional<Envelope>>,
                                 store::Stat, store::VerifySlice>;
 
 struct ReadResult {

@@ -21,6 +21,7 @@
 
 #include "base/hash.hpp"
 #include "base/limits.hpp"
+#include "broker/core/rank.hpp"
 #include "bus/types.hpp"
 
 namespace bus::broker {
@@ -31,17 +32,17 @@ class KeyLanes {
   bool empty() const { return lanes_.empty(); }
   void clear() { *this = {}; }
 
-  // The first event of an idle key goes out.
-  void begin(const Hash128& key, Position position);
-  // The scan has come to another one of a key that is not idle.
-  void note(const Hash128& key, Position position);
+  // The first event of an idle key goes out. `is_patchy`: of those behind it some may have been settled already.
+  void begin(const Hash128& key, Position position, bool is_patchy);
+  // Another one of a key that is not idle was looked at, as all of the key before it were. Again: nothing.
+  void note(const Hash128& key, Position position, Rank rank);
   // After a start: one that is open, with its line(). Beyond that and up to `scan` more may wait.
-  void restore(const Hash128& key, Position position, bool is_busy, Position line, Position scan);
+  void restore(const Hash128& key, Position position, Rank rank, bool is_busy, Position line, Position scan, bool is_patchy);
   // An armed one goes out.
   void go(const Hash128& key, Position position);
   // A busy one is to be delivered again; or one that was given up long ago joins, of a key that may be idle.
-  void back(const Hash128& key, Position position);
-  void join(const Hash128& key, Position position, Position scan);
+  void back(const Hash128& key, Position position, Rank rank);
+  void join(const Hash128& key, Position position, Position scan, bool is_patchy);
   // One that waits is no longer wanted.
   void leave(const Hash128& key, Position position);
   // A busy one is settled. Call next() afterwards.
@@ -61,10 +62,21 @@ class KeyLanes {
   // Who may go out now, and who may no longer, because an earlier one has joined.
   struct Change {
     Position armed = Position::none, disarmed = Position::none;
+    Rank rank = Rank::medium;            // the highest of those that wait
   };
   Change next(const Hash128& key);
+  // All events of the key up to there were looked at, and not one is idle.
+  bool knows(const Hash128& key, Position position) const {
+    const auto lane = lanes_.find(key);
+    return lane != lanes_.end() && position <= lane->second.last;
+  }
+  // The one that may go out; none: there is none.
+  Position armed(const Hash128& key) const { return lanes_.at(key).armed; }
   // All events of the key up to here are settled or open. Of those that are open at least one has to keep it.
   Position line(const Hash128& key) const { return lanes_.at(key).line; }
+  bool is_patchy(const Hash128& key) const { return lanes_.at(key).patchy; }
+  // How many lanes are.
+  std::size_t patchy() const { return patchy_; }
 
   // Of keys with something behind an open event: visit(key, how many wait that are known, whether there may be more).
   template <typename Visit>
@@ -83,19 +95,25 @@ class KeyLanes {
   void verify() const;
 
  private:
+  struct Event {
+    Position position = Position::none;
+    Rank rank = Rank::medium;            // found in the log: not known
+  };
   struct Lane {
     std::uint32_t busy = 0;              // in flight, delayed, stopped, or what a search stands for
-    std::vector<Position> waiting;       // sorted; to be delivered next
+    std::vector<Event> waiting;          // sorted; to be delivered next
     Position armed = Position::none;
     Position line = Position::none;      // the last one that was armed, or busy
     Position noted = Position::none;     // the key's events up to here are settled, busy or in `waiting`
     Position last = Position::none;      // up to here there may be more
+    bool patchy = false;                 // beyond `line` some may be settled
   };
   Lane& at(const Hash128& key) { return lanes_.at(key); }
-  void insert(Lane& lane, Position position);
+  void insert(Lane& lane, Position position, Rank rank);
+  void mark(Lane& lane, bool is_patchy);
 
   std::unordered_map<Hash128, Lane> lanes_;
-  std::size_t waiting_ = 0;              // of all lanes
+  std::size_t waiting_ = 0, patchy_ = 0; // of all lanes
 };
 
 }  // namespace bus::broker

@@ -45,6 +45,11 @@ store::RecordPtr LogView::in_cold(Position position) const {
   return record->holds(position) ? record : nullptr;
 }
 
+store::RecordPtr LogView::recent(Position position) const {
+  auto record = in_tail(position);
+  return record != nullptr ? record : in_cold(position);
+}
+
 Result<store::RecordPtr> LogView::at(Position position, ReaderId reader) {
   BUS_CHECK(position != Position::none && position <= committed_);
   if (auto record = in_tail(position)) return leave(reader), record;

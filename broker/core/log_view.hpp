@@ -50,6 +50,8 @@ class LogView {
   // Found: the record that holds `position`, or where that was trimmed the next one. Nothing: the reader waits until it
   // is read, and `arrived` will be called. Error damaged: these bytes cannot be read.
   Result<store::RecordPtr> at(Position position, ReaderId reader);
+  // The record that holds `position`, if it is in memory.
+  store::RecordPtr recent(Position position) const;
   // The reader waits for nothing, and does not read on at once in what was read for it.
   void leave(ReaderId reader);
   static bool pending(const Result<store::RecordPtr>& found) { return found.ok() && *found == nullptr; }

@@ -34,6 +34,10 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       data.first = reader.get<Position>();
       data.last = reader.get<Position>();
       data.last_at = wall_time(reader.get<std::int64_t>());
+      for (std::size_t priority = 0; priority < data.last_of.size(); ++priority) {
+        data.last_of[priority] = reader.get<Position>();
+        last_of[priority] = std::max(last_of[priority], data.last_of[priority]);
+      }
       if (!reader.done() || number != topics.size() + 1) return bad_row("topics");
       topics.restore(number, name, data);
       event_bytes += data.bytes;
@@ -64,6 +68,7 @@ store::Row State::topic_row(std::uint32_t number) const {
   Writer writer;
   writer.put_string(topics.name(number)).put(data.events).put(data.bytes).put(data.first).put(data.last);
   writer.put(nanoseconds(data.last_at));
+  for (const Position last : data.last_of) writer.put(last);
   return {store::Table::topics, number_key(number), writer.take()};
 }
 
@@ -108,6 +113,9 @@ void State::count(const store::Record& record) {
     if (topic.first == Position::none || topic.first > record.first() + sum.first) topic.first = record.first() + sum.first;
     topic.last = std::max(topic.last, record.first() + sum.last);
     topic.last_at = record.committed_at();
+    const auto priority = record.kind(kind).priority;
+    topic.last_of.at(priority) = std::max(topic.last_of.at(priority), record.first() + sum.last);
+    last_of[priority] = std::max(last_of[priority], topic.last_of[priority]);
     topic.dirty = true;
   }
 }

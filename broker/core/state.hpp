@@ -6,6 +6,7 @@
 // A pure value owned by the core.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ struct TopicData {
   Position first = Position::none;
   Position last = Position::none;
   WallTime last_at;
+  std::array<Position, 3> last_of{};        // the last one of each priority
   bool dirty = false;
 };
 
@@ -42,6 +44,7 @@ struct State {
   Names<PublisherData> publishers;
   Keys keys;
   std::uint64_t event_bytes = 0;            // of all topics together
+  std::array<Position, 3> last_of{};        // the last event of each priority
 
   // Recovery, in this order: rows of every table, records from replay_from on, journal entries.
   Result<void> restore_row(store::Table table, std::string_view key, std::string_view value);

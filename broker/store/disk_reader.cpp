@@ -81,6 +81,27 @@ Result<std::vector<std::optional<KeyHead>>> DiskReader::key_heads(std::span<cons
   return heads;
 }
 
+Result<PrioritySlice> DiskReader::find_priority(Position from, std::uint8_t priorities, std::size_t records_max) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  auto cursor = LogCursor::open(*txn, tables_);
+  if (!cursor) return cursor.error();
+  PrioritySlice slice{false, from};
+  auto found = cursor->seek(from);
+  for (; found && *found && records_max > 0; found = cursor->next(), --records_max) {
+    const auto record = cursor->load_index();
+    if (!record) return record.error();
+    if ((*record)->last() < from) continue;
+    for (std::uint32_t at = 0; at < (*record)->count(); ++at) {
+      const bool is_wanted = (priorities >> (*record)->priority(at) & 1) != 0;
+      if (is_wanted && (*record)->first() + at >= from) return PrioritySlice{true, (*record)->first() + at};
+    }
+    slice.next = (*record)->last() + 1;
+  }
+  if (!found) return found.error();
+  return slice;
+}
+
 Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();

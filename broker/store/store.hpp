@@ -84,6 +84,12 @@ struct KeySlice {
   Position next = Position::none;     // where the walk goes on to older ones; none: there are none that were asked for
 };
 
+// One part of the way forward to the next event of some priorities.
+struct PrioritySlice {
+  bool is_found = false;
+  Position next{1};                   // where it is; or where to go on, maybe one past the end
+};
+
 // Reads the committed log. Each call opens and ends a read transaction of its own, bounded in bytes, so that
 // no page is pinned for long. One thread at a time.
 class LogReader {
@@ -111,6 +117,10 @@ class LogReader {
   // oldest `most`. Looks into at most `records_max` records (not 0); the caller asks again from `next` on. What was trimmed ends
   // the walk.
   virtual Result<KeySlice> find_key(const Hash128& key, Position from, Position after, std::size_t most, std::size_t records_max) = 0;
+
+  // The first event from `from` on that has one of these priorities, a bit for each. Looks into at most `records_max` records (not
+  // 0), of which it touches the index only.
+  virtual Result<PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t records_max) = 0;
 
   // Rows from `from` up to before `until` (empty: to the end), `most` of them, and no more once they have `bytes_max`; with their
   // keys.

@@ -98,6 +98,8 @@ inline constexpr std::size_t keys_resident_max = 2048 * 1024; // beyond, clean o
 inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at once; no event with a key is that small
 
 // ---- groups
+inline constexpr std::size_t ahead_max = 16 * MiB;            // positions beyond the scan from which urgent events are taken
+inline constexpr std::uint32_t priority_share = 8;            // after so many events of higher priority one of a lower has its turn
 inline constexpr std::size_t open_max = 128 * KiB;            // in flight, delayed or ready again, a group
 inline constexpr std::size_t lane_waiting_max = 64;           // events behind an open one of their key that are kept in mind, a key
 inline constexpr std::size_t waiting_max = 128 * KiB;         // and a group; those beyond are found again in the log

@@ -78,6 +78,13 @@ class MemoryLog final : public store::LogReader {
     });
     return slice;
   }
+  Result<store::PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t) override {
+    store::PrioritySlice slice{false, std::max(from, head_.committed + 1)};
+    each([&](Position position, const store::Entry& entry) {
+      if (!slice.is_found && position >= from && (priorities >> entry.priority & 1) != 0) slice = {true, position};
+    });
+    return slice;
+  }
   Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) override {
     Rows found;
     std::size_t bytes = 0;

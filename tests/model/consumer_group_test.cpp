@@ -1,7 +1,7 @@
 // Goal: a group never loses, invents or doubles an attempt, keeps the events of a key in line where it is set to, and
 // comes back from a crash exactly as it was, whatever its members and operators do.
 // Method: random joins, leaves, deliveries, settlements (good, stale and invented), time, changes of settings, dead letters,
-// searches answered late and in parts, checkpoints in parts, and crashes that bring back exactly what was journaled,
+// searches answered late and in parts, events taken ahead of the scan, checkpoints in parts, and crashes that bring back exactly what was journaled,
 // against a model that keeps one line per position. Prints the seed of a failing run.
 #include <gtest/gtest.h>
 
@@ -9,8 +9,9 @@
 #include <cstdlib>
 #include <map>
 #include <random>
+#include <set>
 
-#include "tests/model/group_log.hpp"
+#include "tests/model/group_disk.hpp"
 
 namespace bus::broker {
 namespace {
@@ -100,18 +101,7 @@ class Model {
  private:
   std::uint64_t roll(std::uint64_t below) { return random_() % below; }
 
-  GroupSettings settings() {
-    GroupSettings settings;
-    settings.sharing = static_cast<Sharing>(roll(2) == 0 ? 3 : roll(4));
-    settings.ack_wait = 2s;
-    settings.in_flight_max = 16;
-    if (roll(2) == 0) settings.member_in_flight_max = 5;
-    settings.attempts_max = roll(2) == 0 ? 3 : GroupSettings::unlimited;
-    settings.retry_delay = 1s * roll(3);
-    settings.dead_letter = static_cast<DeadLetter>(settings.is_ordered() ? roll(3) : roll(2) * 2);
-    settings.paused = roll(10) == 0;
-    return settings;
-  }
+  GroupSettings settings() { return random_settings([this](std::uint64_t below) { return roll(below); }); }
   void change() {
     settings_ = settings();
     group_.change(settings_);
@@ -148,19 +138,45 @@ class Model {
   void deliver() {
     const auto member = group_.next_member([](MemberId) { return true; });
     if (!member) return;
-    if (group_.next_ready()) return deliver_one(*member, *group_.next_ready());
+    if (priorities_ && roll(3) == 0) return look_ahead(*member);
+    if (const auto ready = some_ready()) return deliver_one(*member, *ready);
     const Position next = group_.scan() + 1;
     if (!matches(number(next))) {
       auto last = next;
       while (roll(50) != 0 && !matches(number(last) + 1)) last = last + 1;
       return group_.advance(last);
     }
+    ASSERT_TRUE(group_.is_taken(next) ? taken_.contains(number(next)) || lines_.contains(number(next)) : !taken_.contains(number(next)))
+        << "position " << number(next) << (group_.is_taken(next) ? " is" : " is not") << " taken";
+    if (group_.is_taken(next)) return group_.advance(next);
     if (key_of(number(next)) != Hash128{} && group_.must_wait(key_of(number(next)))) {
-      group_.wait(next, key_of(number(next)));
+      group_.wait(next, key_of(number(next)), rank_at(number(next)));
       lines_[number(next)];
       return;
     }
     if (group_.may_open()) deliver_one(*member, next);
+  }
+  // One beyond the scan that was not looked at.
+  void look_ahead(MemberId member) {
+    const auto position = number(group_.scan()) + 1 + roll(60);
+    if (!matches(position) || taken_.contains(position) || lines_.contains(position)) return;
+    switch (group_.may_go_ahead(Position{position}, key_of(position), previous_of(position))) {
+      case ConsumerGroup::Ahead::no: return;
+      case ConsumerGroup::Ahead::wait:
+        group_.wait_ahead(Position{position}, key_of(position), rank_at(position));
+        lines_[position];
+        return;
+      case ConsumerGroup::Ahead::open: break;
+    }
+    if (!group_.may_open()) return;
+    deliver_one(member, Position{position}, true);
+  }
+  std::optional<Position> some_ready() {
+    const auto first = roll(ranks);
+    for (std::size_t at = 0; at < ranks; ++at) {
+      if (const auto ready = group_.next_ready(static_cast<Rank>((first + at) % ranks))) return ready;
+    }
+    return std::nullopt;
   }
   // So far ahead that not all which wait are kept in mind.
   void rush() {
@@ -169,20 +185,23 @@ class Model {
     for (int turn = 0; turn < 500; ++turn) deliver();
   }
   void deliver_ready() {
-    while (group_.next_ready() && !::testing::Test::HasFailure()) {
+    while (group_.has_ready() && !::testing::Test::HasFailure()) {
       const auto member = group_.next_member([](MemberId) { return true; });
       if (!member) return;
-      deliver_one(*member, *group_.next_ready());
+      deliver_one(*member, *some_ready());
     }
   }
-  void deliver_one(MemberId member, Position position) {
+  void deliver_one(MemberId member, Position position, bool ahead = false) {
     if (!matches(number(position))) return group_.pass_over(position);
     const auto before = lines_.find(number(position));
     ASSERT_TRUE(position > group_.scan() || before != lines_.end()) << "position " << number(position) << " was settled";
     check_order(number(position));
     if (before == lines_.end() || before->second.attempt == 0) check_first(number(position));
+    if (ahead || group_.is_taken(position)) taken_.insert(number(position));
     check_sharing(member);
-    const auto attempt = group_.open(position, {key_of(number(position)), 1, 2}, member, 10, now_.steady);
+    const EventFacts facts{key_of(number(position)), 1, 2};
+    const auto rank = rank_at(number(position));
+    const auto attempt = ahead ? group_.open_ahead(position, facts, rank, member, 10, now_.steady) : group_.open(position, facts, rank, member, 10, now_.steady);
     Line& line = lines_[number(position)];
     ASSERT_EQ(attempt, line.attempt + 1);
     ASSERT_TRUE(line.place == Line::Place::waits || line.place == Line::Place::ready || line.place == Line::Place::delayed);
@@ -194,6 +213,10 @@ class Model {
   // One of a key at a time, in order; unless it was not so all the time, or an operator has brought one back.
   void check_order(std::uint64_t position) {
     if (!settings_.is_ordered() || key_of(position) == Hash128{}) return;
+    for (auto other = number(group_.scan()) + 1; !mixed_ && other < position; ++other) {
+      const bool is_before = key_of(other) == key_of(position) && matches(other);
+      ASSERT_TRUE(!is_before || taken_.contains(other)) << position << " goes out before " << other << " was looked at";
+    }
     for (const auto& [other, line] : lines_) {
       if (other == position || key_of(other) != key_of(position)) continue;
       ASSERT_NE(line.place, Line::Place::flying) << position << " goes out while " << other << " is";
@@ -398,62 +421,42 @@ class Model {
       return !is_dead || one.first > number(group_.scan());
     });
     for (auto& [position, line] : lines_) line.place = Line::Place::parked;
+    taken_.clear();
     mixed_ = true;
     commit();  // the core commits a seek at once
   }
 
   // ---- durability
   void commit() {
-    journals_.push_back(group_.take_journal());
+    disk_.commit(group_);
     remember();
   }
   void remember() {
     durable_ = lines_;
+    durable_taken_ = taken_;
     durable_settings_ = settings_;
     durable_mixed_ = mixed_;
   }
-  // Begins a checkpoint, or goes on with one: chunks are saved as they are by then, and the journals from before its beginning
-  // are needed until it ends.
   void save(bool all) {
     commit();
-    if (to_save_.empty()) {
-      head_ = group_.head();
-      to_save_ = group_.take_changed_chunks();
-      kept_from_ = journals_.size();
-    }
-    for (auto left = all ? to_save_.size() : roll(2); left > 0 && !to_save_.empty(); --left) {
-      const auto number = to_save_.back();
-      to_save_.pop_back();
-      const auto chunk = group_.save_chunk(number);
-      if (chunk.empty()) {
-        chunks_.erase(number);
-      } else {
-        chunks_[number] = chunk;
-      }
-    }
-    if (!to_save_.empty()) return;
-    journals_.erase(journals_.begin(), journals_.begin() + static_cast<std::ptrdiff_t>(kept_from_));
-    kept_from_ = 0;
+    disk_.save(group_, all ? ~std::size_t{0} : roll(2));
   }
   // The next broker has the rows and the journals; attempts begin again only for what was never journaled, and carry
   // another epoch.
   void crash() {
-    auto restored = ConsumerGroup::restore(durable_settings_, head_);
+    auto restored = disk_.restore(durable_settings_, durable_, now_);
     ASSERT_TRUE(restored.has_value());
-    for (const auto& [chunk, bytes] : chunks_) ASSERT_TRUE(restored->restore_chunk(chunk, bytes, now_));
-    for (const auto& [position, line] : durable_) {
-      if (line.place == Line::Place::parked || line.place == Line::Place::stopped) restored->restore_letter(Position{position}, line.attempt);
-    }
-    for (const auto& journal : journals_) ASSERT_TRUE(restored->apply_journal(journal, now_));
-    restored->recovered();
     group_ = std::move(*restored);
     members_.clear();
     searches_.clear();
-    to_save_.clear();
-    kept_from_ = 0;
     settings_ = durable_settings_;
     mixed_ = durable_mixed_;
     lines_ = durable_;
+    taken_ = durable_taken_;
+    // What waited in line ahead of the scan is looked at again.
+    std::erase_if(lines_, [&](const auto& one) {
+      return one.second.place == Line::Place::waits && one.first > number(group_.scan()) && !group_.is_taken(Position{one.first});
+    });
     for (auto& [position, line] : lines_) {
       if (line.place != Line::Place::flying) continue;
       line.place = Line::Place::ready;
@@ -463,20 +466,17 @@ class Model {
   }
 
   std::mt19937_64 random_;
-  const bool changes_ = roll(2) == 0, redrives_ = roll(2) == 0, rushes_ = roll(10) == 0;
+  const bool changes_ = roll(2) == 0, redrives_ = roll(2) == 0, rushes_ = roll(10) == 0, priorities_ = roll(2) == 0;
   GroupSettings settings_, durable_settings_;
   ConsumerGroup group_;
   Now now_{wall_time(1'000'000'000), SteadyTime{}};
   std::uint64_t next_session_ = 1, given_ = 0;
   std::vector<MemberId> members_;
   Lines lines_, durable_;
+  std::set<std::uint64_t> taken_, durable_taken_;        // delivered ahead of the scan
   bool mixed_ = false, durable_mixed_ = false;           // keys were not kept in line all the time
   std::vector<ConsumerGroup::Search> searches_;
-  std::string head_;
-  std::map<std::uint64_t, std::string> chunks_;
-  std::vector<std::string> journals_;
-  std::vector<std::uint64_t> to_save_;                    // chunks of the checkpoint under way
-  std::size_t kept_from_ = 0;                             // and the journals that it makes superfluous
+  GroupDisk disk_;
 };
 
 TEST(ConsumerGroupModel, NeverLosesInventsOrDoublesAnAttempt) {

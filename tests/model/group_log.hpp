@@ -1,6 +1,7 @@
 // The log that a group reads in the model test, and what is to be known of one of its events. Pure values.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 
@@ -14,6 +15,28 @@ inline bool matches(std::uint64_t position) { return position % 300 < 200 && pos
 inline Hash128 key_of(std::uint64_t position) {
   const auto key = position * 0x9e3779b97f4a7c15 >> 61;
   return key > 4 ? Hash128{} : Hash128{key + 1, key + 1};
+}
+inline Rank rank_at(std::uint64_t position) { return position % 5 == 0 ? Rank::high : position % 3 == 0 ? Rank::low : Rank::medium; }
+// The last one of its key before it; none: there is none near.
+inline Position previous_of(std::uint64_t position) {
+  for (auto before = position - 1; before > 0 && before + 1000 > position; --before) {
+    if (key_of(before) == key_of(position)) return Position{before};
+  }
+  return Position::none;
+}
+
+template <typename Roll>
+GroupSettings random_settings(Roll roll) {
+  GroupSettings settings;
+  settings.sharing = static_cast<Sharing>(roll(2) == 0 ? 3 : roll(4));
+  settings.ack_wait = std::chrono::seconds(2);
+  settings.in_flight_max = 16;
+  if (roll(2) == 0) settings.member_in_flight_max = 5;
+  settings.attempts_max = roll(2) == 0 ? 3 : GroupSettings::unlimited;
+  settings.retry_delay = std::chrono::seconds(roll(3));
+  settings.dead_letter = static_cast<DeadLetter>(settings.is_ordered() ? roll(3) : roll(2) * 2);
+  settings.paused = roll(10) == 0;
+  return settings;
 }
 
 // What is to be known of an event that was looked at, and not settled.

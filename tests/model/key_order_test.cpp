@@ -49,7 +49,9 @@ class Crowd {
     for (int count = 0; count < 500 && published_ < events; ++count) {
       const auto key = key_of(++published_) % keys;
       published_of_[key].push_back(published_);
-      batch.push_back(test::encode(test::event("t", "k" + std::to_string(key))));
+      auto event = test::event("t", "k" + std::to_string(key));
+      event.priority = static_cast<wire::Priority>(random_() % 3);  // which must not change the order of a key
+      batch.push_back(test::encode(event));
     }
     bus_.publish("p", first, batch);
     bus_.run();

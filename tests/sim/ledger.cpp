@@ -357,8 +357,8 @@ void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::
   if (!view.delivered.insert(position).second) return;
   if (key.empty()) return;
   // Messages to two members have no order between them.
-  auto& first = view.first_of_key[{member, key}];
-  require(position > first, where + "first delivered after a later event of its key");
+  auto& first = view.first_of_key[{member, key, at(position).sent->priority}];
+  require(position > first, where + "first delivered after a later event of its key and priority");
   first = position;
 }
 

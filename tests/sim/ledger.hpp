@@ -11,6 +11,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "broker/core/core.hpp"
@@ -32,6 +33,7 @@ struct SentEvent {
   Code refusal = Code::ok;            // bad on purpose: the code it must be refused with
   std::string sender = {};            // the client; a transient publisher is several, one after the other
   std::int64_t deliver_at = 0, expires_at = 0;
+  wire::Priority priority = wire::Priority::medium;
 };
 
 struct LogEvent {
@@ -60,8 +62,9 @@ class Ledger {
   void leaving(const broker::Outgoing& message);
   void groups_changed(const broker::Core& core);
 
-  // The time is this now.
-  void passed(WallTime now) { now_ = now; }
+  // It is this time now, or was later before.
+  // It is this time now, or was later once.
+  void passed(WallTime now) { now_ = std::max(now_, now); }
   // Somebody asks to cancel this one, of those that were ever scheduled; nothing: there is none yet.
   std::optional<std::pair<std::string, std::uint64_t>> any_scheduled(std::uint64_t dice) const;
 
@@ -85,7 +88,8 @@ class Ledger {
     bool durable = false;
     bool ordered = true;                                 // of each key one after the other, all the time
     std::set<std::uint64_t> delivered, acked, settled;
-    std::map<std::pair<Asked, std::string>, std::uint64_t> first_of_key;  // by member and key: the last first delivery
+    // By member, key and priority: the last first delivery.
+    std::map<std::tuple<Asked, std::string, wire::Priority>, std::uint64_t> first_of_key;
   };
   struct Incarnation {
     std::vector<std::string> patterns;

@@ -39,7 +39,7 @@ SentEvent make_event(const std::string& id, WallTime now, Random& random) {
   event.payload = test::notification(std::string(size, static_cast<char>('a' + random.below(26))));
   if (random.percent(10)) event.deliver_at = nanoseconds(now + std::chrono::milliseconds(random.below(3000)));
   if (random.percent(5)) event.expires_at = std::max(event.deliver_at, nanoseconds(now)) + 1 + static_cast<std::int64_t>(random.below(3'000'000'000));
-  return {event.topic, event.key, good(event), Code::ok, {}, event.deliver_at, event.expires_at};
+  return {event.topic, event.key, good(event), Code::ok, {}, event.deliver_at, event.expires_at, event.priority};
 }
 
 }  // namespace

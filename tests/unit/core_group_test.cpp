@@ -26,7 +26,7 @@ class GroupTest : public ::testing::Test {
     return settings;
   }
   std::uint32_t open(std::uint64_t position, MemberId member = a, std::uint64_t key = 0) {
-    return group.open(Position{position}, {{key, key}, 1, 2}, member, 10, now.steady);
+    return group.open(Position{position}, {{key, key}, 1, 2}, Rank::medium, member, 10, now.steady);
   }
   Code nack(std::uint64_t position, std::uint32_t attempt, Duration delay = 0s) {
     return group.nack(a, Position{position}, attempt, delay, "no", now);
@@ -84,9 +84,9 @@ TEST_F(GroupTest, TakesNoAckOfAnotherAttemptOrHolder) {
 TEST_F(GroupTest, DeliversAgainWhenTheAckWaitIsOver) {
   open(1);
   pass(2s - 1ns);
-  EXPECT_EQ(group.next_ready(), std::nullopt);
+  EXPECT_EQ(group.next_ready(Rank::medium), std::nullopt);
   pass(1ns);
-  EXPECT_EQ(group.next_ready(), Position{1});
+  EXPECT_EQ(group.next_ready(Rank::medium), Position{1});
   EXPECT_EQ(group.ack(a, Position{1}, 1), Code::stale_ack);
   EXPECT_EQ(open(1), 2u);
   EXPECT_EQ(group.redeliveries(), 1u);
@@ -103,7 +103,7 @@ TEST_F(GroupTest, KeepsTheLastTimerOfManyExtensions) {
   EXPECT_EQ(group.in_flight(), 1u);
   pass(200ms);
   EXPECT_EQ(group.in_flight(), 0u);
-  EXPECT_EQ(group.next_ready(), Position{1});
+  EXPECT_EQ(group.next_ready(Rank::medium), Position{1});
 }
 
 TEST_F(GroupTest, WaitsLongerForThoseWhoExtend) {
@@ -111,29 +111,29 @@ TEST_F(GroupTest, WaitsLongerForThoseWhoExtend) {
   pass(1s);
   EXPECT_EQ(group.extend(a, Position{1}, 1, "", now.steady), Code::ok);
   pass(1500ms);
-  EXPECT_EQ(group.next_ready(), std::nullopt);
+  EXPECT_EQ(group.next_ready(Rank::medium), std::nullopt);
   pass(500ms);
-  EXPECT_EQ(group.next_ready(), Position{1});
+  EXPECT_EQ(group.next_ready(Rank::medium), Position{1});
 }
 
 TEST_F(GroupTest, DeliversAgainAtOnceOrAfterTheDelayOfANack) {
   open(1), open(2);
   nack(1, 1, 0s);
   nack(2, 1, 5s);
-  EXPECT_EQ(group.next_ready(), Position{1});
+  EXPECT_EQ(group.next_ready(Rank::medium), Position{1});
   open(1);
   pass(1999ms);
-  EXPECT_EQ(group.next_ready(), std::nullopt);
+  EXPECT_EQ(group.next_ready(Rank::medium), std::nullopt);
   pass(3001ms);
   EXPECT_EQ(group.open_count(), 2u);
   open(1);
-  EXPECT_EQ(group.next_ready(), Position{2});
+  EXPECT_EQ(group.next_ready(Rank::medium), Position{2});
 }
 
 TEST_F(GroupTest, TakesBackWhatALeavingMemberHolds) {
   open(1);
   group.leave(a);
-  EXPECT_EQ(group.next_ready(), Position{1});
+  EXPECT_EQ(group.next_ready(Rank::medium), Position{1});
   EXPECT_EQ(group.in_flight(), 0u);
   group.join(b, {1, 1000});
   EXPECT_EQ(open(1, b), 2u);
@@ -282,7 +282,7 @@ TEST_F(GroupTest, KeepsNoMoreOpenThanItMay) {
   for (std::uint64_t at = 1; at <= limits::open_max; ++at) {
     ASSERT_TRUE(wide.may_open());
     wide.add_credit(a, 1, 10);
-    wide.open(Position{at}, {}, a, 1, now.steady);
+    wide.open(Position{at}, {}, Rank::medium, a, 1, now.steady);
   }
   EXPECT_FALSE(wide.may_open());
   wide.ack(a, Position{7}, 1);
@@ -308,13 +308,13 @@ TEST_F(GroupTest, BringsBackWhatWasJournaled) {
   auto other = after_crash();
   EXPECT_EQ(other.scan(), Position{3});
   EXPECT_EQ(other.open_count(), 2u);
-  EXPECT_EQ(other.next_ready(), Position{1}) << "in flight when the broker stopped";
+  EXPECT_EQ(other.next_ready(Rank::medium), Position{1}) << "in flight when the broker stopped";
   other.join(b, {10, 1000});
-  EXPECT_EQ(other.open(Position{1}, {}, b, 1, now.steady), 2u);
-  EXPECT_EQ(other.next_ready(), std::nullopt);
+  EXPECT_EQ(other.open(Position{1}, {}, Rank::medium, b, 1, now.steady), 2u);
+  EXPECT_EQ(other.next_ready(Rank::medium), std::nullopt);
   EXPECT_EQ(other.ack(b, Position{1}, 2), Code::ok);
   other.tick({now.wall + 10s, now.steady + 10s});
-  EXPECT_EQ(other.next_ready(), Position{3});
+  EXPECT_EQ(other.next_ready(Rank::medium), Position{3});
 }
 
 TEST_F(GroupTest, LosesOnlyWhatWasNot) {
@@ -324,7 +324,7 @@ TEST_F(GroupTest, LosesOnlyWhatWasNot) {
   open(2);
   const auto other = after_crash();
   EXPECT_EQ(other.scan(), Position{1});
-  EXPECT_EQ(other.next_ready(), Position{1});
+  EXPECT_EQ(other.next_ready(Rank::medium), Position{1});
   journal();
   const auto later = after_crash();
   EXPECT_EQ(later.scan(), Position{2});
@@ -391,9 +391,9 @@ TEST(LargeGroup, TakesLittleMemoryAndComesBackAsItWas) {
   group.join(a, {});
   for (std::uint64_t at = 1; at <= count; ++at) {
     group.add_credit(a, 1, 1);
-    group.open(Position{at}, {{at, at}, 1, 2}, a, 1, now.steady);
+    group.open(Position{at}, {{at, at}, 1, 2}, Rank::medium, a, 1, now.steady);
   }
-  for (std::uint64_t at = 1; at <= count; ++at) group.wait(Position{count + at}, {at, at});
+  for (std::uint64_t at = 1; at <= count; ++at) group.wait(Position{count + at}, {at, at}, Rank::medium);
   for (std::uint64_t at = 1; at <= count; ++at) {
     if (at % 3 == 1) {
       ASSERT_EQ(group.nack(a, Position{at}, 1, at % 2 == 0 ? 1h : 2h, "", now), Code::ok);
