@@ -86,6 +86,10 @@ Result<void> load_types(const std::string& dir, bus::broker::PayloadTypes& types
 
 int show(const Config& config) {
   for (const auto& setting : bus::broker::settings()) std::printf("%s = %s\n", setting.name, setting.show(config).c_str());
+  for (const auto& group : config.groups) {
+    std::printf("[group.%s]\n", group.name.c_str());
+    for (const auto& [key, value] : group.said) std::printf("%s = %s\n", key.c_str(), value.c_str());
+  }
   return 0;
 }
 

@@ -21,7 +21,7 @@ HOMES = [
     (r"lmdb\.h", ["broker/store/lmdb.hpp", "broker/store/lmdb.cpp"]),
     (r"zmq\.hpp?", ["broker/server/socket.cpp", "libbus/src/dealer.cpp", "bench/crowd/main.cpp", "bench/floors/wire_floor.cpp"]),
     (r"(spdlog|fmt)/.*", ["broker/server/*", "broker/main.cpp"]),
-    (r"toml\+\+/.*", ["broker/server/config.cpp", "tools/csv_rules.cpp"]),
+    (r"toml\+\+/.*", ["broker/server/config.cpp", "broker/server/group_config.hpp", "tools/csv_rules.cpp"]),
     (r"nlohmann/.*", ["tools/*", "bench/floors/main.cpp", "bench/peers/program.hpp"]),
     (r"CLI/.*", ["broker/main.cpp", "tools/*", "bench/crowd/main.cpp", "bench/floors/main.cpp", "bench/peers/program.cpp"]),
     (r"systemd/.*", ["broker/server/server.cpp"]),

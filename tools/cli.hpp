@@ -132,6 +132,7 @@ void define_schedule(CLI::App& app, Cli& cli);
 void define_event(CLI::App& app, Cli& cli);
 void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);
+void define_top(CLI::App& app, Cli& cli);
 void define_log(CLI::App& app, Cli& cli);
 void define_bench(CLI::App& app, Cli& cli);
 

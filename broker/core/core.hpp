@@ -34,6 +34,9 @@ class Core {
   // Rebuilds the state from the store: rows, then records and journal entries after the checkpoint.
   Result<void> recover(const store::Store& store, Now now);
 
+  // After recovery: a group that the settings declare. Errors as of Delivery::declare_group().
+  Result<void> declare_group(const wire::GroupCreateT& group, Now now) { return delivery_.declare_group(group, now); }
+
   // ---- in
   void receive(const Peer& peer, std::span<const Frame> frames, Now now);
   void read_done(ReadResult result);

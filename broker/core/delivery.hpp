@@ -136,6 +136,11 @@ class Delivery {
   // is durable.
   using Done = std::function<void(Result<void>)>;
   void create_group(const wire::GroupCreate& what, Now now, Done done);
+  // What a settings file says of a group, by itself. Errors: bad_group, bad_pattern, bad_filter, bad_settings.
+  static Result<void> check(const wire::GroupCreateT& group);
+  // Makes the group, or sets the one that is there to what is given. Errors: as of check(), and too_many_groups, bad_settings (with
+  // what the group is set to already).
+  Result<void> declare_group(const wire::GroupCreateT& group, Now now);
   // Errors: unknown_group, bad_settings, bad_filter; nothing is changed then.
   Result<void> edit_group(const wire::GroupEdit& what, Now now);
   // Errors: unknown_group; group_busy: it has dead letters, which `letters` takes with it, unless they are too many.

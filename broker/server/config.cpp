@@ -97,7 +97,25 @@ std::optional<Values> texts_of(const toml::node& node) {
   return values;
 }
 
-Result<void> apply(const std::string& name, const toml::node& node, Config& config) {
+// The tables [group.NAME].
+Result<void> apply_groups(const toml::node& node, Config& config, std::uint32_t& line) {
+  const auto* tables = node.as_table();
+  if (tables == nullptr) return wrong("group must be a table: [group.NAME]");
+  for (const auto& [key, value] : *tables) {
+    const std::string name = "group." + std::string(key.str());
+    line = value.source().begin.line;
+    if (!value.is_table()) return wrong(name + " must be a table: [" + name + "]");
+    auto group = read_group(std::string(key.str()), *value.as_table(), line);
+    if (!group) return wrong(name + ": " + group.error().detail);
+    config.groups.push_back(std::move(*group));
+  }
+  return {};
+}
+
+// `line` is where it goes wrong, if it does.
+Result<void> apply(const std::string& name, const toml::node& node, Config& config, std::uint32_t& line) {
+  line = node.source().begin.line;
+  if (name == "group") return apply_groups(node, config, line);
   for (const Setting& setting : settings()) {
     if (name != setting.name) continue;
     const auto values = texts_of(node);
@@ -107,13 +125,11 @@ Result<void> apply(const std::string& name, const toml::node& node, Config& conf
     return setting.set(config, *values);
   }
   std::string known;
-  for (const Setting& setting : settings()) known += std::string(known.empty() ? "" : ", ") + setting.name;
-  return wrong("there is no setting '" + name + "'; known are " + known);
+  for (const Setting& setting : settings()) known += setting.name + std::string(", ");
+  return wrong("there is no setting '" + name + "'; known are " + known + "and tables [group.NAME]");
 }
 
-std::string at(const std::string& path, const toml::source_region& where) {
-  return path + ":" + std::to_string(where.begin.line) + ": ";
-}
+std::string at(const std::string& path, std::uint32_t line) { return path + ":" + std::to_string(line) + ": "; }
 
 }  // namespace
 
@@ -139,13 +155,12 @@ std::span<const Setting> settings() {
 
 Result<void> load_config(const std::string& path, Config& config) try {
   for (const auto& [key, node] : toml::parse_file(path)) {
-    if (auto done = apply(std::string(key.str()), node, config); !done) {
-      return wrong(at(path, node.source()) + done.error().detail);
-    }
+    std::uint32_t line = 0;
+    if (auto done = apply(std::string(key.str()), node, config, line); !done) return wrong(at(path, line) + done.error().detail);
   }
   return {};
 } catch (const toml::parse_error& error) {
-  return wrong(at(path, error.source()) + std::string(error.description()));
+  return wrong(at(path, error.source().begin.line) + std::string(error.description()));
 }
 
 Result<void> check_config(const Config& config) {

@@ -1,5 +1,5 @@
-// What an operator can set: one list of settings, each a key of the TOML file and a flag of the same name. A flag wins
-// over the file, the file over the default. A pure value; reading it opens no sockets and changes nothing.
+// What an operator can set: one list of settings, each a key of the TOML file and a flag of the same name; and consumer groups, in
+// the file only. A flag wins over the file, the file over the default. A pure value; reading it opens no sockets and changes nothing.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/limits.hpp"
+#include "broker/server/group_config.hpp"
 #include "bus/result.hpp"
 
 namespace bus::broker {
@@ -22,6 +23,7 @@ struct Config {
   std::uint64_t reserve_bytes = limits::settle_reserve_bytes;
   std::string compression = "none";
   std::string log_level = "info";
+  std::vector<GroupConfig> groups;
 
   // With the default places: $STATE_DIRECTORY and $RUNTIME_DIRECTORY (systemd sets them), else /var/lib/busd and
   // /run/busd for root, else those of the XDG base directory specification.

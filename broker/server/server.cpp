@@ -100,6 +100,11 @@ Result<void> Server::recover(const PayloadTypes& types) {
   core_ = std::make_unique<Core>(std::move(options), types, store_->identity());
   core_->set_space(store_->space());
   if (auto recovered = core_->recover(*store_, begin); !recovered) return recovered;
+  for (const auto& group : config_.groups) {
+    if (auto declared = core_->declare_group(*group.what, begin); !declared) {
+      return Error{Code::bad_argument, "group." + group.name + " of the settings: " + declared.error().detail};
+    }
+  }
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(read_clocks().steady - begin.steady);
   spdlog::info("log in {} recovered to position {} in {} ms, epoch {}", config_.data, number(core_->head()), took.count(),
                store_->identity().epoch);

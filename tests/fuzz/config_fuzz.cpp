@@ -12,7 +12,8 @@ std::vector<std::string> seeds() {
           "map_size = \"64GiB\"\nfill_ahead = 0\nreserve = \"16 MiB\"\ncompression = \"lz4\"\nlog_level = \"warn\"\n",
           "listen = \"tcp://0.0.0.0:1\"\n", "schema_dir = 'a'\n[table]\nx = 1\n", "map_size = 18446744073709551616\n",
           "map_size = \"99999999999999999999GiB\"", "data = \"\\u00e4\"\n# comment\n",
-          "x = 1979-05-27T07:32:00Z\n", "a.b.c = {d = [1, [2]]}"};
+          "x = 1979-05-27T07:32:00Z\n", "a.b.c = {d = [1, [2]]}",
+          "[group.g]\ntopics = [\"a.>\"]\nsharing = \"key_ordered\"\nack_wait = \"1m\"\nattempts_max = 5\nattributes = { a = [\"1\"], b = true }\n"};
 }
 
 }  // namespace bus::fuzz

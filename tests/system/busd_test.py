@@ -152,6 +152,38 @@ class Running(Case):
         self.assertTrue(result.stderr)
 
 
+class DeclaredGroups(Case):
+    def start(self, text):
+        self.broker.stop()
+        path = self.path("busd.toml", text)
+        self.broker.start("--config", path)
+
+    def test_are_made_once_and_set_again_with_each_start(self):
+        self.start('[group.billing]\ntopics = "orders.>"\nattempts_max = 5\n')
+        group = self.group("billing")
+        self.assertEqual((group["patterns"], group["attempts_max"], group["sharing"]), (["orders.>"], 5, "round_robin"))
+        self.publish(1, topic="orders.new")
+        self.run_cli("sub", "--group", "billing", "--count", "1")
+        self.run_cli("group", "edit", "billing", "--attempts-max", "7", "--ack-wait", "1m")
+        self.start('[group.billing]\ntopics = "orders.>"\nattempts_max = 5\nsharing = "key_ordered"\n[group.audit]\nfrom = "end"\n')
+        group = self.group("billing")
+        self.assertEqual((group["attempts_max"], group["sharing"], group["ack_wait_ms"]), (5, "key_ordered", 60_000), "what is left out stays")
+        self.assertEqual((group["acked"], group["floor"]), (1, 1))
+        self.assertEqual(self.group("audit")["lag"], 0)
+        self.start("")
+        self.assertEqual([group["group"] for group in lines(self.run_cli("-o", "ndjson", "group", "ls"))], ["audit", "billing"])
+
+    def test_one_that_contradicts_what_is_there_stops_the_start(self):
+        self.start('[group.g]\nsharing = "key_ordered"\ndead_letter = "stop_key"\n')
+        self.broker.stop()
+        path = self.path("busd.toml", '[group.g]\nsharing = "round_robin"\n')
+        result = busd("--data", self.broker.data, "--listen", self.broker.endpoint, "--config", path)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("group.g of the settings: dead_letter stop_key needs sharing key_ordered", result.stderr)
+        self.broker.start()
+        self.assertEqual(self.group("g")["sharing"], "key_ordered")
+
+
 class OwnTypes(Case):
     def setUp(self):
         super().setUp()

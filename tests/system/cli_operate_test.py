@@ -3,9 +3,10 @@ Method: as in cli_test.py."""
 
 import json
 import os
+import signal
 import unittest
 
-from broker_case import Case, begin, end, lines, notification, run, wait_until
+from broker_case import Case, begin, end, lines, notification, read_line, run, wait_until
 
 MAP = """
 type = "suoke.health.HealthDataUpdate"
@@ -102,6 +103,24 @@ class Inspecting(Case):
         names = [field["name"] for field in shown["tables"]["suoke.health.HealthDataUpdate"]]
         self.assertEqual(names[:3], ["record_id", "user_id", "data_type"])
         self.assertIn("table suoke.health.Value {", self.run_cli("schema", "show", "HealthDataUpdate").stdout)
+
+    def test_top_shows_what_changes(self):
+        self.publish(3)
+        self.run_cli("group", "create", "g", "--topic", "alerts.>")
+        top = begin(self.broker, "-o", "ndjson", "top", "--interval", "300ms")
+        first = json.loads(read_line(top))
+        self.assertEqual((first["committed"], first["events_per_second"], first["groups"][0]["lag"]), (3, 0, 3))
+        self.publish(100)
+        self.run_cli("sub", "--group", "g", "--count", "50")
+        views = []
+        wait_until(lambda: views.append(json.loads(read_line(top))) or views[-1]["committed"] == 103 and views[-1]["groups"][0]["lag"] == 53)
+        self.assertGreater(max(view["topics"][0]["events_per_second"] for view in views), 0)
+        self.assertGreater(max(view["groups"][0]["acked_per_second"] for view in views), 0)
+        end(top, signal.SIGINT)
+        once = json.loads(self.run_cli("top", "--count", "1", "--interval", "100ms", "--lines", "1", "-o", "json").stdout)
+        self.assertEqual(list(once["topics"][0]), ["topic", "events_per_second", "bytes_per_second", "events", "last_at"])
+        self.assertIn("alerts.new", self.run_cli("top", "--count", "1", "--interval", "100ms").stdout)
+        self.run_cli("top", "--interval", "1ms", expect=2)
 
     def test_plain_text_is_columns_between_tabs(self):
         self.publish(1, "--key", "a\tb")

@@ -107,13 +107,16 @@ class Install(unittest.TestCase):
         example = self.installed(self.etc / "busd/busd.toml")
         defaults = run(busd, "--check-config", env=AS_SERVICE).stdout
         self.assertEqual(run(busd, "--check-config", "--config", str(example), env=AS_SERVICE).stdout, defaults)
-        # With every line taken in, but for the one that has no default.
-        lines = re.sub(r"^#(\w+ = )", r"\1", example.read_text(), flags=re.M)
+        # With every line taken in, but for the one that has no default, and the group, which is only an example.
+        settings, group = re.sub(r"^#(\w+ = |\[)", r"\1", example.read_text(), flags=re.M).split("[group.", 1)
+        lines = settings
         lines = re.sub(r"^schema_dir = .*$", "", lines, flags=re.M)
         spelled_out = pathlib.Path(self.temporary.name) / "busd.toml"
         spelled_out.write_text(lines)
         self.assertEqual(run(busd, "--check-config", "--config", str(spelled_out), env=AS_SERVICE).stdout, defaults)
-        named = set(re.findall(r"^#?(\w+) = ", example.read_text(), flags=re.M))
+        spelled_out.write_text("[group." + group)
+        self.assertIn("[group.billing]", run(busd, "--check-config", "--config", str(spelled_out), env=AS_SERVICE).stdout)
+        named = set(re.findall(r"^(\w+) = ", settings, flags=re.M))
         self.assertEqual(named, set(re.findall(r"^(\w+) = ", defaults, flags=re.M)))
 
     def test_unit_starts_what_was_installed(self):

@@ -112,13 +112,62 @@ TEST_F(ConfigFile, SaysWhereItIsWrongAndWhy) {
                           {"data = 1.5\n", ":1: ", "data"},
                           {"data = \"a\"\ndata = \"b\"\n", ":2: ", "data"},
                           {"data = \n", ":1: ", ""},
-                          {"listen = \"tcp://0.0.0.0:1\"\n", ":1: ", "encryption"}}) {
+                          {"listen = \"tcp://0.0.0.0:1\"\n", ":1: ", "encryption"},
+                          {"group = 1\n", ":1: ", "[group.NAME]"},
+                          {"[group]\nbilling = 1\n", ":2: ", "[group.billing]"},
+                          {"[group.g]\npaused = true\ncolour = 1\n", ":3: ", "colour: there is no such setting"},
+                          {"[group.\"a b\"]\n", ":1: ", "printable"},
+                          {"\n[group.g]\nsharing = \"fair\"\n", ":3: ", "round_robin, least_in_flight"},
+                          {"[group.g]\nack_wait = 30\n", ":2: ", "\"30s\""},
+                          {"[group.g]\nack_wait = \"50d\"\n", ":2: ", "too long"},
+                          {"[group.g]\nack_wait = \"2d\"\n", ":1: ", "100 ms and 24 h"},
+                          {"[group.g]\nattempts_max = \"never\"\n", ":2: ", "\"unlimited\""},
+                          {"[group.g]\nin_flight_max = \"unlimited\"\n", ":2: ", "must be a number"},
+                          {"[group.g]\nin_flight_max = -1\n", ":2: ", "must be a number"},
+                          {"[group.g]\nin_flight_max = 131073\n", ":1: ", "131072"},
+                          {"[group.g]\ndead_letter = \"stop_key\"\n", ":1: ", "key_ordered"},
+                          {"[group.g]\ntopics = [\"a..b\"]\n", ":1: ", "a..b"},
+                          {"[group.g]\npriorities = \"urgent\"\n", ":2: ", "medium, high, low"},
+                          {"[group.g]\nattributes = { a = 1 }\n", ":2: ", "list of strings"},
+                          {"[group.g]\nfrom = \"middle\"\n", ":2: ", "start, end"},
+                          {"[group.g]\npaused = \"yes\"\n", ":2: ", "true or false"}}) {
     const auto loaded = load(one.text);
     ASSERT_FALSE(loaded.ok()) << one.text;
     EXPECT_EQ(loaded.error().code, Code::bad_argument);
     EXPECT_EQ(loaded.error().detail.rfind(path + one.line, 0), 0u) << loaded.error().detail;
     EXPECT_NE(loaded.error().detail.find(one.reason), std::string::npos) << loaded.error().detail;
   }
+}
+
+TEST_F(ConfigFile, DeclaresGroups) {
+  ASSERT_TRUE(load("[group.a]\n[group.b]\ntopics = \"x.>\"\ntypes = [\"T\"]\nkeys = [\"k\"]\npriorities = [\"high\"]\n"
+                   "attributes = { ward = [\"3\", \"4\"], urgent = true }\nfrom = \"end\"\nsharing = \"key_ordered\"\nack_wait = \"1m\"\n"
+                   "in_flight_max = 10\nmember_in_flight_max = \"unlimited\"\nattempts_max = 5\nbackoff = \"linear\"\nretry_delay = \"250ms\"\n"
+                   "retry_delay_max = \"7d\"\njitter = 0\ndead_letter = \"stop_key\"\npaused = true\n").ok());
+  ASSERT_EQ(config.groups.size(), 2u);
+  EXPECT_EQ(config.groups[0].name, "a");
+  EXPECT_EQ(config.groups[0].what->filter, nullptr);
+  const auto& group = *config.groups[1].what;
+  EXPECT_EQ(group.from, wire::Start::end);
+  EXPECT_EQ(group.filter->patterns, std::vector<std::string>{"x.>"});
+  EXPECT_EQ(group.filter->types, std::vector<std::string>{"T"});
+  EXPECT_EQ(group.filter->keys, std::vector<std::string>{"k"});
+  EXPECT_EQ(group.filter->priorities, std::vector<wire::Priority>{wire::Priority::high});
+  ASSERT_EQ(group.filter->attributes.size(), 2u);
+  EXPECT_TRUE(group.filter->attributes[0]->values.empty());
+  EXPECT_EQ(group.filter->attributes[1]->values, (std::vector<std::string>{"3", "4"}));
+  const auto& settings = *group.settings;
+  EXPECT_EQ(settings.sharing, wire::Sharing::key_ordered);
+  EXPECT_EQ(settings.ack_wait_ms, 60'000u);
+  EXPECT_EQ(settings.in_flight_max, 10u);
+  EXPECT_EQ(settings.member_in_flight_max, ~0u);
+  EXPECT_EQ(settings.attempts_max, 5u);
+  EXPECT_EQ(settings.backoff, wire::Backoff::linear);
+  EXPECT_EQ(settings.retry_delay_ms, 250u);
+  EXPECT_EQ(settings.retry_delay_max_ms, 604'800'000u);
+  EXPECT_EQ(settings.jitter_percent, 0u);
+  EXPECT_EQ(settings.dead_letter, wire::DeadLetterPolicy::stop_key);
+  EXPECT_EQ(settings.paused, true);
 }
 
 TEST_F(ConfigFile, MustBeThere) { EXPECT_FALSE(load_config("/nowhere/busd.toml", config).ok()); }
