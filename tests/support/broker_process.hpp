@@ -53,6 +53,15 @@ class BrokerProcess {
     }
     return 0;
   }
+  // Of the processor, in user and kernel.
+  double cpu_seconds() const {
+    std::ifstream file("/proc/" + std::to_string(pid_) + "/stat");
+    std::string word;
+    std::uint64_t user = 0, kernel = 0;
+    for (int field = 1; field < 14; ++field) file >> word;
+    file >> user >> kernel;
+    return static_cast<double>(user + kernel) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
 
  private:
   int end(int signal) {
