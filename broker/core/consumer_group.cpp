@@ -70,6 +70,7 @@ std::uint32_t ConsumerGroup::begin(Position position, const EventFacts& event, R
     open.line = position;
     open.patchy = position < ordered_from_;
     lanes_.begin(event.key, position, open.patchy);
+    if (open.patchy) patchy_to_ = taken_.last();
   }
   return hand_out(open, member, bytes, now);
 }
@@ -101,11 +102,11 @@ void ConsumerGroup::go_to(Position scan) {
   forget_taken();
 }
 
-// What is below the scan tells those of patchy lanes that are settled from those that wait, should a restart make them be searched
-// for.
+// Of what is below the scan only that is needed which was taken before a lane became patchy: should a restart make its events be searched
+// for, it tells those that are settled from those that wait.
 void ConsumerGroup::forget_taken() {
-  if (lanes_.patchy() > 0) return;
-  for (const auto chunk : taken_.drop_up_to(scan_)) marks_.push_back(chunk);
+  if (lanes_.patchy() == 0) patchy_to_ = Position::none;
+  for (const auto chunk : taken_.drop(patchy_to_, scan_)) marks_.push_back(chunk);
 }
 
 void ConsumerGroup::pass_over(Position position) {
@@ -367,6 +368,7 @@ Code ConsumerGroup::redrive(const Letter& letter) {
     lanes_.join(letter.key, letter.position, scan_, taken_.last() > scan_);
     open.line = lanes_.line(letter.key);
     open.patchy = lanes_.is_patchy(letter.key);
+    if (open.patchy) patchy_to_ = taken_.last();
     arm(letter.key);
   } else {
     ready_of(open).insert(letter.position);

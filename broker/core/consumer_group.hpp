@@ -144,6 +144,9 @@ class ConsumerGroup {
   // What may become of an event beyond scan() whose turn has not come: nothing, until the scan is there; it stands in line
   // behind one of its key: wait_ahead(); or it is delivered: open_ahead(). `previous` is the event of its key before it, or none.
   enum class Ahead : std::uint8_t { no, wait, open };
+  bool may_reach(Position position) const {
+    return position - scan_ <= limits::ahead_max && taken_.chunks() <= limits::ahead_max / PositionMap<Open>::chunk_positions;
+  }
   Ahead may_go_ahead(Position position, const Hash128& key, Position previous) const;
   void wait_ahead(Position position, const Hash128& key, Rank rank);
   std::uint32_t open_ahead(Position position, const EventFacts& event, Rank rank, MemberId member, std::size_t bytes, SteadyTime now);
@@ -363,6 +366,7 @@ class ConsumerGroup {
   std::array<std::set<Position>, ranks> ready_;            // those of them that may go out at once
   PositionSet taken_;                                      // beyond the scan: those that were opened
   std::vector<Position> newly_taken_;                      // since the last journal
+  Position patchy_to_ = Position::none;                    // what was taken up to here is needed while lanes are patchy
   Position ordered_from_ = Position::none;                 // what was taken up to here was not kept in order of its key
   std::set<std::pair<SteadyTime, Position>> delayed_;      // when
   KeyLanes lanes_;

@@ -11,7 +11,7 @@ void ConsumerGroup::change(const GroupSettings& settings) {
   settings_ = settings;
   changed_ = urgent_ = true;
   if (was || !settings.is_ordered()) return;
-  ordered_from_ = taken_.last();
+  ordered_from_ = patchy_to_ = taken_.last();
   // Of each key nothing more goes out until all that is open of it is settled.
   std::vector<Hash128> keys;
   open_.each([&](Position position, Open& open) {
@@ -64,7 +64,7 @@ bool ConsumerGroup::is_linked(const Hash128& key, Position previous) const {
 }
 
 ConsumerGroup::Ahead ConsumerGroup::may_go_ahead(Position position, const Hash128& key, Position previous) const {
-  if (position - scan_ > limits::ahead_max || taken_.chunks() > limits::ahead_max / PositionMap<Open>::chunk_positions) return Ahead::no;
+  if (!may_reach(position)) return Ahead::no;
   if (key == Hash128{} || !keeps_keys_in_line()) return Ahead::open;
   if (lanes_.contains(key)) return is_linked(key, previous) ? Ahead::wait : Ahead::no;
   return !settings_.is_ordered() || is_linked(key, previous) ? Ahead::open : Ahead::no;

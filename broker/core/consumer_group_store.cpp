@@ -114,7 +114,7 @@ std::string ConsumerGroup::take_journal() {
     writer.put(position);
     mark_chunk(position);
   }
-  std::erase_if(newly_taken_, [&](Position position) { return position <= scan_; });
+  if (lanes_.patchy() == 0) std::erase_if(newly_taken_, [&](Position position) { return position <= scan_; });
   writer.put(static_cast<std::uint32_t>(newly_taken_.size()));
   for (const Position position : std::exchange(newly_taken_, {})) {
     writer.put(position);
@@ -216,6 +216,7 @@ void ConsumerGroup::recovered() {
     touch(open);
   });
   rebuild_lanes();
+  patchy_to_ = taken_.last();
   forget_taken();
   take_marks();
 }

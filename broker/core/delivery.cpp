@@ -131,7 +131,7 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   }
   while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
-    turn.more = to && (source.group ? give_next(source, *to, turn, now) : look_further(source, Rank::low, turn.events, turn, now));
+    turn.more = to && (source.group ? give_next(source, *to, turn, now) || turn.rows == 0 : look_further(source, Rank::low, turn.events, turn, now));
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
@@ -170,6 +170,7 @@ bool Delivery::has_expired(const store::Record& record, std::uint32_t at, Now no
 
 // It was looked at before, though maybe not by this filter, or only as one of its key.
 bool Delivery::give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now) {
+  if (turn.rows == 0) return false;
   const auto record = find_record(source, position, turn);
   if (!record) return false;
   const auto at = static_cast<std::uint32_t>(position - record->first());
@@ -178,7 +179,7 @@ bool Delivery::give_ready(Source& source, MemberId to, Position position, Turn& 
   const bool is_wanted = match != Match::no && source.filter.matches_event(*record, at);
   const bool is_over = is_wanted && match == Match::until_it_expires && has_expired(*record, at, now);
   if (is_wanted && !is_over) {
-    give(source, to, record, at, turn, now);
+    give(source, to, record, at, turn, now, Given::again);
     return true;
   }
   if (is_over) source.group->state.count_expired();
@@ -204,7 +205,7 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
     source.following = source.to == Position::none;
     return false;
   }
-  if (source.group && !source.group->state.may_open()) return false;
+  if (turn.rows == 0 || (source.group && !source.group->state.may_open())) return false;
   const auto found = find_record(source, next, turn);
   if (!found) return false;
   const store::Record& record = *found;
@@ -227,7 +228,7 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
     if (ordered != nullptr && waits(*ordered, record, at)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
-    give(source, *to, found, at, turn, now);
+    give(source, *to, found, at, turn, now, Given::in_turn);
     --most;
   }
   turn.rows -= at - begun;
@@ -260,7 +261,7 @@ void Delivery::find_publisher(Parcel& parcel, std::uint32_t publisher) {
   if (found == parcel.publishers.end()) parcel.publishers.push_back(publisher);
 }
 
-void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, bool ahead) {
+void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, Given how) {
   const store::Indexed event = record->indexed(at);
   const Position position = record->first() + at;
   Parcel& parcel = parcel_for(source, to, event.body_bytes, turn);
@@ -273,8 +274,9 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
     const EventFacts facts{event.key, kind.topic, kind.type};
     const Rank rank = rank_of(kind.priority);
     ConsumerGroup& group = source.group->state;
-    attempt = ahead ? group.open_ahead(position, facts, rank, to, event.body_bytes, now.steady) : group.open(position, facts, rank, to, event.body_bytes, now.steady);
-    source.group->count_given(rank);
+    const bool beyond_scan = position > group.scan();
+    attempt = how == Given::ahead ? group.open_ahead(position, facts, rank, to, event.body_bytes, now.steady) : group.open(position, facts, rank, to, event.body_bytes, now.steady);
+    source.group->count_given(rank, how, beyond_scan);
   } else {
     source.scan = position;
     source.credit.use(event.body_bytes);

@@ -31,7 +31,7 @@ struct Ahead {
   Position looked = Position::none;      // up to here they were looked at,
   Position newest = Position::none;      // and beyond here there are none of this rank or a higher one
   Position found = Position::none;       // in the record there, says the reader, are some
-  bool asked = false;                    // it is being looked for
+  std::uint64_t search = 0;              // that looks for it; 0: none does
 };
 
 // What a group has and a plain subscription has not.
@@ -45,16 +45,12 @@ struct Group {
   std::array<Ahead, 2> ahead;            // high, medium
   bool knows_newest = false;             // they say what there is in the log
   std::uint64_t ahead_reader = 0;        // as which the log is read for them
-  // Events of higher ranks that were given since one of medium or lower rank, and since one of low rank.
-  std::uint32_t passed_medium = 0, passed_low = 0;
+  // How many were given since one was that is medium (of higher rank), or the next beyond the scan (from further on), or low and ready
+  // again.
+  std::uint32_t passed_medium = 0, passed_scan = 0, passed_low = 0;
 
-  // What was given, and so what has been passed over.
-  void count_given(Rank rank) {
-    passed_medium = rank == Rank::high ? passed_medium + 1 : 0;
-    passed_low = rank != Rank::low ? passed_low + 1 : 0;
-  }
-  // After so many events of higher ranks it is the turn of one of this rank.
-  bool is_turn_of(Rank rank) const { return (rank == Rank::medium ? passed_medium : passed_low) >= limits::priority_share; }
+  enum class Given : std::uint8_t { in_turn, ahead, again };
+  void count_given(Rank rank, Given how, bool beyond_scan);
 };
 
 
@@ -240,17 +236,21 @@ class Delivery {
   [[gnu::noinline]] store::RecordPtr find_record(Source& source, Position position, Turn& turn);
   bool give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now);
   static bool waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at);
+  using Given = Group::Given;
   bool look_further(Source& source, Rank lowest, std::size_t most, Turn& turn, Now now);
-  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, bool ahead = false);
+  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, Given how);
   enum class Taken : std::uint8_t { passed, given, stop };
   bool give_next(Source& source, MemberId to, Turn& turn, Now now);
-  bool give_urgent(Source& source, MemberId to, Turn& turn, Now now);
+  bool is_overtaken(const Source& source) const;
+  bool give_high(Source& source, MemberId to, Turn& turn, Now now);
+  bool give_medium(Source& source, MemberId to, std::size_t most, Turn& turn, Now now);
+  void find_newest(Source& source);
   bool may_be_ahead(Source& source, Rank rank);
   static void note_newest(Group& group, Rank rank, Position position);
-  bool look_ahead(Source& source, Rank rank, Turn& turn, Now now);
+  bool look_ahead(Source& source, Rank rank, std::size_t most, Turn& turn, Now now);
   Taken take_ahead(Source& source, Rank rank, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
   store::RecordPtr find_ahead(Source& source, Rank rank, Position position, Turn& turn);
-  void search_ahead(Group& group, Rank rank, Position from);
+  bool search_ahead(Group& group, Rank rank, Position from);
   static void forget_ahead(Group& group);
   Parcel& parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn);
   [[gnu::noinline]] Parcel& find_parcel(Source& source, MemberId to, std::size_t bytes, Turn& turn);
@@ -291,7 +291,8 @@ class Delivery {
   std::uint32_t last_group_ = 0;       // the highest number a group has had in this run: none is used again
   std::deque<std::pair<std::uint32_t, std::uint64_t>> to_save_;  // group and chunk, of the step of the checkpoint
   std::deque<Searching> to_search_;
-  std::size_t searching_ = 0;
+  std::size_t searching_ = 0, ahead_searches_ = 0;
+  std::uint64_t last_search_ = 0;
   Sources touched_;                    // groups with changes to journal
   std::optional<SteadyTime> commit_due_;
   bool failures_ = false;                        // ack waits that ran out or members that left: to be committed, too

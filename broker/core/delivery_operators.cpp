@@ -41,9 +41,9 @@ Result<void> Delivery::edit_group(const wire::GroupEdit& what, Now now) {
     if (source->following) advance(*source, head());  // what was passed over stays so
     source->following = false;
     source->filter = Filter(std::move(*spec), key_secret_);
-    forget_ahead(*source->group);
     watched_.assign(watched_.size(), false);
   }
+  forget_ahead(*source->group);
   source->group->state.change(*settings);
   staging_.put_row(row(*source));
   changed(*source, now);

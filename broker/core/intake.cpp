@@ -91,6 +91,15 @@ bool Intake::has_room(const Publisher& publisher, std::size_t bytes) const {
   return publisher.window_bytes + bytes <= limits::staged_share * (shared - used);
 }
 
+// Rows take more space than a record does, so a batch that schedules something counts for more than its bytes. One alone is taken while
+// the file can still grow.
+Result<void> Intake::admit_scheduled(const Parked& batch) const {
+  if (batch.bytes == batch.body.bytes.size() || has_space(batch.bytes)) return {};
+  if (space_full_ && batch.bytes > admissible_bytes_) return Error{Code::log_full, "no space is left for so many scheduled events; free some, or send fewer at once"};
+  if (staging_.bytes() + parked_bytes_ == 0) return {};
+  return Error{Code::busy, "events that are scheduled take more space than is free just now; send again a little later"};
+}
+
 // The topic is not known yet: may it be?
 Result<void> Intake::check_new_topic(std::string_view topic) const {
   if (auto good = wire::check_topic(topic); !good) return good;
@@ -166,9 +175,7 @@ Result<void> Intake::publish(Session& session, const wire::Publish& message, Fra
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
   auto batch = unpack(message, std::move(body), now.wall);
   if (!batch) return batch.error();
-  if (batch->bytes > batch->body.bytes.size() && !has_space(batch->bytes)) {
-    return Error{Code::busy, "events that are scheduled take more space than is free just now; send again a little later"};
-  }
+  if (auto fits = admit_scheduled(*batch); !fits) return fits;
   pacer_.published(publisher.habit, now.steady);
   parked_bytes_ += batch->bytes;
   publisher.window_bytes += batch->body.bytes.size();
@@ -388,6 +395,7 @@ void Intake::set_space(const store::Space& space, std::size_t reserve_bytes) {
   // Pages, index and checkpoints come on top of the bodies: a quarter covers them.
   const auto beyond = space.free_bytes > reserve_bytes ? space.free_bytes - reserve_bytes : 0;
   admissible_bytes_ = beyond - beyond / 4;
+  space_full_ = space.full;
   log_full_ = space.full && admissible_bytes_ < limits::batch_bytes_max;
 }
 

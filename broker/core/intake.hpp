@@ -106,6 +106,7 @@ class Intake {
   };
 
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
+  Result<void> admit_scheduled(const Parked& batch) const;
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
   Result<Parked> unpack(const wire::Publish& message, Frame body, WallTime now);
   Result<void> check(Item& item, WallTime now);
@@ -147,7 +148,7 @@ class Intake {
   std::uint64_t next_fence_ = 1, last_search_ = 0;
   std::size_t parked_bytes_ = 0;
   std::uint64_t admissible_bytes_ = limits::staged_bytes_max;  // what the free pages cover, beyond the reserve
-  bool log_full_ = false, draining_ = false;
+  bool log_full_ = false, space_full_ = false, draining_ = false;
   Counters counters_;
   CommitPacer pacer_;
 };

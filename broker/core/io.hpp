@@ -44,6 +44,7 @@ struct ReadRows {
   std::string from, until;
   std::size_t most;
   std::size_t bytes_max = ~std::size_t{0};
+  store::LogReader::Damaged damaged = store::LogReader::Damaged::error;
 };
 // Those of these keys that are there, in the order of `keys`.
 struct ReadRowsOf {

@@ -31,12 +31,13 @@ class PositionSet {
     }
     return Position::none;
   }
-  // Whole chunks that lie at or below `position` go; returns their numbers.
-  std::vector<std::uint64_t> drop_up_to(Position position) {
+  // Whole chunks that lie after `after`, and at or below `up_to`, go; returns their numbers.
+  std::vector<std::uint64_t> drop(Position after, Position up_to) {
     std::vector<std::uint64_t> gone;
-    while (!chunks_.empty() && (chunks_.begin()->first << 8 | 255) <= number(position)) {
-      gone.push_back(chunks_.begin()->first);
-      chunks_.erase(chunks_.begin());
+    auto chunk = after == Position::none ? chunks_.begin() : chunks_.upper_bound(number(after) >> 8);
+    while (chunk != chunks_.end() && (chunk->first << 8 | 255) <= number(up_to)) {
+      gone.push_back(chunk->first);
+      chunk = chunks_.erase(chunk);
     }
     return gone;
   }

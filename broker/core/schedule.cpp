@@ -9,9 +9,14 @@ namespace bus::broker {
 
 namespace {
 
-constexpr Duration patience = std::chrono::seconds(1);  // after trouble
+constexpr Duration patience = std::chrono::seconds(1);          // after trouble
+constexpr Duration impatience = std::chrono::milliseconds(100);  // for room
 
-Error bad_row(const char* table) { return {Code::damaged, std::string("a row of table ") + table + " cannot be read"}; }
+Error unreadable(const std::string& key) {
+  std::string text = "table schedule, key ";
+  text.append(hexadecimal(bytes_of(key))).append(": the row cannot be read; it is not published");
+  return {Code::damaged, std::move(text)};
+}
 
 }  // namespace
 
@@ -70,11 +75,15 @@ WallTime Schedule::next_due() const {
 
 std::optional<SteadyTime> Schedule::tick(Now now, bool has_room) {
   now_ = now;
+  if (waiting_ == 0) trouble_ = {};
   if (waiting_ == 0 || taking_) return std::nullopt;
   const auto due = next_due();
   if (due > now.wall) return due == WallTime::max() ? std::nullopt : std::optional(now.steady + std::min<Duration>(due - now.wall, std::chrono::hours(1)));
   if (now.steady < again_) return again_;
-  if (!has_room) return again_ = now.steady + patience;
+  if (!has_room) {
+    trouble_ = {Code::log_full, "what is due waits, as the log has no room for it just now"};
+    return again_ = now.steady + impatience;
+  }
   taking_ = true;
   enqueue([this] { read_due(); });
   return std::nullopt;
@@ -83,8 +92,8 @@ std::optional<SteadyTime> Schedule::tick(Now now, bool has_room) {
 // What was added in a batch that has not committed cannot be read yet.
 void Schedule::read_due() {
   std::erase_if(added_, [&](const auto& one) { return one.first <= staging_.committed_batch(); });
-  reads_.ask(ReadRows{store::Table::schedule, {}, {}, limits::schedule_taken_max, limits::read_bytes_max},
-             [this, now = now_.wall](Result<ReadAnswer> answer) { take_due(now, std::move(answer)); });
+  ReadRows ask{store::Table::schedule, from_, {}, limits::schedule_taken_max, limits::read_bytes_max, store::LogReader::Damaged::empty};
+  reads_.ask(std::move(ask), [this, now = now_.wall](Result<ReadAnswer> answer) { take_due(now, std::move(answer)); });
 }
 
 void Schedule::trouble(const Error& error) {
@@ -92,34 +101,43 @@ void Schedule::trouble(const Error& error) {
   again_ = now_.steady + patience;
 }
 
+// Those that cannot be published stay, and are passed by: the next read begins behind them. Once all that is due was read it begins
+// anew.
 void Schedule::take_due(WallTime now, Result<ReadAnswer> answer) {
-  const auto end = [this] {
-    taking_ = false;
-    ended();
-  };
   next_read_ = now;  // unless all is read, there may be more
-  if (!answer) return trouble(answer.error()), end();
-  trouble_ = {};
+  if (!answer) {
+    trouble(answer.error());
+    taking_ = false;
+    return ended();
+  }
+  if (from_.empty()) trouble_ = {};
   auto& rows = std::get<store::LogReader::Rows>(*answer);
-  if (rows.empty()) next_read_ = WallTime::max();
   std::vector<Due> events;
+  bool is_all = rows.empty();
+  std::string last;
+  if (!rows.empty()) last = rows.back().first;
+  WallTime left = WallTime::max();
   for (auto& [key, value] : rows) {
     const auto row = ScheduledRow::decode(key, value);
-    if (!row) return trouble(bad_row("schedule")), end();
-    if (row->due > now) {
-      next_read_ = row->due;
+    if (row && row->due > now) {
+      left = row->due;
+      is_all = true;
       break;
     }
-    events.push_back({std::move(key), std::move(value)});
+    if (row) events.push_back({std::move(key), std::move(value)});
+    if (!row) trouble(unreadable(key));
   }
-  if (events.empty()) return end();
-  find_keys(std::move(events), [this] {
+  find_keys(std::move(events), [this, is_all, last, left] {
     taking_ = false;
-    commit();
+    const bool is_stuck = trouble_.code != Code::ok;
+    if (is_all) next_read_ = is_stuck ? next_read_ : left;
+    from_.clear();
+    if (!is_all && is_stuck) from_.append(last).push_back('\0');
+    left_.empty() ? ended() : commit();
   });
 }
 
-// Stages them once the heads of their keys are known. One whose head cannot be read stays, and with it the trouble.
+// Stages them once the heads of their keys are known.
 void Schedule::find_keys(std::vector<Due> events, std::function<void()> staged) {
   std::vector<Hash128> cold;
   for (const Due& event : events) {
@@ -128,40 +146,44 @@ void Schedule::find_keys(std::vector<Due> events, std::function<void()> staged) 
   }
   std::sort(cold.begin(), cold.end());
   cold.erase(std::unique(cold.begin(), cold.end()), cold.end());
-  struct Search {
-    std::vector<Due> events;
-    std::function<void()> staged;
-    std::size_t parts = 0;
-  };
-  auto search = std::make_shared<Search>(Search{std::move(events), std::move(staged)});
-  const auto go_on = [this, search] {
-    stage_all(search->events);
-    search->staged();
-  };
-  if (cold.empty()) return go_on();
-  search->parts = (cold.size() + limits::key_reads_max - 1) / limits::key_reads_max;
+  auto search = std::make_shared<Search>(Search{std::move(events), std::move(staged), 1});
   for (auto left = std::span<const Hash128>(cold); !left.empty();) {
     const auto part = left.first(std::min(left.size(), limits::key_reads_max));
     left = left.subspan(part.size());
-    std::vector<Hash128> keys(part.begin(), part.end());
-    reads_.ask(ReadKeyHeads{keys}, [this, keys, search, go_on](Result<ReadAnswer> answer) {
-      if (!answer) trouble(answer.error());
-      for (std::size_t at = 0; answer && at < keys.size(); ++at) {
-        const auto& head = std::get<std::vector<std::optional<store::KeyHead>>>(*answer)[at];
-        state_.keys.install(keys[at], head ? Keys::Head{head->position, head->version} : Keys::Head{});
-      }
-      if (--search->parts == 0) go_on();
-    });
+    ask_keys({part.begin(), part.end()}, search);
   }
+  part_done(*search);
 }
 
-void Schedule::stage_all(const std::vector<Due>& events) {
+// Where some cannot be read the others are to be known all the same.
+void Schedule::ask_keys(std::vector<Hash128> keys, std::shared_ptr<Search> search) {
+  ++search->parts;
+  ReadKeyHeads ask{keys};
+  reads_.ask(std::move(ask), [this, keys = std::move(keys), search](Result<ReadAnswer> answer) {
+    if (!answer && keys.size() > 1) {
+      const auto middle = keys.begin() + static_cast<std::ptrdiff_t>(keys.size() / 2);
+      ask_keys({keys.begin(), middle}, search);
+      ask_keys({middle, keys.end()}, search);
+    } else if (!answer) {
+      trouble(answer.error());
+    }
+    for (std::size_t at = 0; answer && at < keys.size(); ++at) {
+      const auto& head = std::get<std::vector<std::optional<store::KeyHead>>>(*answer)[at];
+      state_.keys.install(keys[at], head ? Keys::Head{head->position, head->version} : Keys::Head{});
+    }
+    part_done(*search);
+  });
+}
+
+// Those whose keys are known by now are staged; one that was forgotten meanwhile is for the next time, as one that cannot be read is.
+void Schedule::part_done(Search& search) {
+  if (--search.parts > 0) return;
   last_staged_.reset();
-  for (const Due& event : events) {
-    const auto row = *ScheduledRow::decode(event.key, event.value);
-    last_staged_ = stage(row);
-    if (!last_staged_) next_read_ = std::min(next_read_, row.due);  // to be read again
+  for (const Due& event : search.events) {
+    last_staged_ = stage(*ScheduledRow::decode(event.key, event.value));
+    if (!last_staged_ && trouble_.code == Code::ok) trouble({Code::busy, "keys of what is due were forgotten before they were needed; once more in a moment"});
   }
+  search.staged();
 }
 
 // Nothing: the head of its key is not known.
@@ -240,10 +262,10 @@ void Schedule::run(ScheduleId id, std::function<void(Result<Staged>)> done) {
       const auto row = rows.empty() ? std::nullopt : ScheduleIdRow::decode(rows.front().second);
       if (!row) return fail({Code::not_found, "there is no such event in the schedule"});
       if (row->fate != ScheduleFate::waiting) return fail({Code::conflict, "it does not wait any more"});
-      reads_.ask(ReadRowsOf{store::Table::schedule, {schedule_key(row->due, id)}}, [this, done, fail](Result<ReadAnswer> second) {
+      reads_.ask(ReadRowsOf{store::Table::schedule, {schedule_key(row->due, id)}}, [this, id, due = row->due, done, fail](Result<ReadAnswer> second) {
         if (!second) return fail(second.error());
         auto& event = std::get<store::LogReader::Rows>(*second);
-        if (event.empty() || !ScheduledRow::decode(event.front().first, event.front().second)) return fail(bad_row("schedule"));
+        if (event.empty() || !ScheduledRow::decode(event.front().first, event.front().second)) return fail(unreadable(schedule_key(due, id)));
         find_keys({{event.front().first, event.front().second}}, [this, done, fail] {
           if (!last_staged_) return fail(trouble_.code != Code::ok ? trouble_ : Error{Code::busy, "its key was forgotten meanwhile; try again"});
           staging_.hold([done, staged = *last_staged_] { done(staged); });

@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -57,8 +58,15 @@ class Schedule {
   void read_due();
   void take_due(WallTime now, Result<ReadAnswer> answer);
   void trouble(const Error& error);
+  // Heads of keys on their way, for events that are to be staged then.
+  struct Search {
+    std::vector<Due> events;
+    std::function<void()> staged;
+    std::size_t parts = 0;
+  };
   void find_keys(std::vector<Due> events, std::function<void()> staged);
-  void stage_all(const std::vector<Due>& events);
+  void ask_keys(std::vector<Hash128> keys, std::shared_ptr<Search> search);
+  void part_done(Search& search);
   std::optional<Staged> stage(const ScheduledRow& event);
   std::uint64_t kept_from(std::uint32_t publisher) const;
   void leave(const ScheduleId& id, WallTime due, ScheduleFate fate, Position position);
@@ -73,6 +81,7 @@ class Schedule {
   Now now_{};                            // of the last tick
   WallTime next_read_ = WallTime::min(); // the earliest that was seen to be left, of those that were committed then;
   std::map<std::uint64_t, WallTime> added_;  // and of those added since, by batch
+  std::string from_;                     // the next read begins there: behind some that cannot be published
   SteadyTime again_ = SteadyTime::min(); // after trouble
   Error trouble_;
   std::optional<Staged> last_staged_;

@@ -82,18 +82,18 @@ bool ScheduleRequests::wants(Listing& list, const ScheduledRow& row) const {
 
 // From one part of the table to the next, until enough has been found, or looked at.
 void ScheduleRequests::go_on(std::shared_ptr<Listing> list) {
-  ReadRows ask{store::Table::schedule, list->after.empty() ? "" : list->after + '\0', {}, rows_a_read, limits::read_bytes_max};
+  ReadRows ask{store::Table::schedule, list->after.empty() ? "" : list->after + '\0', {}, rows_a_read, limits::read_bytes_max,
+               store::LogReader::Damaged::empty};
   reads_.ask(std::move(ask), [this, list](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(list->to, answer.error());
     const auto& rows = std::get<store::LogReader::Rows>(*answer);
     auto& reply = list->reply;
     for (const auto& [key, value] : rows) {
       const auto row = ScheduledRow::decode(key, value);
-      if (!row || !state_.publishers.has(row->id.publisher) || !state_.topics.has(row->topic) || !state_.types.has(row->type)) {
-        return answers_.refuse(list->to, bad_row("schedule"));
-      }
       list->after = key;
       ++list->rows;
+      const bool is_sound = row && state_.publishers.has(row->id.publisher) && state_.topics.has(row->topic) && state_.types.has(row->type);
+      if (!is_sound) continue;  // the status tells of it
       if (!wants(*list, *row)) continue;
       auto info = to_wire(*row, copy_of(row->body));
       list->bytes += 160 + info->id->publisher.size() + info->topic.size() + info->type.size() + info->key.size();

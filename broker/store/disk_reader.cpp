@@ -102,7 +102,8 @@ Result<PrioritySlice> DiskReader::find_priority(Position from, std::uint8_t prio
   return slice;
 }
 
-Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) {
+Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max,
+                                        Damaged damaged) {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
   auto cursor = txn->cursor(tables_[id_of(table)]);
@@ -112,9 +113,9 @@ Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std
   auto found = from.empty() ? cursor->first() : cursor->seek(from);
   for (; found && *found && rows.size() < most && bytes < bytes_max && (until.empty() || cursor->key() < until); found = cursor->next()) {
     const auto value = verified(id_of(table), cursor->key(), cursor->value());
-    if (!value) return value.error();
-    rows.emplace_back(cursor->key(), *value);
-    bytes += cursor->key().size() + value->size();
+    if (!value && damaged == Damaged::error) return value.error();
+    rows.emplace_back(cursor->key(), value ? *value : std::string_view());
+    bytes += cursor->key().size() + cursor->value().size();
   }
   if (!found) return found.error();
   return rows;

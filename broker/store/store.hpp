@@ -123,9 +123,11 @@ class LogReader {
   virtual Result<PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t records_max) = 0;
 
   // Rows from `from` up to before `until` (empty: to the end), `most` of them, and no more once they have `bytes_max`; with their
-  // keys.
+  // keys. One that is damaged is an error, or with Damaged::empty has an empty value.
+  enum class Damaged { error, empty };
   using Rows = std::vector<std::pair<std::string, std::string>>;
-  virtual Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) = 0;
+  virtual Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max,
+                            Damaged damaged) = 0;
 
   virtual Result<Stat> stat() = 0;
 

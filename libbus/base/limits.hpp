@@ -99,6 +99,7 @@ inline constexpr std::size_t keys_evicted_max = commit_bytes_max / 64;  // at on
 
 // ---- groups
 inline constexpr std::size_t ahead_max = 16 * MiB;            // positions beyond the scan from which urgent events are taken
+inline constexpr std::size_t ahead_searches_max = 4;          // for the next urgent events in old records, of all groups together
 inline constexpr std::uint32_t priority_share = 8;            // after so many events of higher priority one of a lower has its turn
 inline constexpr std::size_t open_max = 128 * KiB;            // in flight, delayed or ready again, a group
 inline constexpr std::size_t lane_waiting_max = 64;           // events behind an open one of their key that are kept in mind, a key

@@ -85,7 +85,7 @@ class MemoryLog final : public store::LogReader {
     });
     return slice;
   }
-  Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max) override {
+  Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max, Damaged) override {
     Rows found;
     std::size_t bytes = 0;
     const auto& all = tables_[table];

@@ -67,10 +67,10 @@ class Harness {
   // Until nothing more happens by itself.
   void run() {
     for (int turn = 0; turn < 100; ++turn) {
-      core->tick(now);
+      const bool has_more = core->tick(now) <= now.steady;
       const bool worked = read() | commit();
       collect();
-      if (!worked) return;
+      if (!worked && !has_more) return;
     }
   }
   // Answers the reads that were asked for.

@@ -1,121 +1,16 @@
 // Goal: an event with deliver_at in the future waits outside the log, and comes into it once it is due: exactly once, whatever
-// crashes when; it is listed, shown, cancelled and run by its id, which a resend gets again. And no group delivers an event
-// that has expired.
+// crashes when; it is listed, shown, cancelled and run by its id, which a resend gets again.
 // Method: the real core on the real store, driven message by message.
 #include <gtest/gtest.h>
 
 #include "broker/core/schedule_rows.hpp"
-#include "tests/support/harness.hpp"
+#include "tests/support/schedule_case.hpp"
 
 namespace bus::broker {
 namespace {
 
 using namespace std::chrono_literals;
 using test::encode;
-using test::Harness;
-
-class ScheduleTest : public ::testing::Test {
- protected:
-  ScheduleTest() { connect(); }
-  void connect() {
-    bus.hello("p", "alpha");
-    bus.hello("m");
-  }
-  Buffer in(Duration delay, const std::string& topic = "t", const std::string& key = "") {
-    auto event = test::event(topic, key);
-    event.id = topic + "-" + key;
-    event.deliver_at = nanoseconds(bus.now.wall + delay);
-    return encode(event);
-  }
-  wire::PublishResultT publish(const std::vector<Buffer>& events, std::uint64_t first = 0) {
-    if (first == 0) first = std::exchange(next_, next_ + events.size());
-    bus.publish("p", first, events);
-    bus.run();
-    auto results = bus.take<wire::PublishResultT>("p");
-    EXPECT_EQ(results.size(), 1u);
-    return results.empty() ? wire::PublishResultT() : std::move(results[0]);
-  }
-  void pass(Duration time) {
-    bus.advance(time);
-    bus.run();
-  }
-  // The log from its start: topic, publisher's sequence, version.
-  struct Line {
-    std::string topic;
-    std::uint64_t sequence, version;
-    bool operator==(const Line&) const = default;
-  };
-  std::vector<Line> log() {
-    bus.hello("r");
-    auto all = test::subscribe(1, "", wire::Start::start);
-    bus.send("r", all);
-    bus.run();
-    std::vector<Line> lines;
-    for (const auto& one : bus.received("r")) {
-      const auto* deliver = one.message->body.AsDeliver();
-      if (deliver == nullptr) continue;
-      wire::EventCursor bodies(one.body);
-      for (const auto& event : deliver->deliveries) {
-        const auto body = bodies.next().value();
-        const Buffer copy(body.begin(), body.end());
-        lines.push_back({wire::trusted_event(copy)->topic()->str(), event.sequence(), event.version()});
-      }
-    }
-    bus.take<wire::DeliverT>("r");
-    return lines;
-  }
-  template <typename Reply, typename Ask>
-  Reply answer(Ask ask) {
-    bus.ask("m", std::move(ask));
-    bus.run();
-    auto replies = bus.take<wire::ReplyT>("m");
-    const bool is_there = !replies.empty() && replies.back().answer.type == wire::AnswerUnionTraits<Reply>::enum_value;
-    EXPECT_TRUE(is_there);
-    return is_there ? std::move(*static_cast<Reply*>(replies.back().answer.value)) : Reply();
-  }
-  template <typename Ask>
-  Code refusal(Ask ask) {
-    bus.ask("m", std::move(ask));
-    bus.run();
-    const auto codes = bus.failures("m");
-    return codes.empty() ? Code::ok : codes[0];
-  }
-  static std::unique_ptr<wire::ScheduleIdT> id(std::uint64_t sequence, const std::string& publisher = "alpha") {
-    auto id = std::make_unique<wire::ScheduleIdT>();
-    id->publisher = publisher;
-    id->sequence = sequence;
-    return id;
-  }
-  template <typename Ask>
-  static Ask about(std::uint64_t sequence, const std::string& publisher = "alpha") {
-    Ask ask;
-    ask.id = id(sequence, publisher);
-    return ask;
-  }
-  std::vector<Code> cancel(const std::vector<std::uint64_t>& sequences) {
-    wire::ScheduleCancelT ask;
-    for (const auto sequence : sequences) ask.ids.push_back(id(sequence));
-    return answer<wire::ScheduleCancelledT>(std::move(ask)).codes;
-  }
-  std::vector<std::uint64_t> listed(const std::function<void(wire::ScheduleRequestT&)>& narrow = {}) {
-    std::vector<std::uint64_t> sequences;
-    std::vector<std::uint8_t> after;
-    do {
-      wire::ScheduleRequestT ask;
-      ask.filter = std::make_unique<wire::FilterT>();
-      if (narrow) narrow(ask);
-      ask.after = after;
-      const auto reply = answer<wire::ScheduleReplyT>(std::move(ask));
-      for (const auto& event : reply.events) sequences.push_back(event->id->sequence);
-      after = reply.more;
-    } while (!after.empty());
-    return sequences;
-  }
-  std::uint64_t waiting() { return answer<wire::StatusReplyT>(wire::StatusRequestT()).scheduled; }
-
-  Harness bus;
-  std::uint64_t next_ = 1;
-};
 
 TEST_F(ScheduleTest, WaitsOutsideTheLogUntilItIsDue) {
   const auto result = publish({in(5s, "later", "k"), encode(test::event("now", "k")), in(0s, "due")});
@@ -348,6 +243,70 @@ TEST_F(ScheduleTest, WaitsWhereItsRowsCannotBeReadAndSaysSo) {
   EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
 }
 
+TEST_F(ScheduleTest, GoesOnOnceKeysCanBeReadAgain) {
+  publish({in(5s, "a", "k"), in(8s, "b")});
+  bus.restart();
+  connect();
+  bool fails = true;
+  bus.read_fault = [&](const ReadAsk& ask) -> std::optional<Error> {
+    if (!fails || !std::holds_alternative<ReadKeyHeads>(ask)) return std::nullopt;
+    return Error{Code::disk_error, "once"};
+  };
+  pass(5s);
+  fails = false;
+  pass(3s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"a", 1, 1}, {"b", 2, 0}}));
+}
+
+TEST_F(ScheduleTest, OneWhoseKeyIsDamagedHoldsUpNoOther) {
+  publish({in(5s, "bad", "bad"), in(5s, "good", "good"), in(5s, "none")});
+  bus.restart();
+  connect();
+  bus.read_fault = [bad = bus.key_hash("bad")](const ReadAsk& ask) -> std::optional<Error> {
+    const auto* heads = std::get_if<ReadKeyHeads>(&ask);
+    if (heads == nullptr || std::count(heads->keys.begin(), heads->keys.end(), bad) == 0) return std::nullopt;
+    return Error{Code::damaged, "a leaf"};
+  };
+  pass(5s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"good", 2, 1}, {"none", 3, 0}}));
+  EXPECT_EQ(waiting(), 1u);
+  EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "a leaf");
+  EXPECT_EQ(cancel({1}), std::vector<Code>{Code::ok});
+  pass(1s);
+  EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
+}
+
+// The large ones fill what one read may bring.
+TEST_F(ScheduleTest, ThoseThatCannotBePublishedArePassedBy) {
+  std::vector<Buffer> events;
+  for (int at = 0; at < 3; ++at) {
+    auto large = test::event("bad", "bad");
+    large.deliver_at = nanoseconds(bus.now.wall + 1s);
+    large.payload = test::notification(std::string(600'000, 'x'));
+    events = {encode(large)};
+    publish(events);
+  }
+  publish({in(2s, "good")});
+  bus.restart();
+  connect();
+  bus.read_fault = [](const ReadAsk& ask) -> std::optional<Error> {
+    if (!std::holds_alternative<ReadKeyHeads>(ask)) return std::nullopt;
+    return Error{Code::damaged, "a leaf"};
+  };
+  for (int second = 0; second < 6; ++second) pass(1s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"good", 4, 0}}));
+  bus.read_fault = {};
+  for (int second = 0; second < 6; ++second) pass(1s);
+  EXPECT_EQ(log().size(), 4u);
+}
+
+TEST_F(ScheduleTest, ABatchOfManySmallOnesIsTaken) {
+  std::vector<Buffer> events;
+  for (int at = 0; at < 10'000; ++at) events.push_back(in(1h));
+  for (int batch = 0; batch < 5; ++batch) EXPECT_EQ(publish(events).receipts.size(), 10'000u);
+  EXPECT_EQ(waiting(), 50'000u);
+}
+
 TEST_F(ScheduleTest, WhatBecameOfOldOnesIsForgotten) {
   publish({in(1s, "old"), in(1h, "waits")});
   pass(1s);
@@ -375,113 +334,6 @@ TEST(ScheduledRow, ReadsOnlyWhatMakesSense) {
   EXPECT_FALSE(ScheduledRow::decode(row.row_key(), value.substr(0, value.size() - 8)));
   EXPECT_FALSE(ScheduledRow::decode(row.row_key(), value + "12345678"));
   EXPECT_FALSE(ScheduledRow::decode(row.row_key(), ""));
-}
-
-// ---- expiry
-
-class ExpiryTest : public ScheduleTest {
- protected:
-  Buffer until(Duration life, const std::string& topic = "t", const std::string& key = "") {
-    auto event = test::event(topic, key);
-    event.expires_at = nanoseconds(bus.now.wall + life);
-    return encode(event);
-  }
-  void create(wire::Sharing sharing = wire::Sharing::round_robin) {
-    wire::GroupCreateT create;
-    create.name = "g";
-    create.settings = std::make_unique<wire::GroupSettingsT>();
-    create.settings->sharing = sharing;
-    answer<wire::DoneT>(std::move(create));
-  }
-  void join(std::uint32_t credit = 1000) {
-    auto member = test::subscribe(1, "g");
-    member.credit_events = credit;
-    bus.send("m", member);
-    bus.run();
-  }
-  std::vector<std::uint64_t> delivered() {
-    std::vector<std::uint64_t> all;
-    for (const auto& deliver : bus.take<wire::DeliverT>("m")) {
-      epoch_ = deliver.epoch;
-      for (const auto& one : deliver.deliveries) all.push_back(one.position());
-    }
-    return all;
-  }
-  void settle(std::uint64_t position, wire::Verdict verdict, std::uint32_t delay_ms = 0) {
-    wire::SettleT message;
-    message.subscription = 1;
-    message.epoch = epoch_;
-    message.settlements.emplace_back(position, 1, delay_ms, verdict);
-    bus.send("m", message);
-    bus.run();
-  }
-  wire::GroupInfoT group() {
-    wire::GroupsRequestT ask;
-    ask.name = "g";
-    return std::move(*answer<wire::GroupsReplyT>(std::move(ask)).groups.at(0));
-  }
-
-  std::uint64_t epoch_ = 0;
-};
-
-TEST_F(ExpiryTest, WhatHasExpiredIsCountedAndNotDelivered) {
-  create();
-  publish({until(5s), until(10s), encode(test::event())});
-  bus.advance(5s);
-  join();
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{2, 3}));
-  EXPECT_EQ(group().expired, 1u);
-  settle(2, wire::Verdict::ack);
-  settle(3, wire::Verdict::ack);
-  pass(1s);
-  bus.crash();
-  connect();
-  EXPECT_EQ(group().expired, 1u);
-  EXPECT_EQ(group().lag, 0u);
-  EXPECT_EQ(log().size(), 3u) << "a plain subscription reads the log as it is";
-}
-
-TEST_F(ExpiryTest, IsDeliveredUntilTheVeryMoment) {
-  create();
-  publish({until(5s), until(5s)});
-  bus.advance(5s - 1ns);
-  join(1);
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1}));
-  bus.advance(1ns);
-  settle(1, wire::Verdict::ack);
-  wire::CreditT more;
-  more.subscription = 1;
-  more.events = 1;
-  more.bytes = 1000;
-  bus.send("m", more);
-  bus.run();
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{}));
-  EXPECT_EQ(group().expired, 1u);
-}
-
-TEST_F(ExpiryTest, OneThatFailedAndExpiresIsNotTriedAgain) {
-  create();
-  join();
-  publish({until(5s)});
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1}));
-  settle(1, wire::Verdict::nack, 6000);
-  pass(6s);
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{}));
-  const auto info = group();
-  EXPECT_EQ(info.expired, 1u);
-  EXPECT_EQ(info.open, 0u);
-  EXPECT_EQ(info.lag, 0u);
-}
-
-TEST_F(ExpiryTest, AnExpiredOneDoesNotHoldUpItsKey) {
-  create(wire::Sharing::key_ordered);
-  join();
-  publish({encode(test::event("t", "k")), until(5s, "t", "k"), encode(test::event("t", "k"))});
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{1}));
-  bus.advance(5s);
-  settle(1, wire::Verdict::ack);
-  EXPECT_EQ(delivered(), (std::vector<std::uint64_t>{3}));
-  EXPECT_EQ(group().expired, 1u);
 }
 
 }  // namespace
