@@ -60,6 +60,17 @@ std::uint64_t before_of(const Map& before, const std::string& name, Field field,
   return found == before.end() ? now : found->second.*field;
 }
 
+// Commit time of the oldest event that is not settled; 0: there is none, or the group is gone by now.
+std::int64_t oldest_of(Client& client, const std::string& group) try {
+  wire::GroupsRequestT question;
+  question.name = group;
+  const auto reply = ask<wire::GroupsReplyT>(client, std::move(question));
+  return reply.groups.empty() ? 0 : reply.groups[0]->oldest_at;
+} catch (const Failed& failed) {
+  if (failed.error().code == Code::unknown_group) return 0;
+  throw;
+}
+
 // Those that are furthest behind first.
 std::vector<Json> group_rows(Client& client, const Sample& before, const Sample& now, double seconds, std::size_t most) {
   std::vector<const wire::GroupInfoT*> groups;
@@ -70,10 +81,7 @@ std::vector<Json> group_rows(Client& client, const Sample& before, const Sample&
     if (rows.size() == most) break;
     std::int64_t lag_seconds = 0;
     if (group->lag > 0) {  // the age of the oldest is looked up only if somebody names the group
-      wire::GroupsRequestT question;
-      question.name = group->name;
-      const auto reply = ask<wire::GroupsReplyT>(client, std::move(question));
-      const auto oldest = reply.groups.empty() ? 0 : reply.groups[0]->oldest_at;
+      const auto oldest = oldest_of(client, group->name);
       if (oldest != 0) lag_seconds = std::max<std::int64_t>((wall_now() - wall_time(oldest)) / std::chrono::seconds(1), 0);
     }
     rows.push_back({{"group", group->name}, {"lag", group->lag}, {"lag_seconds", lag_seconds},

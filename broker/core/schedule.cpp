@@ -127,10 +127,12 @@ void Schedule::take_due(WallTime now, Result<ReadAnswer> answer) {
     if (row) events.push_back({std::move(key), std::move(value)});
     if (!row) trouble(unreadable(key));
   }
-  find_keys(std::move(events), [this, is_all, last, left] {
+  find_keys(std::move(events), [this, is_all, last, left](const Error& error) {
     taking_ = false;
+    if (error.code != Code::ok) trouble(error);
     const bool is_stuck = trouble_.code != Code::ok;
-    if (is_all) next_read_ = is_stuck ? next_read_ : left;
+    const bool is_from_start = from_.empty();  // else nothing is known of those before
+    if (is_all && is_from_start && !is_stuck) next_read_ = left;
     from_.clear();
     if (!is_all && is_stuck) from_.append(last).push_back('\0');
     left_.empty() ? ended() : commit();
@@ -138,7 +140,7 @@ void Schedule::take_due(WallTime now, Result<ReadAnswer> answer) {
 }
 
 // Stages them once the heads of their keys are known.
-void Schedule::find_keys(std::vector<Due> events, std::function<void()> staged) {
+void Schedule::find_keys(std::vector<Due> events, std::function<void(const Error&)> staged) {
   std::vector<Hash128> cold;
   for (const Due& event : events) {
     const auto key = ScheduledRow::decode(event.key, event.value)->key;
@@ -146,7 +148,7 @@ void Schedule::find_keys(std::vector<Due> events, std::function<void()> staged) 
   }
   std::sort(cold.begin(), cold.end());
   cold.erase(std::unique(cold.begin(), cold.end()), cold.end());
-  auto search = std::make_shared<Search>(Search{std::move(events), std::move(staged), 1});
+  auto search = std::make_shared<Search>(Search{std::move(events), std::move(staged), 1, {}});
   for (auto left = std::span<const Hash128>(cold); !left.empty();) {
     const auto part = left.first(std::min(left.size(), limits::key_reads_max));
     left = left.subspan(part.size());
@@ -165,7 +167,7 @@ void Schedule::ask_keys(std::vector<Hash128> keys, std::shared_ptr<Search> searc
       ask_keys({keys.begin(), middle}, search);
       ask_keys({middle, keys.end()}, search);
     } else if (!answer) {
-      trouble(answer.error());
+      search->error = answer.error();
     }
     for (std::size_t at = 0; answer && at < keys.size(); ++at) {
       const auto& head = std::get<std::vector<std::optional<store::KeyHead>>>(*answer)[at];
@@ -181,9 +183,9 @@ void Schedule::part_done(Search& search) {
   last_staged_.reset();
   for (const Due& event : search.events) {
     last_staged_ = stage(*ScheduledRow::decode(event.key, event.value));
-    if (!last_staged_ && trouble_.code == Code::ok) trouble({Code::busy, "keys of what is due were forgotten before they were needed; once more in a moment"});
+    if (!last_staged_ && search.error.code == Code::ok) search.error = {Code::busy, "its key was forgotten before it was needed; once more in a moment"};
   }
-  search.staged();
+  search.staged(search.error);
 }
 
 // Nothing: the head of its key is not known.
@@ -266,8 +268,8 @@ void Schedule::run(ScheduleId id, std::function<void(Result<Staged>)> done) {
         if (!second) return fail(second.error());
         auto& event = std::get<store::LogReader::Rows>(*second);
         if (event.empty() || !ScheduledRow::decode(event.front().first, event.front().second)) return fail(unreadable(schedule_key(due, id)));
-        find_keys({{event.front().first, event.front().second}}, [this, done, fail] {
-          if (!last_staged_) return fail(trouble_.code != Code::ok ? trouble_ : Error{Code::busy, "its key was forgotten meanwhile; try again"});
+        find_keys({{event.front().first, event.front().second}}, [this, done, fail](const Error& error) {
+          if (!last_staged_) return fail(error);
           staging_.hold([done, staged = *last_staged_] { done(staged); });
           commit();
         });

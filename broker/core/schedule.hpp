@@ -61,10 +61,11 @@ class Schedule {
   // Heads of keys on their way, for events that are to be staged then.
   struct Search {
     std::vector<Due> events;
-    std::function<void()> staged;
+    std::function<void(const Error&)> staged;  // the error: why some could not be
     std::size_t parts = 0;
+    Error error;
   };
-  void find_keys(std::vector<Due> events, std::function<void()> staged);
+  void find_keys(std::vector<Due> events, std::function<void(const Error&)> staged);
   void ask_keys(std::vector<Hash128> keys, std::shared_ptr<Search> search);
   void part_done(Search& search);
   std::optional<Staged> stage(const ScheduledRow& event);

@@ -102,7 +102,7 @@ Result<void> Server::recover(const PayloadTypes& types) {
   if (auto recovered = core_->recover(*store_, begin); !recovered) return recovered;
   for (const auto& group : config_.groups) {
     if (auto declared = core_->declare_group(*group.what, begin); !declared) {
-      return Error{Code::bad_argument, "group." + group.name + " of the settings: " + declared.error().detail};
+      spdlog::error("group.{} of the settings is left as it is: {}", group.name, declared.error().detail);
     }
   }
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(read_clocks().steady - begin.steady);

@@ -300,6 +300,37 @@ TEST_F(ScheduleTest, ThoseThatCannotBePublishedArePassedBy) {
   EXPECT_EQ(log().size(), 4u);
 }
 
+TEST_F(ScheduleTest, OneThatIsRunAndCannotBeHoldsUpNoOther) {
+  publish({in(1h, "bad", "bad"), in(5s, "good")});
+  bus.restart();
+  connect();
+  bus.read_fault = [](const ReadAsk& ask) -> std::optional<Error> {
+    if (!std::holds_alternative<ReadKeyHeads>(ask)) return std::nullopt;
+    return Error{Code::damaged, "a leaf"};
+  };
+  for (int second = 0; second < 5; ++second) {
+    EXPECT_EQ(refusal(about<wire::ScheduleRunT>(1)), Code::damaged);
+    pass(1s);
+  }
+  EXPECT_EQ(log(), (std::vector<Line>{{"good", 2, 0}}));
+  EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
+}
+
+TEST_F(ScheduleTest, OneThatComesAfterAStuckOneWasCancelledIsNotForgotten) {
+  publish({in(1s, "bad", "bad")});
+  bus.restart();
+  connect();
+  bus.read_fault = [](const ReadAsk& ask) -> std::optional<Error> {
+    if (!std::holds_alternative<ReadKeyHeads>(ask)) return std::nullopt;
+    return Error{Code::damaged, "a leaf"};
+  };
+  pass(1s);
+  EXPECT_EQ(cancel({1}), std::vector<Code>{Code::ok});
+  publish({in(500ms, "next")});
+  for (int half = 0; half < 6; ++half) pass(500ms);
+  EXPECT_EQ(log(), (std::vector<Line>{{"next", 2, 0}}));
+}
+
 TEST_F(ScheduleTest, ABatchOfManySmallOnesIsTaken) {
   std::vector<Buffer> events;
   for (int at = 0; at < 10'000; ++at) events.push_back(in(1h));
