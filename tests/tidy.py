@@ -60,11 +60,11 @@ LAYER_EXCEPTIONS = {
 }
 
 # Modules that are nothing but state: the standard library and value types.
-PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_*.hpp", "broker/core/rank.hpp"]
+PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_*.hpp", "broker/core/rank*.hpp"]
 VALUE_TYPES = ["base/bytes.hpp", "base/check.hpp", "base/hash.hpp", "base/limits.hpp", "bus/result.hpp", "bus/types.hpp",
                "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/credit.hpp", "broker/core/group_settings.hpp", "broker/core/key_lanes.hpp",
                "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp",
-               "broker/core/position_map.hpp", "broker/core/position_set.hpp", "broker/core/rank.hpp"]
+               "broker/core/position_map.hpp", "broker/core/position_set.hpp", "broker/core/rank.hpp", "broker/core/rank_turns.hpp"]
 
 # What would make the core, or the client's core, depend on anything but its arguments.
 DETERMINISTIC = ["broker/core/*", "libbus/src/client_core*", "libbus/src/outbox.*"]

@@ -457,7 +457,7 @@ void ConsumerGroup::verify() const {
     noted += open.noted;
     BUS_CHECK(open.place != Place::delayed || delayed_.contains({open.due, position}));
     BUS_CHECK(open.place != Place::searching || open.laned);
-    const bool is_ready = ready_[static_cast<std::size_t>(open.rank)].contains(position);
+    const bool is_ready = ready_[at_rank(open.rank)].contains(position);
     ready += is_ready;
     BUS_CHECK(open.laned ? open.place == Place::ready || !is_ready : (open.place == Place::ready) == is_ready);
     BUS_CHECK(!open.laned || lanes_.contains(open.event.key));

@@ -125,7 +125,7 @@ class ConsumerGroup {
   // The oldest position of this rank that is open and may go out, if there is one: again, or because its turn among the events
   // of its key has come. It has the rank of the most urgent of those that wait behind it, where that is higher than its own.
   std::optional<Position> next_ready(Rank rank) const {
-    const auto& ready = ready_[static_cast<std::size_t>(rank)];
+    const auto& ready = ready_[at_rank(rank)];
     return ready.empty() ? std::nullopt : std::optional(*ready.begin());
   }
   bool has_ready() const { return next_ready(Rank::high) || next_ready(Rank::medium) || next_ready(Rank::low); }
@@ -331,7 +331,7 @@ class ConsumerGroup {
   void let_go(const Open& open);
   void take_back(MemberId member);
   void make_ready(Position position, Open& open);
-  std::set<Position>& ready_of(const Open& open) { return ready_[static_cast<std::size_t>(open.rank)]; }
+  std::set<Position>& ready_of(const Open& open) { return ready_[at_rank(open.rank)]; }
   bool is_linked(const Hash128& key, Position previous) const;
   void stand_in_line(Position position, const Hash128& key, Rank rank);
   void raise(const Hash128& key, Rank rank);

@@ -30,7 +30,6 @@ void Delivery::advance(Source& source, Position position) {
 
 void Delivery::add_source(Source& source) {
   source.serial = ++last_serial_;
-  if (source.group) source.group->ahead_reader = ++last_serial_;
   sources_.insert(&source);
   if (source.to != Position::none) bounded_.insert(&source);
   watched_.assign(watched_.size(), false);
@@ -41,8 +40,7 @@ void Delivery::drop_source(Source& source) {
   bounded_.erase(&source);
   blocked_.erase(&source);
   touched_.erase(&source);
-  log_.leave(source.serial);
-  if (source.group) log_.leave(source.group->ahead_reader);
+  leave_log(source, source.reads);
   std::erase(ready_, &source);
   watched_.assign(watched_.size(), false);
 }
@@ -131,7 +129,13 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   }
   while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
-    turn.more = to && (source.group ? give_next(source, *to, turn, now) || turn.rows == 0 : look_further(source, Rank::low, turn.events, turn, now));
+    if (!to) {
+      turn.more = false;
+    } else if (source.group) {
+      turn.more = give_next(source, *to, turn, now) || turn.rows == 0;
+    } else {
+      turn.more = look_further(source, {}, turn.events, turn, now) == Came::some;
+    }
   }
   for (Parcel& parcel : turn.parcels) send(source, std::move(parcel));
   turn.parcels.clear();
@@ -141,17 +145,30 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
     next_due_ = std::min(next_due_, now.steady + source.group->state.settings().ack_wait);
     touched_.insert(&source);
   }
-  if (!turn.more && !turn.reading) log_.leave(source.serial);
-  if (source.group && !turn.reads_ahead) log_.leave(source.group->ahead_reader);
-  if (turn.reading || turn.reads_ahead || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
+  const auto reads_on = turn.more ? bit_of(ReadFor::scan) : 0;
+  leave_log(source, static_cast<std::uint8_t>(source.reads & ~(turn.reading | reads_on)));
+  if (turn.reading != 0 || (!turn.more && waits_for_room(source))) blocked_.insert(&source);
   if (!turn.more && source.following) say_caught_up(source);
   return turn;
 }
 
+void Delivery::leave_log(Source& source, std::uint8_t which) {
+  for (; which != 0; which &= static_cast<std::uint8_t>(which - 1)) {
+    log_.leave(reader(source, static_cast<ReadFor>(std::countr_zero(which))));
+    source.reads &= static_cast<std::uint8_t>(~(which & -which));
+  }
+}
+
+Result<store::RecordPtr> Delivery::read(Source& source, ReadFor what, Position position, Turn& turn) {
+  auto found = log_.at(position, reader(source, what));
+  turn.reading = static_cast<std::uint8_t>(LogView::pending(found) ? turn.reading | bit_of(what) : turn.reading & ~bit_of(what));
+  source.reads |= bit_of(what);
+  return found;
+}
+
 // Null: it has to be read first, or cannot be read.
-store::RecordPtr Delivery::find_record(Source& source, Position position, Turn& turn) {
-  const auto found = log_.at(position, source.serial);
-  turn.reading = LogView::pending(found);
+store::RecordPtr Delivery::find_record(Source& source, ReadFor what, Position position, Turn& turn) {
+  const auto found = read(source, what, position, turn);
   if (found) return *found;
   turn.damage = found.error();
   return nullptr;
@@ -169,23 +186,24 @@ bool Delivery::has_expired(const store::Record& record, std::uint32_t at, Now no
 }
 
 // It was looked at before, though maybe not by this filter, or only as one of its key.
-bool Delivery::give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now) {
-  if (turn.rows == 0) return false;
-  const auto record = find_record(source, position, turn);
-  if (!record) return false;
+Delivery::Came Delivery::give_ready(Source& source, MemberId to, Position position, Rank rank, Turn& turn, Now now) {
+  if (turn.rows == 0) return Came::later;
+  const auto record = find_record(source, static_cast<ReadFor>(rank), position, turn);
+  if (!record) return Came::later;
   const auto at = static_cast<std::uint32_t>(position - record->first());
   --turn.rows;
   const auto match = record->holds(position) ? match_kind(source, *record, record->kind_of(at)) : Match::no;
   const bool is_wanted = match != Match::no && source.filter.matches_event(*record, at);
   const bool is_over = is_wanted && match == Match::until_it_expires && has_expired(*record, at, now);
   if (is_wanted && !is_over) {
-    give(source, to, record, at, turn, now, Given::again);
-    return true;
+    give(source, to, record, at, turn, now, From::ready);
+    source.group->turns.given(rank, false);
+    return Came::some;
   }
   if (is_over) source.group->state.count_expired();
   source.group->state.pass_over(position);
   changed(source, now);
-  return true;
+  return Came::some;
 }
 
 // An earlier event of its key is open: it waits behind that.
@@ -196,22 +214,35 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
   return true;
 }
 
-// Looks at the rest of one record, up to the first event below `lowest`, and gives `most` of them; false if there is nothing to
-// look at for now. Flat: the loop is short, and runs once for each event and reader.
-[[gnu::flatten]] bool Delivery::look_further(Source& source, Rank lowest, std::size_t most, Turn& turn, Now now) {
+// Of each rank: from where on events beyond the scan do not go out. One that is ready goes before those of its rank that lie
+// further on: a member that had lost it with its connection sees the events of a key in their order all the same.
+Delivery::Bounds Delivery::bounds_of(const ConsumerGroup& group, std::optional<Rank> only) {
+  Bounds bounds;
+  for (const Rank rank : {Rank::high, Rank::medium, Rank::low}) {
+    const bool is_asked = !only || *only == rank;
+    bounds[at_rank(rank)] = is_asked ? group.next_ready(rank).value_or(Position{~std::uint64_t{0}}) : Position::none;
+  }
+  return bounds;
+}
+
+// Looks at the rest of one record, up to the first event that is not to go out, or not of the `only` rank, and gives `most` of
+// them. Flat: the loop is short, and runs once for each event and reader.
+[[gnu::flatten]] Delivery::Came Delivery::look_further(Source& source, std::optional<Rank> only, std::size_t most, Turn& turn, Now now) {
   const Position next = scan_of(source) + 1;
   const Position last = source.to == Position::none ? head() : std::min(head(), source.to);
   if (next > last) {
     source.following = source.to == Position::none;
-    return false;
+    return Came::none;
   }
-  if (turn.rows == 0 || (source.group && !source.group->state.may_open())) return false;
-  const auto found = find_record(source, next, turn);
-  if (!found) return false;
+  if (turn.rows == 0 || (source.group && !source.group->state.may_open())) return Came::later;
+  const auto found = find_record(source, ReadFor::scan, next, turn);
+  if (!found) return Came::later;
   const store::Record& record = *found;
   kinds_.assign(record.kinds(), Match::unknown);
   ConsumerGroup* ordered = source.group && source.group->state.keeps_keys_in_line() ? &source.group->state : nullptr;
   ConsumerGroup* taken = source.group && source.group->state.has_taken() ? &source.group->state : nullptr;
+  const bool is_bounded = source.group && (only || source.group->state.has_ready());
+  const auto bounds = is_bounded ? bounds_of(source.group->state, only) : Bounds{};
   const auto begun = static_cast<std::uint32_t>(next - record.first());
   const auto end = std::min<std::uint64_t>({record.count(), last - record.first() + 1, begun + turn.rows});
   auto at = begun;
@@ -220,7 +251,7 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
     if (match == Match::unknown) match = match_kind(source, record, record.kind_of(at));
     if (match == Match::no || !source.filter.matches_event(record, at)) continue;
     if (taken != nullptr && taken->is_taken(record.first() + at)) continue;
-    if (lowest != Rank::low && rank_of(record.kind(record.kind_of(at)).priority) > lowest) break;
+    if (is_bounded && record.first() + at >= bounds[at_rank(rank_of(record.kind(record.kind_of(at)).priority))]) break;
     if (match == Match::until_it_expires && has_expired(record, at, now)) {
       source.group->state.count_expired();
       continue;
@@ -228,12 +259,12 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
     if (ordered != nullptr && waits(*ordered, record, at)) continue;
     const auto to = next_receiver(source);
     if (!to || (source.group && !source.group->state.may_open())) break;
-    give(source, *to, found, at, turn, now, Given::in_turn);
+    give(source, *to, found, at, turn, now, From::scan);
     --most;
   }
   turn.rows -= at - begun;
   if (at > 0) advance(source, record.first() + (at - 1));
-  return at > begun;
+  return at > begun ? Came::some : Came::none;
 }
 
 inline Delivery::Parcel& Delivery::parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn) {
@@ -261,7 +292,7 @@ void Delivery::find_publisher(Parcel& parcel, std::uint32_t publisher) {
   if (found == parcel.publishers.end()) parcel.publishers.push_back(publisher);
 }
 
-void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, Given how) {
+void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, From from) {
   const store::Indexed event = record->indexed(at);
   const Position position = record->first() + at;
   Parcel& parcel = parcel_for(source, to, event.body_bytes, turn);
@@ -274,9 +305,8 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
     const EventFacts facts{event.key, kind.topic, kind.type};
     const Rank rank = rank_of(kind.priority);
     ConsumerGroup& group = source.group->state;
-    const bool beyond_scan = position > group.scan();
-    attempt = how == Given::ahead ? group.open_ahead(position, facts, rank, to, event.body_bytes, now.steady) : group.open(position, facts, rank, to, event.body_bytes, now.steady);
-    source.group->count_given(rank, how, beyond_scan);
+    attempt = from == From::ahead ? group.open_ahead(position, facts, rank, to, event.body_bytes, now.steady) : group.open(position, facts, rank, to, event.body_bytes, now.steady);
+    if (from != From::ready) source.group->turns.given(rank, from == From::scan && !group.next_ready(Rank::low));
   } else {
     source.scan = position;
     source.credit.use(event.body_bytes);

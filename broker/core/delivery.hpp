@@ -20,6 +20,7 @@
 #include "broker/core/dead_letters.hpp"
 #include "broker/core/filter.hpp"
 #include "broker/core/log_view.hpp"
+#include "broker/core/rank_turns.hpp"
 #include "broker/core/sessions.hpp"
 #include "broker/core/staging.hpp"
 #include "wire/message.hpp"
@@ -44,15 +45,11 @@ struct Group {
   bool unsaved = false;                  // its journal has moved on since its row was written
   std::array<Ahead, 2> ahead;            // high, medium
   bool knows_newest = false;             // they say what there is in the log
-  std::uint64_t ahead_reader = 0;        // as which the log is read for them
-  // How many were given since one was that is medium (of higher rank), or the next beyond the scan (from further on), or low and ready
-  // again.
-  std::uint32_t passed_medium = 0, passed_scan = 0, passed_low = 0;
-
-  enum class Given : std::uint8_t { in_turn, ahead, again };
-  void count_given(Rank rank, Given how, bool beyond_scan);
+  RankTurns turns;
 };
 
+// For what a source reads the log; each may wait for a place of its own.
+enum class ReadFor : std::uint8_t { high_ready, medium_ready, low_ready, scan, ahead };
 
 struct Source {
   explicit Source(Filter what) : filter(std::move(what)) {}
@@ -60,6 +57,7 @@ struct Source {
   Filter filter;
   bool following = false;                // has seen all that is committed, and waits for a topic it watches
   bool queued = false;                   // waits for its turn in pump()
+  std::uint8_t reads = 0;                // a bit for each ReadFor that the log may know of
   std::unique_ptr<Group> group;          // null: plain
   // Plain only.
   MemberId reader;
@@ -189,7 +187,16 @@ class Delivery {
     std::vector<Position> found;         // so far, in order
     bool is_cut = false;                 // there are more after them
   };
+  // The next urgent events of a group, sought in old records.
+  struct AheadSearch {
+    std::uint32_t group = 0;
+    Rank rank = Rank::high;
+    std::uint64_t number = 0;
+    Position from = Position::none;
+  };
   enum class Match : std::uint8_t { unknown, no, yes, until_it_expires };
+  // Of looking for the next event: it was given, or is nearer; there is none; it has to be read, or found, or wait for room.
+  enum class Came : std::uint8_t { some, none, later };
   // What one turn of a source has come to.
   struct Turn {
     std::vector<Parcel> parcels;
@@ -197,8 +204,7 @@ class Delivery {
     std::size_t events = limits::deliver_events_max;  // it may still deliver,
     std::size_t rows = limits::turn_rows_max;         // and still look at
     bool more = true;                    // it should have another turn at once
-    bool reading = false;                // it waits for a read
-    bool reads_ahead = false;            // so does what lies ahead
+    std::uint8_t reading = 0;            // a bit for each ReadFor that waits
     std::optional<Error> damage;         // it cannot read on
   };
 
@@ -233,24 +239,32 @@ class Delivery {
   bool waits_for_room(const Source& source) const;
   Match match_kind(Source& source, const store::Record& record, std::uint32_t kind) const;
   static bool has_expired(const store::Record& record, std::uint32_t at, Now now);
-  [[gnu::noinline]] store::RecordPtr find_record(Source& source, Position position, Turn& turn);
-  bool give_ready(Source& source, MemberId to, Position position, Turn& turn, Now now);
+  static constexpr std::uint8_t bit_of(ReadFor what) { return static_cast<std::uint8_t>(1u << static_cast<std::uint8_t>(what)); }
+  static LogView::ReaderId reader(const Source& source, ReadFor what) { return source.serial << 3 | static_cast<std::uint8_t>(what); }
+  [[gnu::noinline]] Result<store::RecordPtr> read(Source& source, ReadFor what, Position position, Turn& turn);
+  [[gnu::noinline]] store::RecordPtr find_record(Source& source, ReadFor what, Position position, Turn& turn);
+  void leave_log(Source& source, std::uint8_t which);
+  Came give_ready(Source& source, MemberId to, Position position, Rank rank, Turn& turn, Now now);
   static bool waits(ConsumerGroup& group, const store::Record& record, std::uint32_t at);
-  using Given = Group::Given;
-  bool look_further(Source& source, Rank lowest, std::size_t most, Turn& turn, Now now);
-  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, Given how);
+  using Bounds = std::array<Position, ranks>;
+  static Bounds bounds_of(const ConsumerGroup& group, std::optional<Rank> only);
+  Came look_further(Source& source, std::optional<Rank> only, std::size_t most, Turn& turn, Now now);
+  enum class From : std::uint8_t { scan, ahead, ready };
+  void give(Source& source, MemberId to, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now, From from);
   enum class Taken : std::uint8_t { passed, given, stop };
   bool give_next(Source& source, MemberId to, Turn& turn, Now now);
-  bool is_overtaken(const Source& source) const;
-  bool give_high(Source& source, MemberId to, Turn& turn, Now now);
-  bool give_medium(Source& source, MemberId to, std::size_t most, Turn& turn, Now now);
+  Came give_urgent(Source& source, MemberId to, Rank rank, Turn& turn, Now now);
+  Came give_rest(Source& source, MemberId to, Turn& turn, Now now);
   void find_newest(Source& source);
-  bool may_be_ahead(Source& source, Rank rank);
+  Came may_be_ahead(Source& source, Rank rank);
   static void note_newest(Group& group, Rank rank, Position position);
-  bool look_ahead(Source& source, Rank rank, std::size_t most, Turn& turn, Now now);
+  Came look_ahead(Source& source, Rank rank, std::size_t most, Turn& turn, Now now);
   Taken take_ahead(Source& source, Rank rank, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);
   store::RecordPtr find_ahead(Source& source, Rank rank, Position position, Turn& turn);
-  bool search_ahead(Group& group, Rank rank, Position from);
+  void search_ahead(Group& group, Rank rank, Position from);
+  void search_ahead_on();
+  Ahead* sought_by(const AheadSearch& search);
+  void found_ahead(const AheadSearch& search, const Result<ReadAnswer>& answer);
   static void forget_ahead(Group& group);
   Parcel& parcel_for(Source& source, MemberId to, std::size_t bytes, Turn& turn);
   [[gnu::noinline]] Parcel& find_parcel(Source& source, MemberId to, std::size_t bytes, Turn& turn);
@@ -291,7 +305,8 @@ class Delivery {
   std::uint32_t last_group_ = 0;       // the highest number a group has had in this run: none is used again
   std::deque<std::pair<std::uint32_t, std::uint64_t>> to_save_;  // group and chunk, of the step of the checkpoint
   std::deque<Searching> to_search_;
-  std::size_t searching_ = 0, ahead_searches_ = 0;
+  std::deque<AheadSearch> to_search_ahead_;
+  std::size_t searching_ = 0, searching_ahead_ = 0;
   std::uint64_t last_search_ = 0;
   Sources touched_;                    // groups with changes to journal
   std::optional<SteadyTime> commit_due_;

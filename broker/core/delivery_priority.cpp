@@ -1,13 +1,12 @@
 // The part of Delivery that decides which event of a group goes next: urgent ones before those that came earlier, and those in
-// turn not never.
+// turn not never. RankTurns says in which order the classes are asked; each has
 //
-//   high, ready or ahead ──> medium, ready ──> the next beyond the scan; if that is low: medium, ahead ──> low, ready
-//
-// But whoever was overtaken by priority_share events goes first: a medium one by high ones, and the next beyond the scan, or one that is
-// low and ready, by any.
+//   high, medium:  what is ready ──> what comes next in the log, if it is of this rank ──> what lies ahead
+//   low, the rest: what is ready ──> what comes next in the log, whatever its rank
 //
 // Ahead means beyond what the scan has come to. The log is not read for it: where the last event of each priority lies is known,
-// recent records are in memory, and in older ones the reader looks for the next that has such events.
+// recent records are in memory, and in older ones the reader looks for the next that has such events. Whoever has to be read or
+// found first keeps its turn, and holds up no other class.
 #include <algorithm>
 
 #include "broker/core/delivery.hpp"
@@ -15,8 +14,6 @@
 namespace bus::broker {
 
 namespace {
-
-std::size_t at_rank(Rank rank) { return static_cast<std::size_t>(rank); }
 
 bool holds(const store::Record& record, Rank rank) {
   for (std::uint32_t kind = 0; kind < record.kinds(); ++kind) {
@@ -27,62 +24,50 @@ bool holds(const store::Record& record, Rank rank) {
 
 }  // namespace
 
-// What was given, and whom it has overtaken.
-void Group::count_given(Rank rank, Given how, bool beyond_scan) {
-  passed_medium = rank == Rank::medium ? 0 : passed_medium + (rank == Rank::high);
-  passed_scan = how == Given::in_turn ? 0 : passed_scan + beyond_scan;
-  passed_low = how == Given::again && rank == Rank::low ? 0 : passed_low + 1;
-}
-
 bool Delivery::give_next(Source& source, MemberId to, Turn& turn, Now now) {
-  Group& group = *source.group;
-  const auto low = group.state.next_ready(Rank::low);
-  if (group.passed_medium >= limits::priority_share) {
-    if (give_medium(source, to, 1, turn, now)) return true;
-    group.passed_medium = 0;  // there is none
+  RankTurns& turns = source.group->turns;
+  for (const Rank rank : turns.order()) {
+    const Came came = rank == Rank::low ? give_rest(source, to, turn, now) : give_urgent(source, to, rank, turn, now);
+    if (came == Came::some) return true;
+    if (turn.damage) return false;
+    if (came == Came::none) turns.none(rank);
   }
-  if (group.passed_scan >= limits::priority_share && is_overtaken(source)) {
-    if (look_further(source, Rank::low, 1, turn, now)) return true;
-    group.passed_scan = 0;
-  }
-  if (low && group.passed_low >= limits::priority_share) return give_ready(source, to, *low, turn, now);
-  if (give_high(source, to, turn, now) || give_medium(source, to, turn.events, turn, now)) return true;
-  const auto most = may_be_ahead(source, Rank::medium) || may_be_ahead(source, Rank::high) ? 1 : turn.events;
-  if (look_further(source, Rank::low, most, turn, now)) return true;
-  return low && give_ready(source, to, *low, turn, now);
+  return false;
 }
 
-// Those beyond the scan may be overtaken by others than such that are delivered again.
-bool Delivery::is_overtaken(const Source& source) const {
-  const Position scan = scan_of(source);
-  return state_.last_of[priority_of(Rank::high)] > scan || state_.last_of[priority_of(Rank::low)] > scan;
+Delivery::Came Delivery::give_urgent(Source& source, MemberId to, Rank rank, Turn& turn, Now now) {
+  const ConsumerGroup& state = source.group->state;
+  if (const auto ready = state.next_ready(rank)) return give_ready(source, to, *ready, rank, turn, now);
+  const Came ahead = may_be_ahead(source, rank);
+  if (ahead == Came::none) return Came::none;
+  const auto most = std::min(turn.events, source.group->turns.room(rank));
+  if (look_further(source, rank, most, turn, now) == Came::some) return Came::some;
+  if (ahead == Came::later) return Came::later;
+  const Came came = look_ahead(source, rank, most, turn, now);
+  // One that is ready may have been lent the rank of one that stands in line behind it.
+  return came != Came::some && state.next_ready(rank) ? Came::some : came;
 }
 
-bool Delivery::give_high(Source& source, MemberId to, Turn& turn, Now now) {
-  if (const auto ready = source.group->state.next_ready(Rank::high)) return give_ready(source, to, *ready, turn, now);
-  if (!may_be_ahead(source, Rank::high)) return false;
-  const auto most = std::min<std::size_t>(turn.events, limits::priority_share);
-  if (look_further(source, Rank::high, most, turn, now) || look_ahead(source, Rank::high, most, turn, now)) return true;
-  const auto lent = source.group->state.next_ready(Rank::high);  // by one that stands behind it in line
-  return lent && give_ready(source, to, *lent, turn, now);
+Delivery::Came Delivery::give_rest(Source& source, MemberId to, Turn& turn, Now now) {
+  const ConsumerGroup& state = source.group->state;
+  const auto low = state.next_ready(Rank::low);
+  if (low && give_ready(source, to, *low, Rank::low, turn, now) == Came::some) return Came::some;
+  if (turn.damage) return Came::later;
+  const bool is_alone = !state.has_ready() && may_be_ahead(source, Rank::high) == Came::none && may_be_ahead(source, Rank::medium) == Came::none;
+  const Came further = look_further(source, {}, is_alone ? turn.events : 1, turn, now);
+  return low && further == Came::none ? Came::later : further;
 }
 
-// In turn, until one that is low comes next; then those ahead of it.
-bool Delivery::give_medium(Source& source, MemberId to, std::size_t most, Turn& turn, Now now) {
-  if (const auto ready = source.group->state.next_ready(Rank::medium)) return give_ready(source, to, *ready, turn, now);
-  if (!may_be_ahead(source, Rank::medium)) return false;
-  return look_further(source, Rank::medium, most, turn, now) ||
-         look_ahead(source, Rank::medium, std::min<std::size_t>(most, limits::priority_share), turn, now);
-}
-
-// False: beyond the scan there is none of this rank that would have to overtake others, or that is being found out.
-bool Delivery::may_be_ahead(Source& source, Rank rank) {
+// None: of this rank there is nothing beyond the scan that would have to overtake others. Later: it is being found out.
+Delivery::Came Delivery::may_be_ahead(Source& source, Rank rank) {
   Group& group = *source.group;
   const Position scan = scan_of(source);
-  if (state_.last_of[rank == Rank::high ? priority_of(Rank::high) : priority_of(Rank::low)] <= scan) return false;
+  const bool has_low = group.state.next_ready(Rank::low).has_value() || state_.last_of[priority_of(Rank::low)] > scan;
+  if (rank == Rank::high ? state_.last_of[priority_of(Rank::high)] <= scan : !has_low) return Came::none;
   if (!group.knows_newest) find_newest(source);
   const Ahead& ahead = group.ahead[at_rank(rank)];
-  return ahead.search == 0 && ahead.newest > std::max(ahead.looked, scan);
+  if (ahead.search != 0) return Came::later;
+  return ahead.newest > std::max(ahead.looked, scan) ? Came::some : Came::none;
 }
 
 // Of all topics where they are so many that it would take long to look at each.
@@ -105,31 +90,31 @@ void Delivery::note_newest(Group& group, Rank rank, Position position) {
   ahead.newest = std::max(ahead.newest, position);
 }
 
-// Gives the next `most` events of this rank, and looks at others between them; false if none can be had just now. One that has to wait
-// for an earlier one of its key, which the scan has not come to, is left to the scan.
-bool Delivery::look_ahead(Source& source, Rank rank, std::size_t most, Turn& turn, Now now) {
+// Gives the next `most` events of this rank, and looks at others between them. One that has to wait for an earlier one of its key,
+// which the scan has not come to, is left to the scan.
+Delivery::Came Delivery::look_ahead(Source& source, Rank rank, std::size_t most, Turn& turn, Now now) {
   Group& group = *source.group;
   Ahead& ahead = group.ahead[at_rank(rank)];
   ahead.looked = std::max(ahead.looked, scan_of(source));
   std::size_t given = 0;
   while (given == 0 && ahead.looked < ahead.newest && turn.rows > 0) {
     const Position next = ahead.looked + 1;
-    if (!group.state.may_reach(next)) return false;
+    if (!group.state.may_reach(next)) return Came::none;
     const auto record = find_ahead(source, rank, next, turn);
-    if (!record) return false;
+    if (!record) return Came::later;
     const auto begun = next <= record->first() ? 0 : static_cast<std::uint32_t>(next - record->first());
     auto at = holds(*record, rank) ? begun : record->count();
     kinds_.assign(record->kinds(), Match::unknown);
     for (; at < record->count() && turn.rows > 0 && given < most; ++at, --turn.rows) {
       const auto done = take_ahead(source, rank, record, at, turn, now);
-      if (done == Taken::stop) return given > 0;
+      if (done == Taken::stop) return given > 0 ? Came::some : Came::later;
       ahead.looked = record->first() + at;
       given += done == Taken::given;
     }
     if (at == record->count()) ahead.looked = record->last();
     turn.rows -= turn.rows > 0;  // the record itself has its price, too
   }
-  return given > 0;
+  return given > 0 ? Came::some : ahead.looked < ahead.newest ? Came::later : Came::none;
 }
 
 Delivery::Taken Delivery::take_ahead(Source& source, Rank rank, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now) {
@@ -152,7 +137,7 @@ Delivery::Taken Delivery::take_ahead(Source& source, Rank rank, const store::Rec
   }
   const auto to = next_receiver(source);
   if (!to || !state.may_open()) return Taken::stop;
-  give(source, *to, record, at, turn, now, Given::ahead);
+  give(source, *to, record, at, turn, now, From::ahead);
   return Taken::given;
 }
 
@@ -162,45 +147,62 @@ store::RecordPtr Delivery::find_ahead(Source& source, Rank rank, Position positi
   Ahead& ahead = group.ahead[at_rank(rank)];
   if (auto record = log_.recent(position)) return record;
   if (ahead.found != position) {
-    turn.reads_ahead = !search_ahead(group, rank, position);
+    search_ahead(group, rank, position);
     return nullptr;
   }
-  const auto found = log_.at(position, group.ahead_reader);
+  const auto found = read(source, ReadFor::ahead, position, turn);
   if (!found) ahead.looked = ahead.newest;  // it is damaged, which the scan will say when it is there
-  turn.reads_ahead = LogView::pending(found);
   return found ? *found : nullptr;
 }
 
-// Asks for the next record that has events of this rank. False: too many are being looked for.
-bool Delivery::search_ahead(Group& group, Rank rank, Position from) {
-  if (ahead_searches_ >= limits::ahead_searches_max) return false;
-  ++ahead_searches_;
-  const auto search = group.ahead[at_rank(rank)].search = ++last_search_;
-  const auto priorities = static_cast<std::uint8_t>(1u << priority_of(rank));
-  reads_.ask(ReadPriority{from, priorities}, [this, number = group.number, rank, search, from](Result<ReadAnswer> answer) {
-    --ahead_searches_;
-    wake();  // those that wait to look
-    const auto it = by_number_.find(number);
-    if (it == by_number_.end()) return;
-    Ahead& ahead = it->second->group->ahead[at_rank(rank)];
-    if (ahead.search != search) return;  // the group was moved or changed meanwhile
-    ahead.search = 0;
-    if (!answer) {
-      ahead.looked = ahead.newest;  // left to the scan
-    } else {
-      const auto& slice = std::get<store::PrioritySlice>(*answer);
-      ahead.found = slice.is_found ? slice.next : Position::none;
-      ahead.looked = std::max(ahead.looked, std::max(slice.next, from) - 1);
-    }
-    make_ready(*it->second);
-  });
-  return true;
+// ---- searches for the next record that has events of a rank: a few at a time, in the order in which they were asked for
+
+void Delivery::search_ahead(Group& group, Rank rank, Position from) {
+  to_search_ahead_.push_back({group.number, rank, group.ahead[at_rank(rank)].search = ++last_search_, from});
+  search_ahead_on();
+}
+
+void Delivery::search_ahead_on() {
+  while (!to_search_ahead_.empty() && searching_ahead_ < limits::ahead_searches_max) {
+    const AheadSearch next = to_search_ahead_.front();
+    to_search_ahead_.pop_front();
+    if (sought_by(next) == nullptr) continue;
+    ++searching_ahead_;
+    const auto priorities = static_cast<std::uint8_t>(1u << priority_of(next.rank));
+    reads_.ask(ReadPriority{next.from, priorities}, [this, next](Result<ReadAnswer> answer) {
+      --searching_ahead_;
+      found_ahead(next, answer);
+      search_ahead_on();
+    });
+  }
+}
+
+// Null: the group was moved, changed or removed meanwhile.
+Ahead* Delivery::sought_by(const AheadSearch& search) {
+  const auto it = by_number_.find(search.group);
+  if (it == by_number_.end()) return nullptr;
+  Ahead& ahead = it->second->group->ahead[at_rank(search.rank)];
+  return ahead.search == search.number ? &ahead : nullptr;
+}
+
+void Delivery::found_ahead(const AheadSearch& search, const Result<ReadAnswer>& answer) {
+  Ahead* ahead = sought_by(search);
+  if (ahead == nullptr) return;
+  ahead->search = 0;
+  if (!answer) {
+    ahead->looked = ahead->newest;  // left to the scan
+  } else {
+    const auto& slice = std::get<store::PrioritySlice>(*answer);
+    ahead->found = slice.is_found ? slice.next : Position::none;
+    ahead->looked = std::max(ahead->looked, std::max(slice.next, search.from) - 1);
+  }
+  make_ready(*by_number_.at(search.group));
 }
 
 // The group begins anew with what lies ahead of its scan.
 void Delivery::forget_ahead(Group& group) {
   group.ahead = {};
-  group.passed_medium = group.passed_scan = group.passed_low = 0;
+  group.turns = {};
   group.knows_newest = false;
 }
 

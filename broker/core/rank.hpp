@@ -9,6 +9,7 @@ namespace bus::broker {
 
 enum class Rank : std::uint8_t { high = 0, medium = 1, low = 2 };
 inline constexpr std::size_t ranks = 3;
+constexpr std::size_t at_rank(Rank rank) { return static_cast<std::size_t>(rank); }
 
 // As the envelope and the index have them: 0 medium, 1 high, 2 low.
 constexpr Rank rank_of(std::uint8_t priority) {

@@ -355,8 +355,9 @@ void Ledger::leave_group_delivery(Incarnation& group, const Asked& member, std::
   const auto& key = at(position).sent->key;
   if (view.ordered && !key.empty()) check_order(group, view, position);
   if (!view.delivered.insert(position).second) return;
-  // One that has expired is passed by; when the clock is set back it has not.
-  if (key.empty() || is_over(position)) return;
+  // One that has expired is passed by; when the clock is set back it has not. And a dead letter from before the group was moved was
+  // delivered for the first time then.
+  if (key.empty() || is_over(position) || position < view.start) return;
   // Messages to two members have no order between them.
   auto& first = view.first_of_key[{member, key, at(position).sent->priority}];
   require(position > first, where + "first delivered after a later event of its key and priority");
