@@ -47,6 +47,12 @@ CLI::Option* add_list(CLI::App& verb, const std::string& name, std::vector<std::
   return verb.add_option(name, into, help)->type_name(value)->allow_extra_args(false)->take_all();
 }
 
+void add_index_filter(CLI::App& verb, std::vector<std::string>* patterns, std::vector<std::string>& types, std::vector<std::string>& keys) {
+  if (patterns != nullptr) add_list(verb, "--topic", *patterns, "only topics of this pattern; may be given several times", "PATTERN");
+  add_list(verb, "--type", types, "only this type, by its full or unique last name; several times", "TYPE");
+  add_list(verb, "--key", keys, "only this key; may be given several times", "KEY");
+}
+
 void add_envelope_filter(CLI::App& verb, std::vector<Priority>& priorities, std::vector<AttributeFilter>& attributes) {
   const auto take_priorities = [&priorities](const std::vector<std::string>& words) {
     for (const auto& word : words) {

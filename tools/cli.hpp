@@ -109,6 +109,8 @@ CLI::Option* add_number(CLI::App& verb, const std::string& name, T& into, const 
 // An option that may be given several times, each with one value.
 CLI::Option* add_list(CLI::App& verb, const std::string& name, std::vector<std::string>& into, const std::string& help, const std::string& value);
 
+// --topic (unless the verb has its patterns from elsewhere: null), --type and --key.
+void add_index_filter(CLI::App& verb, std::vector<std::string>* patterns, std::vector<std::string>& types, std::vector<std::string>& keys);
 // What of the envelope a filter may ask for besides topic, type and key: --priority and --attribute.
 void add_envelope_filter(CLI::App& verb, std::vector<Priority>& priorities, std::vector<AttributeFilter>& attributes);
 // The name of what the verb is about; needed.

@@ -249,9 +249,7 @@ Exit act(const Globals& globals, const DlqVerb& options, wire::DeadAction action
 void add_group(CLI::App& verb, DlqVerb& options) { verb.add_option("GROUP", options.group, "whose dead letters")->required(); }
 
 void add_filter(CLI::App& verb, DlqVerb& options) {
-  add_list(verb, "--topic", options.patterns, "only topics of this pattern; may be given several times", "PATTERN");
-  add_list(verb, "--type", options.types, "only this type, by its full or unique last name; several times", "TYPE");
-  add_list(verb, "--key", options.keys, "only this key; may be given several times", "KEY");
+  add_index_filter(verb, &options.patterns, options.types, options.keys);
   verb.add_option("--reason", options.reason, "only those whose last error contains this")->type_name("TEXT");
   const std::vector<std::pair<std::string, std::optional<wire::DeadCause>>> causes = {
       {"nack", wire::DeadCause::nack}, {"ack_wait", wire::DeadCause::ack_wait}, {"reject", wire::DeadCause::reject}};

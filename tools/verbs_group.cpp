@@ -246,9 +246,7 @@ Exit next(const Globals& globals, const GroupVerb& options) {
 }
 
 void add_filter(CLI::App& verb, GroupVerb& options) {
-  add_list(verb, "--topic", options.patterns, "only topics of this pattern; may be given several times", "PATTERN");
-  add_list(verb, "--type", options.types, "only this type, by its full or unique last name; several times", "TYPE");
-  add_list(verb, "--key", options.keys, "only this key; may be given several times", "KEY");
+  add_index_filter(verb, &options.patterns, options.types, options.keys);
   add_envelope_filter(verb, options.priorities, options.attributes);
 }
 

@@ -88,9 +88,7 @@ void define_replay(CLI::App& app, Cli& cli) {
   add_position(verb, "--to", options->to, "last position, inclusive");
   add_time(verb, "--since", options->filter.since, "only events that happened then or later");
   add_time(verb, "--until", options->filter.until, "only events that happened then or earlier");
-  add_list(verb, "--topic", options->filter.patterns, "only topics of this pattern; may be given several times", "PATTERN");
-  add_list(verb, "--type", options->filter.types, "only this type, by its full or unique last name; several times", "TYPE");
-  add_list(verb, "--key", options->filter.keys, "only this key; may be given several times", "KEY");
+  add_index_filter(verb, &options->filter.patterns, options->filter.types, options->filter.keys);
   add_envelope_filter(verb, options->filter.priorities, options->filter.attributes);
   add_number(verb, "--count", options->count, "end after so many events");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return replay(cli.globals, *options); }; });

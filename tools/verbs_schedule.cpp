@@ -135,9 +135,7 @@ void define_schedule(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<ScheduleVerb>();
 
   auto& ls = add_verb(parent, "ls", "list what is not due yet, in the order of its times", "bus-cli schedule ls --limit 20");
-  add_list(ls, "--topic", options->patterns, "only topics of this pattern; may be given several times", "PATTERN");
-  add_list(ls, "--type", options->types, "only this type, by its full or unique last name; several times", "TYPE");
-  add_list(ls, "--key", options->keys, "only this key; may be given several times", "KEY");
+  add_index_filter(ls, &options->patterns, options->types, options->keys);
   ls.add_option("--publisher", options->publisher, "only of this publisher");
   add_number(ls, "--limit", options->limit, "so many at most, those that are due next");
   ls.callback([options, &cli] { cli.run = [options, &cli] { return list(cli.globals, *options); }; });

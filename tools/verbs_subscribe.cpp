@@ -103,8 +103,7 @@ void define_sub(CLI::App& app, Cli& cli) {
   verb.add_option("PATTERN", options->patterns, "topics: `*` is one token, `>` one or more at the end");
   verb.add_option("--group", options->group, "take part in this consumer group; a new one starts at the start of the log");
   add_position(verb, "--from", options->from, "start there; without a group the default is the end");
-  add_list(verb, "--type", options->types, "only this type, by its full or unique last name; several times", "TYPE");
-  add_list(verb, "--key", options->keys, "only this key; may be given several times", "KEY");
+  add_index_filter(verb, nullptr, options->types, options->keys);
   add_envelope_filter(verb, options->priorities, options->attributes);
   add_number(verb, "--count", options->count, "end after so many events");
   verb.add_flag("--until-end", options->until_end, "end at what was the head of the log at the start");

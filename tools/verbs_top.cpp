@@ -64,6 +64,7 @@ std::uint64_t before_of(const Map& before, const std::string& name, Field field,
 std::int64_t oldest_of(Client& client, const std::string& group) try {
   wire::GroupsRequestT question;
   question.name = group;
+  question.without_keys = true;
   const auto reply = ask<wire::GroupsReplyT>(client, std::move(question));
   return reply.groups.empty() ? 0 : reply.groups[0]->oldest_at;
 } catch (const Failed& failed) {

@@ -11,7 +11,7 @@ namespace bus::broker {
 
 inline Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, const flatbuffers::String* said,
                                  Now now) {
-  const auto text = [said] { return said != nullptr ? said->str() : std::string(); };
+  const auto text = [said] { return flatbuffers::GetString(said); };
   ConsumerGroup& group = source.group->state;
   const Position position{settlement.position()};
   const auto attempt = settlement.attempt();
@@ -285,12 +285,6 @@ bool Delivery::go_on_with_checkpoint(std::size_t bytes_max) {
 }
 
 // ---- recovery
-
-namespace {
-
-Error bad_row(const char* table) { return {Code::damaged, std::string("a row of table ") + table + " cannot be read"}; }
-
-}  // namespace
 
 Result<void> Delivery::restore_group(std::string_view key, std::string_view value) {
   Reader reader(value);

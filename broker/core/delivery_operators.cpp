@@ -6,7 +6,7 @@
 namespace bus::broker {
 
 void Delivery::create_group(const wire::GroupCreate& what, Now now, Done done) {
-  const std::string name = what.name() != nullptr ? what.name()->str() : "";
+  const std::string name = flatbuffers::GetString(what.name());
   if (auto good = check_name(name); !good) return done(good.error());
   auto spec = Filter::check(what.filter());
   if (!spec) return done(spec.error());
@@ -29,7 +29,7 @@ void Delivery::create_group(const wire::GroupCreate& what, Now now, Done done) {
 }
 
 Result<void> Delivery::edit_group(const wire::GroupEdit& what, Now now) {
-  const std::string name = what.name() != nullptr ? what.name()->str() : "";
+  const std::string name = flatbuffers::GetString(what.name());
   Source* source = find_group(name);
   if (source == nullptr) return unknown_group(name);
   std::unique_ptr<wire::GroupSettingsT> wanted(what.settings() != nullptr ? what.settings()->UnPack() : nullptr);

@@ -11,8 +11,6 @@ constexpr std::size_t rows_a_request = 16 * 1024; // looked at, matching or not;
 constexpr std::size_t envelopes_max = 64;         // read from the log for one reply
 constexpr std::size_t brief_letters_max = 1024;   // of one reply
 
-std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
-
 void say_envelope(const std::optional<Envelope>& envelope, wire::PendingInfoT& info) {
   if (!envelope) return;
   info.topic = envelope->topic;
@@ -44,12 +42,12 @@ void GroupRequests::list(Asker to, const wire::GroupsRequest& ask) {
   if (ask.name() != nullptr) {
     const Source* source = delivery_.find_group(ask.name()->string_view());
     if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(ask.name()->string_view()));
-    return tell(to, *source);
+    return tell(to, *source, !ask.without_keys());
   }
   wire::GroupsReplyT reply;
   std::size_t bytes = 0;
   const auto& all = delivery_.groups();
-  for (auto it = all.upper_bound(text_of_string(ask.after())); it != all.end(); ++it) {
+  for (auto it = all.upper_bound(flatbuffers::GetString(ask.after())); it != all.end(); ++it) {
     auto info = std::make_unique<wire::GroupInfoT>(delivery_.info(*it->second));
     bytes += 300 + info->name.size();
     for (const auto* list : {&info->patterns, &info->types, &info->keys}) {
@@ -64,8 +62,8 @@ void GroupRequests::list(Asker to, const wire::GroupsRequest& ask) {
 }
 
 // With the names of the members and the age of the oldest unsettled event, for which its record may have to be read.
-void GroupRequests::tell(Asker to, const Source& source) {
-  auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source, true));
+void GroupRequests::tell(Asker to, const Source& source, bool with_keys) {
+  auto info = std::make_shared<wire::GroupInfoT>(delivery_.info(source, with_keys));
   for (const MemberId member : source.group->state.member_ids()) {
     if (info->member_names.size() == limits::member_names_max) break;
     const Session* session = sessions_.find(member.session);
@@ -97,7 +95,7 @@ void GroupRequests::edit(Asker to, const wire::GroupEdit& ask, Now now) {
 }
 
 void GroupRequests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
-  const auto name = text_of_string(ask.name());
+  const auto name = flatbuffers::GetString(ask.name());
   const bool is_preview = ask.preview();
   delivery_.locate(ask.to(), ask.to_value(), [this, to, name, now, is_preview](Result<Position> next) {
     Source* group = delivery_.find_group(name);
@@ -117,7 +115,7 @@ void GroupRequests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
 }
 
 void GroupRequests::remove(Asker to, const wire::GroupRemove& ask) {
-  const auto name = text_of_string(ask.name());
+  const auto name = flatbuffers::GetString(ask.name());
   if (auto removed = delivery_.remove_group(name, ask.dead_letters()); !removed) return answers_.refuse(to, removed.error());
   staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
 }
@@ -125,7 +123,7 @@ void GroupRequests::remove(Asker to, const wire::GroupRemove& ask) {
 // ---- what is open
 
 void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
-  const auto name = text_of_string(ask.name());
+  const auto name = flatbuffers::GetString(ask.name());
   const Source* source = delivery_.find_group(name);
   if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
   auto reply = std::make_shared<wire::PendingReplyT>();
@@ -163,7 +161,7 @@ void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
 // ---- dead letters
 
 void GroupRequests::letters(Asker to, const wire::DeadLettersRequest& ask) {
-  const auto name = text_of_string(ask.group());
+  const auto name = flatbuffers::GetString(ask.group());
   const Source* source = delivery_.find_group(name);
   if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
   auto spec = Filter::check(ask.filter());
@@ -216,7 +214,7 @@ void GroupRequests::list_letters(std::shared_ptr<Letters> list) {
     for (const auto& [key, value] : rows) {
       const auto row = DeadLetterRow::decode(value);
       const bool is_sound = row && state_.topics.has(row->event.topic) && state_.types.has(row->event.type);
-      if (!is_sound) return answers_.refuse(list->to, {Code::damaged, "a row of table dead cannot be read"});
+      if (!is_sound) return answers_.refuse(list->to, bad_row("dead"));
       list->last = position_of_key(key);
       ++list->reply.seen;
       if (wants(*list, *row)) list->reply.letters.push_back(to_wire(list->last, *row));
@@ -250,7 +248,7 @@ void GroupRequests::tell_letters(std::shared_ptr<Letters> list, bool is_all) {
 }
 
 void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
-  const auto name = text_of_string(ask.group());
+  const auto name = flatbuffers::GetString(ask.group());
   const Position position{ask.position()};
   const Source* source = delivery_.find_group(name);
   if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
@@ -269,7 +267,7 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
       if (!second) return answers_.refuse(to, second.error());
       for (const auto& [key, value] : std::get<store::LogReader::Rows>(*second)) {
         const auto failure = FailureRow::decode(value);
-        if (!failure) return answers_.refuse(to, {Code::damaged, "a row of table failures cannot be read"});
+        if (!failure) return answers_.refuse(to, bad_row("failures"));
         auto one = std::make_unique<wire::AttemptFailureT>();
         one->failure = failure_of_key(key);
         one->attempt = failure->attempt;
@@ -294,7 +292,7 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
 
 // Each by itself: some may have been redriven meanwhile by somebody else.
 void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask, Now now) {
-  const auto name = text_of_string(ask.group());
+  const auto name = flatbuffers::GetString(ask.group());
   const Source* source = delivery_.find_group(name);
   if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
   const auto count = ask.positions() != nullptr ? ask.positions()->size() : 0;

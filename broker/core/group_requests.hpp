@@ -23,7 +23,7 @@ class GroupRequests {
 
  private:
   void list(Asker to, const wire::GroupsRequest& ask);
-  void tell(Asker to, const Source& source);
+  void tell(Asker to, const Source& source, bool with_keys);
   void create(Asker to, const wire::GroupCreate& ask, Now now);
   void edit(Asker to, const wire::GroupEdit& ask, Now now);
   void seek(Asker to, const wire::GroupSeek& ask, Now now);

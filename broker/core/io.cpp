@@ -17,8 +17,6 @@ Result<ReadAnswer> widen(Result<T> result) {
 // How much of the log one verify request reads: about 50 ms from a warm disk.
 constexpr std::size_t verify_bytes = 16 * limits::MiB;
 
-std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
-
 // Nothing where the event was trimmed, or cannot be read. Events that lie together cost one read.
 Result<std::vector<std::optional<Envelope>>> envelopes(store::LogReader& reader, const std::vector<Position>& positions) {
   std::vector<std::optional<Envelope>> all;
@@ -32,7 +30,7 @@ Result<std::vector<std::optional<Envelope>>> envelopes(store::LogReader& reader,
     auto& envelope = all.emplace_back();
     if (record == nullptr || !record->holds(position)) continue;
     const auto* event = wire::trusted_event(record->body(static_cast<std::uint32_t>(position - record->first())));
-    envelope = {event->topic()->str(), event->type()->str(), text_of_string(event->key()), event->id()->str(), record->committed_at()};
+    envelope = {event->topic()->str(), event->type()->str(), flatbuffers::GetString(event->key()), event->id()->str(), record->committed_at()};
   }
   return all;
 }
@@ -69,6 +67,8 @@ struct Perform {
 };
 
 }  // namespace
+
+Error bad_row(std::string_view table) { return {Code::damaged, "a row of table " + std::string(table) + " cannot be read"}; }
 
 ReadResult perform(store::LogReader& reader, const ReadRequest& request) {
   return {request.id, std::visit(Perform{reader}, request.ask)};

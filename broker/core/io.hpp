@@ -84,6 +84,9 @@ struct ReadResult {
   Result<ReadAnswer> answer;
 };
 
+// Of what is read.
+Error bad_row(std::string_view table);
+
 ReadResult perform(store::LogReader& reader, const ReadRequest& request);
 
 }  // namespace bus::broker

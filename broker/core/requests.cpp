@@ -4,12 +4,6 @@
 
 namespace bus::broker {
 
-namespace {
-
-std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
-
-}  // namespace
-
 Result<void> Requests::receive(Session& session, const wire::Request& message, Now now) {
   if (message.request() == 0 || message.ask() == nullptr) {
     return Error{Code::bad_request, "a request needs a number other than 0, and a body"};
@@ -138,7 +132,7 @@ void Requests::tell_event(Asker to, Position position, const store::Record& reco
 void Requests::schemas(Asker to, const wire::SchemasRequest& ask) {
   wire::SchemasReplyT reply;
   std::size_t bytes = 0;
-  for (auto it = types_.all().upper_bound(text_of_string(ask.after())); it != types_.all().end(); ++it) {
+  for (auto it = types_.all().upper_bound(flatbuffers::GetString(ask.after())); it != types_.all().end(); ++it) {
     const auto& [name, type] = *it;
     if (ask.name() != nullptr && ask.name()->string_view() != name) continue;
     if (bytes > limits::reply_bytes_target) {

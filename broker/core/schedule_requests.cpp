@@ -11,10 +11,6 @@ namespace {
 constexpr std::size_t rows_a_read = 1024;
 constexpr std::size_t rows_a_request = 16 * 1024;  // looked at, matching or not; more are for the next request
 
-std::string text_of_string(const flatbuffers::String* text) { return text != nullptr ? text->str() : std::string(); }
-
-Error bad_row(const char* table) { return {Code::damaged, std::string("a row of table ") + table + " cannot be read"}; }
-
 }  // namespace
 
 bool ScheduleRequests::receive(Asker to, const wire::Request& message) {
@@ -49,7 +45,7 @@ std::unique_ptr<wire::ScheduledEventT> ScheduleRequests::to_wire(const Scheduled
   info->scheduled_at = nanoseconds(row.added_at);
   info->topic = envelope->topic()->str();
   info->type = envelope->type()->str();
-  info->key = text_of_string(envelope->key());
+  info->key = flatbuffers::GetString(envelope->key());
   info->event_id = envelope->id()->str();
   info->bytes = static_cast<std::uint32_t>(row.body.size());
   return info;

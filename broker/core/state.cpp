@@ -2,13 +2,9 @@
 
 #include <algorithm>
 
+#include "broker/core/io.hpp"
+
 namespace bus::broker {
-
-namespace {
-
-Error bad_row(const char* table) { return {Code::damaged, std::string("a row of table ") + table + " cannot be read"}; }
-
-}  // namespace
 
 std::string number_key(std::uint32_t number) {
   std::string key(4, '\0');

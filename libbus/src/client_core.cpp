@@ -15,7 +15,7 @@ constexpr Duration greeting_patience = 5s;  // until a connection that says noth
 constexpr Duration publish_backoff_min = 5ms, publish_backoff_max = 500ms;
 
 Error error_of(const wire::Failure& failure) {
-  return {failure.code(), failure.detail() != nullptr ? failure.detail()->str() : std::string()};
+  return {failure.code(), flatbuffers::GetString(failure.detail())};
 }
 
 // Said to a Hello, or to a Publish: waiting does not help.
@@ -318,7 +318,7 @@ void ClientCore::tell(const Batch& batch, const wire::PublishResult& message) {
     const auto refusal = refusals.find(sequence);
     const bool is_named = refusal != refusals.end();
     batch.done[at](Error{is_named ? refusal->second->code() : Code::malformed,
-                         is_named && refusal->second->detail() != nullptr ? refusal->second->detail()->str() : ""});
+                         is_named ? flatbuffers::GetString(refusal->second->detail()) : ""});
   }
 }
 

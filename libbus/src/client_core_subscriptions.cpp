@@ -241,7 +241,7 @@ void ClientCore::unsubscribe(SubscriptionId id) {
 
 void ClientCore::ended(const wire::SubscriptionEnd& message) {
   if (message.code() == Code::ok) return forget(message.subscription(), {});
-  forget(message.subscription(), Error{message.code(), message.detail() != nullptr ? message.detail()->str() : ""});
+  forget(message.subscription(), Error{message.code(), flatbuffers::GetString(message.detail())});
 }
 
 void ClientCore::forget(SubscriptionId id, const Result<void>& why) {

@@ -219,5 +219,22 @@ TEST_F(PriorityTurnsTest, SearchesComeInTurn) {
   }
 }
 
+// So many are not looked at one by one.
+TEST_F(PriorityTurnsTest, AGroupOfAnyOfVeryManyTopicsHasItsUrgentOnesFirst) {
+  std::vector<Buffer> events;
+  for (int topic = 0; topic < 10'001; ++topic) events.push_back(test::encode(test::event("t" + std::to_string(topic))));
+  constexpr std::size_t part = 5000;
+  for (std::size_t from = 0; from < events.size(); from += part) {
+    const auto to = std::min(events.size(), from + part);
+    const auto first = std::exchange(next_, next_ + to - from);
+    bus.publish("p", first, {events.begin() + static_cast<std::ptrdiff_t>(from), events.begin() + static_cast<std::ptrdiff_t>(to)});
+    bus.run();
+  }
+  publish(Priority::high, 1, "", 10, "t77");
+  publish(Priority::high, 1, "", 10, "t78");
+  join(3, wire::Sharing::round_robin, "t77");
+  EXPECT_EQ(delivered(), (List{10'002, 78}));
+}
+
 }  // namespace
 }  // namespace bus::broker

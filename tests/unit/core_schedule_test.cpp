@@ -5,6 +5,7 @@
 
 #include "broker/core/schedule_rows.hpp"
 #include "tests/support/schedule_case.hpp"
+#include "tests/support/store_dir.hpp"
 
 namespace bus::broker {
 namespace {
@@ -240,6 +241,31 @@ TEST_F(ScheduleTest, WaitsWhereItsRowsCannotBeReadAndSaysSo) {
   bus.read_fault = {};
   pass(1s);
   EXPECT_EQ(log().size(), 1u);
+  EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
+}
+
+// One bit on the disk: that event is named as damaged and stays, the others come in time, and it can be taken out.
+TEST_F(ScheduleTest, ADamagedRowHoldsUpNoOther) {
+  publish({in(5s, "t", "first"), in(5s, "t", "second"), in(5s, "t", "third")});
+  bus.crash([](const std::filesystem::path& data) {
+    const auto path = data / "log" / "data.mdb";
+    std::string file = testing::read_file(path);
+    std::size_t found = 0;
+    for (auto at = file.find("t-second"); at != std::string::npos; at = file.find("t-second", at + 1), ++found) file[at] ^= 1;
+    ASSERT_GT(found, 0u);
+    testing::write_file(path, file);
+  });
+  connect();
+  EXPECT_EQ(refusal(about<wire::ScheduleGetT>(2)), Code::damaged);
+  EXPECT_EQ(refusal(about<wire::ScheduleRunT>(2)), Code::damaged);
+  EXPECT_EQ(listed(), (std::vector<std::uint64_t>{1, 3}));
+  pass(5s);
+  EXPECT_EQ(log(), (std::vector<Line>{{"t", 1, 1}, {"t", 3, 1}}));
+  EXPECT_EQ(waiting(), 1u);
+  EXPECT_NE(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
+  EXPECT_EQ(cancel({2}), std::vector<Code>{Code::ok});
+  pass(1s);
+  EXPECT_EQ(waiting(), 0u);
   EXPECT_EQ(answer<wire::StatusReplyT>(wire::StatusRequestT()).schedule_trouble, "");
 }
 
