@@ -140,10 +140,13 @@ int main(int argc, char** argv) try {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const auto config = settle(flags);
+  auto config = settle(flags);
   if (!config) return complain(config.error());
   bus::broker::PayloadTypes types;
   if (auto loaded = load_types(config->schema_dir, types); !loaded) return complain(loaded.error());
+  for (auto& group : config->groups) {
+    if (auto resolved = bus::broker::resolve_types(group, types); !resolved) return complain(resolved.error());
+  }
   if (flags.check_only) return show(*config);
 
   log_to_stderr(config->log_level);

@@ -73,7 +73,7 @@ void add_envelope_filter(CLI::App& verb, std::vector<Priority>& priorities, std:
     }
   };
   verb.add_option_function<std::vector<std::string>>("--attribute", take_attributes,
-                                                     "only events with this attribute, or with this value of it; each that is given must match")
+                                                     "only events with this attribute, or with this value of it; given with several values, with one of them; all names that are given must match")
       ->type_name("NAME[=VALUE]")->allow_extra_args(false)->take_all();
 }
 

@@ -117,6 +117,8 @@ void add_envelope_filter(CLI::App& verb, std::vector<Priority>& priorities, std:
 std::shared_ptr<std::string> add_name(CLI::App& verb, const std::string& placeholder, const std::string& help);
 // Asks at a terminal only: a script cannot answer, and must not hang.
 bool confirmed(const std::string& question, bool yes);
+// "1 dead letter", "2 dead letters".
+inline std::string count_of(std::uint64_t count, const std::string& what) { return std::to_string(count) + " " + what + (count == 1 ? "" : "s"); }
 // Times that are not known are null.
 Json time_or_null(std::int64_t time);
 // One event of the log. Throws Failed.

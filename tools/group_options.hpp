@@ -12,4 +12,6 @@ bool is_empty(const GroupSettings& settings);
 // Durations in milliseconds; what is unlimited is null.
 Json settings_to_json(const wire::GroupSettingsT& settings);
 
+inline bool is_paused(const wire::GroupInfoT& group) { return group.settings && group.settings->paused.value_or(false); }
+
 }  // namespace bus::tools

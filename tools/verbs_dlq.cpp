@@ -53,17 +53,18 @@ wire::DeadLettersRequestT request_of(Client& client, const DlqVerb& options, boo
   return request;
 }
 
-// take(letter) for each that matches, in the order of positions, `limit` of them (0: all).
+// take(letter) for each that matches, in the order of positions, until `limit` of them (0: all) were taken, which it says by true.
 template <typename Take>
 void each_letter(Client& client, const DlqVerb& options, bool brief, Take take) {
   auto request = request_of(client, options, brief);
   Progress progress("dead letters", 0);
   std::uint64_t seen = 0, taken = 0;
   for (;;) {
-    if (options.limit != 0) request.limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(options.limit - taken, 4096));
+    if (options.limit != 0) request.limit = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(options.limit - taken, 256, 4096));
     const auto reply = ask<wire::DeadLettersReplyT>(client, wire::DeadLettersRequestT(request));
-    for (const auto& letter : reply.letters) take(*letter);
-    taken += reply.letters.size();
+    for (const auto& letter : reply.letters) {
+      if (options.limit == 0 || taken < options.limit) taken += take(*letter) ? 1 : 0;
+    }
     progress.update(seen += reply.seen, taken);
     if (reply.more == 0 || (options.limit != 0 && taken >= options.limit)) return;
     if (interrupted() != 0) return;
@@ -74,7 +75,10 @@ void each_letter(Client& client, const DlqVerb& options, bool brief, Take take) 
 Exit list(const Globals& globals, const DlqVerb& options) {
   auto client = connect(globals);
   std::vector<Json> rows;
-  each_letter(client, options, false, [&](const wire::DeadLetterT& letter) { rows.push_back(to_json(letter)); });
+  each_letter(client, options, false, [&](const wire::DeadLetterT& letter) {
+    rows.push_back(to_json(letter));
+    return true;
+  });
   print_list(globals.format, {{"POSITION", "position"}, {"DIED AT", "died_at"}, {"CAUSE", "cause"}, {"FAILURES", "failures"}, {"REDRIVES", "redrives"},
                               {"TOPIC", "topic"}, {"KEY", "key"}, {"REASON", "reason"}}, rows);
   return Exit::ok;
@@ -110,12 +114,21 @@ std::vector<Json> reasons(const std::vector<wire::DeadLetterT>& letters) {
   return rows;
 }
 
-// What the verb is about: the positions given, or all that match.
-std::vector<wire::DeadLetterT> chosen(Client& client, const DlqVerb& options) {
+// What the verb is about: the positions given, or all that match; and apart from them those that have come back before, where these
+// are to be left.
+struct Chosen {
   std::vector<wire::DeadLetterT> letters;
-  if (options.positions.empty()) {
-    each_letter(client, options, true, [&](const wire::DeadLetterT& letter) { letters.push_back(letter); });
-  }
+  std::uint64_t returned = 0;
+};
+Chosen chosen(Client& client, const DlqVerb& options, bool leave_returned = false) {
+  Chosen all;
+  const auto take = [&](const wire::DeadLetterT& letter) {
+    const bool is_left = leave_returned && letter.redrives > 0;
+    if (!is_left) all.letters.push_back(letter);
+    all.returned += letter.redrives > 0;
+    return !is_left;
+  };
+  if (options.positions.empty()) each_letter(client, options, true, take);
   auto positions = options.positions;
   std::sort(positions.begin(), positions.end());
   positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
@@ -123,16 +136,16 @@ std::vector<wire::DeadLetterT> chosen(Client& client, const DlqVerb& options) {
     wire::DeadLetterGetT get;
     get.group = options.group;
     get.position = position;
-    letters.push_back(*ask<wire::DeadLetterReplyT>(client, std::move(get)).letter);
+    take(*ask<wire::DeadLetterReplyT>(client, std::move(get)).letter);
   }
-  if (letters.empty()) fail(Code::not_found, "group '" + options.group + "' has no dead letter that matches");
-  return letters;
+  if (all.letters.empty() && all.returned == 0) fail(Code::not_found, "group '" + options.group + "' has no dead letter that matches");
+  return all;
 }
 
 Exit show_reasons(const Globals& globals, const DlqVerb& options) {
   auto client = connect(globals);
   std::vector<wire::DeadLetterT> letters;
-  each_letter(client, options, true, [&](const wire::DeadLetterT& letter) { letters.push_back(letter); });
+  each_letter(client, options, true, [&](const wire::DeadLetterT& letter) { return letters.push_back(letter), true; });
   print_list(globals.format, {{"COUNT", "count"}, {"CAUSE", "cause"}, {"REASON", "reason"}, {"FIRST", "position"}, {"OLDEST", "oldest_at"},
                               {"NEWEST", "newest_at"}}, reasons(letters));
   return Exit::ok;
@@ -171,7 +184,7 @@ Exit show(const Globals& globals, const DlqVerb& options) {
 Exit export_letters(const Globals& globals, const DlqVerb& options) {
   auto client = connect(globals);
   Schemas schemas(client);
-  const auto letters = chosen(client, options);
+  const auto letters = chosen(client, options).letters;
   Progress progress("exported", letters.size());
   Items items(Format::ndjson);
   std::uint64_t done = 0;
@@ -210,23 +223,24 @@ void settle(Client& client, const DlqVerb& options, wire::DeadAction action, std
 Exit act(const Globals& globals, const DlqVerb& options, wire::DeadAction action) {
   auto client = connect(globals);
   const bool redrives = action == wire::DeadAction::redrive;
-  const auto letters = chosen(client, options);
-  const auto returned = std::count_if(letters.begin(), letters.end(), [](const auto& letter) { return letter.redrives > 0; });
-  const auto wanted = letters.size() - (redrives && !options.again ? static_cast<std::size_t>(returned) : 0);
+  const bool leaves_returned = redrives && !options.again;
+  const auto [letters, returned] = chosen(client, options, leaves_returned);
+  const auto stay = leaves_returned ? returned : 0;
   if (options.dry_run) {
-    print_object(globals.format, {{"group", options.group}, {"matching", letters.size()}, {"came_back", returned}, {"would_do", wanted},
+    print_object(globals.format, {{"group", options.group}, {"matching", letters.size() + stay}, {"came_back", returned}, {"would_do", letters.size()},
                                   {"reasons", reasons(letters)}});
     return Exit::ok;
   }
   const std::string verb = redrives ? "Redrive " : "Drop ", end = redrives ? "?" : " for good?";
-  const std::string guard = redrives && !options.again && returned > 0 ? " (" + std::to_string(returned) + " more came back before, and stay: --again)" : "";
-  if (!confirmed(verb + std::to_string(wanted) + " dead letters of group '" + options.group + "'" + guard + end, options.yes)) return Exit::failed;
+  const std::string guard = stay > 0 ? " (" + std::to_string(stay) + " more came back before, and stay: --again)" : "";
+  if (!letters.empty() && !confirmed(verb + count_of(letters.size(), "dead letter") + " of group '" + options.group + "'" + guard + end, options.yes)) return Exit::failed;
 
   const GracefulEnd graceful;
   Progress progress(redrives ? "redriven" : "dropped", letters.size());
   const auto at_once = options.rate > 0 ? std::clamp<std::size_t>(static_cast<std::size_t>(options.rate / 10), 1, settled_at_once) : settled_at_once;
   const auto begun = steady_now();
   Outcome outcome;
+  outcome.came_back = stay;
   for (std::size_t next = 0; next < letters.size() && interrupted() == 0;) {
     if (options.rate > 0) pause_until(begun + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(static_cast<double>(next) / options.rate)));
     if (interrupted() != 0) break;
@@ -236,9 +250,12 @@ Exit act(const Globals& globals, const DlqVerb& options, wire::DeadAction action
     progress.update(next, outcome.done);
   }
   progress.clear();
-  const auto left = letters.size() - outcome.done - outcome.gone;
-  print_object(globals.format, {{"group", options.group}, {redrives ? "redriven" : "dropped", outcome.done}, {"came_back", outcome.came_back},
-                                {"gone", outcome.gone}, {"busy", outcome.busy}, {"left", left}});
+  const auto left = letters.size() + stay - outcome.done - outcome.gone;
+  Json json = {{"group", options.group}, {redrives ? "redriven" : "dropped", outcome.done}};
+  if (redrives) json["came_back"] = outcome.came_back;
+  json.update({{"gone", outcome.gone}, {"busy", outcome.busy}, {"left", left}});
+  print_object(globals.format, json);
+  if (outcome.came_back > 0 && redrives) warn(std::to_string(outcome.came_back) + " came back before and stay dead letters; --again redrives them, too");
   if (interrupted() != 0) warn("stopped; the same command goes on with the " + std::to_string(left) + " that are left");
   if (outcome.busy > 0) warn("as much is open in the group as may be, or what follows them is being looked for; the same command goes on later");
   return left == 0 ? Exit::ok : Exit::partial;

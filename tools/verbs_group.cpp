@@ -25,18 +25,16 @@ struct GroupVerb {
 // ---- looking
 
 Json to_json(const wire::GroupInfoT& group) {
-  Json json = {{"group", group.name}, {"patterns", group.patterns}, {"types", group.types}, {"keys", group.keys},
-               {"members", group.members}, {"lag", group.lag}, {"floor", group.floor}, {"delivered", group.delivered},
-               {"committed", group.committed}, {"open", group.open}, {"in_flight", group.in_flight}, {"blocked_keys", group.blocked_keys},
-               {"dead_letters", group.dead_letters}, {"acked", group.acked}, {"skipped", group.skipped}, {"expired", group.expired}, {"failures", group.failures},
-               {"redeliveries", group.redeliveries}, {"stale_acks", group.stale_acks}};
   Json priorities = Json::array(), attributes = Json::object();
   if (group.filter) {
     for (const auto priority : group.filter->priorities) priorities.push_back(wire::EnumNamePriority(priority));
     for (const auto& one : group.filter->attributes) attributes[one->name] = one->values;
   }
-  json["priorities"] = std::move(priorities);
-  json["attributes"] = std::move(attributes);
+  Json json = {{"group", group.name}, {"patterns", group.patterns}, {"types", group.types}, {"keys", group.keys}, {"priorities", priorities},
+               {"attributes", attributes}, {"members", group.members}, {"lag", group.lag}, {"floor", group.floor}, {"delivered", group.delivered},
+               {"committed", group.committed}, {"open", group.open}, {"in_flight", group.in_flight}, {"blocked_keys", group.blocked_keys},
+               {"dead_letters", group.dead_letters}, {"acked", group.acked}, {"skipped", group.skipped}, {"expired", group.expired}, {"failures", group.failures},
+               {"redeliveries", group.redeliveries}, {"stale_acks", group.stale_acks}};
   if (group.settings) json.update(settings_to_json(*group.settings));
   json["created_at"] = time_or_null(group.created_at);
   return json;
@@ -55,7 +53,7 @@ Exit list(const Globals& globals) {
     for (const auto& group : reply.groups) rows.push_back(to_json(*group));
   });
   print_list(globals.format, {{"GROUP", "group"}, {"PATTERNS", "patterns"}, {"SHARING", "sharing"}, {"MEMBERS", "members"}, {"LAG", "lag"},
-                              {"OPEN", "open"}, {"IN FLIGHT", "in_flight"}, {"DEAD", "dead_letters"}, {"ACKED", "acked"}}, rows);
+                              {"OPEN", "open"}, {"IN FLIGHT", "in_flight"}, {"DEAD", "dead_letters"}, {"ACKED", "acked"}, {"PAUSED", "paused"}}, rows);
   return Exit::ok;
 }
 
@@ -85,10 +83,10 @@ Exit show_lag(const Globals& globals, const std::string& only) {
     const auto age = group->oldest_at == 0 ? Duration(0) : wall_now() - wall_time(group->oldest_at);
     rows.push_back({{"group", group->name}, {"lag", group->lag}, {"lag_seconds", std::max<std::int64_t>(age / std::chrono::seconds(1), 0)},
                     {"oldest_at", time_or_null(group->oldest_at)}, {"open", group->open}, {"in_flight", group->in_flight},
-                    {"blocked_keys", group->blocked_keys}, {"dead_letters", group->dead_letters}, {"members", group->members}});
+                    {"blocked_keys", group->blocked_keys}, {"dead_letters", group->dead_letters}, {"members", group->members}, {"paused", is_paused(*group)}});
   }
   print_list(globals.format, {{"GROUP", "group"}, {"LAG", "lag"}, {"SECONDS", "lag_seconds"}, {"OPEN", "open"}, {"IN FLIGHT", "in_flight"},
-                              {"BLOCKED KEYS", "blocked_keys"}, {"DEAD", "dead_letters"}, {"MEMBERS", "members"}}, rows);
+                              {"BLOCKED KEYS", "blocked_keys"}, {"DEAD", "dead_letters"}, {"MEMBERS", "members"}, {"PAUSED", "paused"}}, rows);
   return Exit::ok;
 }
 
@@ -199,19 +197,18 @@ Exit seek(const Globals& globals, const GroupVerb& options) {
   const auto group = info_of(client, options.name);
   const auto back = group->delivered > preview.floor ? group->delivered - preview.floor : 0;
   const auto over = preview.floor > group->delivered ? preview.floor - group->delivered : 0;
-  const auto say = [&](std::uint64_t floor_before, std::uint64_t floor, bool moved) {
-    print_object(globals.format, {{"group", options.name}, {"floor_before", floor_before}, {"floor", floor}, {"again", back}, {"skipped", over},
-                                  {"open", group->open}, {"dead_letters", group->dead_letters}, {"moved", moved}});
+  const auto say = [&](const wire::SeekReplyT& reply, bool moved) {
+    print_object(globals.format, {{"group", options.name}, {"floor_before", reply.floor_before}, {"floor", reply.floor}, {"again", back}, {"skipped", over},
+                                  {"open_forgotten", reply.open}, {"dead_letters_removed", reply.dead_letters}, {"moved", moved}});
     return Exit::ok;
   };
-  if (options.dry_run) return say(preview.floor_before, preview.floor, false);
-  const auto what = back > 0 ? "gets up to " + std::to_string(back) + " events again" : "skips up to " + std::to_string(over) + " events";
-  if (!confirmed("Move group '" + options.name + "'? It " + what + ", and forgets " + std::to_string(group->open) + " open ones.", options.yes)) {
-    return Exit::failed;
-  }
+  if (options.dry_run) return say(preview, false);
+  const auto what = back > 0 ? "gets up to " + count_of(back, "event") + " again" : "skips up to " + count_of(over, "event");
+  const auto forgets = count_of(preview.open, "open event") + " and " + count_of(preview.dead_letters, "dead letter");
+  if (!confirmed("Move group '" + options.name + "'? It " + what + ", and forgets " + forgets + ".", options.yes)) return Exit::failed;
   request.preview = false;
   const auto reply = ask<wire::SeekReplyT>(client, std::move(request));
-  return say(reply.floor_before, reply.floor, true);
+  return say(reply, true);
 }
 
 Exit remove(const Globals& globals, const GroupVerb& options) {

@@ -1,5 +1,6 @@
 // schedule: events that are not due yet: seen, cancelled, run before their time.
 #include <charconv>
+#include <set>
 #include <memory>
 
 #include "tools/cli.hpp"
@@ -91,9 +92,13 @@ Exit show(const Globals& globals, const ScheduleVerb& options) {
 
 Exit cancel(const Globals& globals, const ScheduleVerb& options) {
   std::vector<wire::ScheduleIdT> ids;
-  for (const auto& text : options.ids) ids.push_back(parse_id(text).value());
+  std::set<std::string> seen;  // each once
+  for (const auto& text : options.ids) {
+    auto id = parse_id(text).value();
+    if (seen.insert(show_id(id)).second) ids.push_back(std::move(id));
+  }
   auto client = connect(globals);
-  if (!confirmed("Cancel " + std::to_string(ids.size()) + " scheduled events for good?", options.yes)) return Exit::failed;
+  if (!confirmed("Cancel " + count_of(ids.size(), "scheduled event") + " for good?", options.yes)) return Exit::failed;
   std::uint64_t done = 0, late = 0, unknown = 0;
   for (std::size_t next = 0; next < ids.size();) {
     wire::ScheduleCancelT request;
@@ -106,7 +111,7 @@ Exit cancel(const Globals& globals, const ScheduleVerb& options) {
       late += codes[at] == Code::conflict;
       unknown += codes[at] == Code::not_found;
       const std::string why = codes[at] == Code::conflict ? ": does not wait any more; `schedule show` says what became of it" : ": is not in the schedule";
-      if (codes[at] != Code::ok) warn(options.ids[begun + at] + why);
+      if (codes[at] != Code::ok) warn(show_id(ids[begun + at]) + why);
     }
   }
   print_object(globals.format, {{"cancelled", done}, {"not_waiting", late}, {"unknown", unknown}});

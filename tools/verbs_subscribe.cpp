@@ -56,6 +56,21 @@ void set_credit(const SubVerb& options, SubscribeOptions& subscription) {
   }
 }
 
+// A name alone is that of a group which is there: a slip of the pen is not to make one that takes every event.
+void check_group(Client& client, const SubVerb& options) {
+  const bool says_what = !options.patterns.empty() || !options.types.empty() || !options.keys.empty() || !options.priorities.empty() || !options.attributes.empty();
+  if (options.group.empty() || options.peek || says_what) return;
+  try {
+    wire::GroupsRequestT request;
+    request.name = options.group;
+    request.without_keys = true;
+    ask<wire::GroupsReplyT>(client, std::move(request));
+  } catch (const Failed& failed) {
+    if (failed.error().code != Code::unknown_group) throw;
+    fail(Code::unknown_group, "there is no group '" + options.group + "'; to make it, say what it is to get: '>' is every topic");
+  }
+}
+
 SubscribeOptions subscription_of(Client& client, Schemas& schemas, const SubVerb& options) {
   SubscribeOptions subscription;
   subscription.patterns = options.patterns;
@@ -80,6 +95,7 @@ SubscribeOptions subscription_of(Client& client, Schemas& schemas, const SubVerb
 Exit subscribe(const Globals& globals, const SubVerb& options) {
   check(globals, options);
   auto client = connect(globals);
+  check_group(client, options);
   Schemas schemas(client);
   SubscriberOptions run;
   run.subscription = subscription_of(client, schemas, options);
@@ -101,7 +117,7 @@ void define_sub(CLI::App& app, Cli& cli) {
                         "bus-cli sub 'health.>' --group alerts -o ndjson");
   auto options = std::make_shared<SubVerb>();
   verb.add_option("PATTERN", options->patterns, "topics: `*` is one token, `>` one or more at the end");
-  verb.add_option("--group", options->group, "take part in this consumer group; a new one starts at the start of the log");
+  verb.add_option("--group", options->group, "take part in this consumer group; with a PATTERN or filter it is made if there is none, from the start of the log");
   add_position(verb, "--from", options->from, "start there; without a group the default is the end");
   add_index_filter(verb, nullptr, options->types, options->keys);
   add_envelope_filter(verb, options->priorities, options->attributes);

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "tools/cli.hpp"
+#include "tools/group_options.hpp"
 #include "tools/interrupts.hpp"
 #include "tools/position.hpp"
 
@@ -87,7 +88,7 @@ std::vector<Json> group_rows(Client& client, const Sample& before, const Sample&
     }
     rows.push_back({{"group", group->name}, {"lag", group->lag}, {"lag_seconds", lag_seconds},
                     {"acked_per_second", rate(before_of(before.groups, group->name, &wire::GroupInfoT::acked, group->acked), group->acked, seconds)},
-                    {"open", group->open}, {"in_flight", group->in_flight}, {"members", group->members}, {"dead_letters", group->dead_letters}});
+                    {"open", group->open}, {"in_flight", group->in_flight}, {"members", group->members}, {"dead_letters", group->dead_letters}, {"paused", is_paused(*group)}});
   }
   return rows;
 }

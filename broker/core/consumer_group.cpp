@@ -109,9 +109,11 @@ void ConsumerGroup::forget_taken() {
   for (const auto chunk : taken_.drop(patchy_to_, scan_)) marks_.push_back(chunk);
 }
 
-void ConsumerGroup::pass_over(Position position) {
+void ConsumerGroup::pass_over(Position position, bool has_expired) {
   Open* open = open_.find(position);
   BUS_CHECK(open != nullptr && ready_of(*open).erase(position) == 1);
+  counts_.expired += has_expired;
+  counts_.skipped += !has_expired && open->attempt > 0;
   changed_ = urgent_ = true;
   settle(position, *open);
 }

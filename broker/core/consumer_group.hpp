@@ -154,8 +154,8 @@ class ConsumerGroup {
   bool is_taken(Position position) const { return position > scan_ && taken_.contains(position); }
   bool has_taken() const { return !taken_.empty(); }
 
-  // The event is ready, and does not match or has expired: it is settled.
-  void pass_over(Position position);
+  // The event is ready, and does not match or has expired: it is settled, and counted if it expired or had been delivered before.
+  void pass_over(Position position, bool has_expired = false);
   // One that would have been delivered has expired.
   void count_expired() { ++counts_.expired, changed_ = true; }
   // Everything up to `position` was looked at.

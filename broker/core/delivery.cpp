@@ -130,7 +130,9 @@ Delivery::Turn Delivery::pump_source(Source& source, Now now) {
   while (turn.more && turn.events > 0 && turn.rows > 0) {
     const auto to = next_receiver(source);
     if (!to) {
-      turn.more = false;
+      // Where nobody is there at all it goes on as far as nothing matches: what is behind is what somebody has to do.
+      const bool is_alone = source.group && source.group->state.members() == 0;
+      turn.more = is_alone && look_further(source, {}, turn.events, turn, now) == Came::some;
     } else if (source.group) {
       turn.more = give_next(source, *to, turn, now) || turn.rows == 0;
     } else {
@@ -200,8 +202,7 @@ Delivery::Came Delivery::give_ready(Source& source, MemberId to, Position positi
     source.group->turns.given(rank, false);
     return Came::some;
   }
-  if (is_over) source.group->state.count_expired();
-  source.group->state.pass_over(position);
+  source.group->state.pass_over(position, is_over);
   changed(source, now);
   return Came::some;
 }

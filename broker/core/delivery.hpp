@@ -121,8 +121,8 @@ class Delivery {
 
   // ---- operators
   using Found = std::function<void(Result<Position>)>;
-  // The position that a start names, which may be one past the end.
-  void locate(wire::Start start, std::int64_t value, Found found);
+  // The position that a start names, which may be one past the end. Errors: bad_filter; beyond_end, also of a time after `latest`.
+  void locate(wire::Start start, std::int64_t value, WallTime latest, Found found);
   Source* find_group(std::string_view name);
   static Error unknown_group(std::string_view name);
   const std::map<std::string, std::unique_ptr<Source>, std::less<>>& groups() const { return groups_; }
@@ -139,8 +139,14 @@ class Delivery {
   Result<void> edit_group(const wire::GroupEdit& what, Now now);
   // Errors: unknown_group; group_busy: it has dead letters, which `letters` takes with it, unless they are too many.
   Result<void> remove_group(std::string_view name, bool letters);
-  // Returns the floor before. Error group_busy: too many dead letters lie beyond, which would have to go.
-  Result<Position> seek(Source& group, Position next, Now now);
+  // What a seek does: the floor before, and what is forgotten.
+  struct Seek {
+    Position floor = Position::none;
+    std::uint64_t open = 0, letters = 0;
+  };
+  Seek preview_seek(const Source& group, Position next) const;
+  // Error group_busy: too many dead letters lie beyond, which would have to go.
+  Result<Seek> seek(Source& group, Position next, Now now);
   // One dead letter, as its row has it. Errors: not_found; conflict (was redriven before, and is not to be `again`; or has died
   // once more since the row was read), group_busy.
   Code redrive(Source& group, Position position, const DeadLetterRow& row, bool again, Now now);

@@ -20,7 +20,7 @@ void Delivery::create_group(const wire::GroupCreate& what, Now now, Done done) {
   };
   if (auto good = may_make(); !good) return done(good.error());
   const auto from = what.from() != wire::Start::unspecified ? what.from() : wire::Start::start;
-  locate(from, what.from_value(), [this, name, may_make, now, spec = std::move(*spec), settings = *settings, done = std::move(done)](Result<Position> next) {
+  locate(from, what.from_value(), now.wall + limits::clock_slack, [this, name, may_make, now, spec = std::move(*spec), settings = *settings, done = std::move(done)](Result<Position> next) {
     if (!next) return done(next.error());
     if (auto good = may_make(); !good) return done(good.error());
     make_ready(make_group(name, spec, settings, *next, now));
@@ -119,18 +119,23 @@ Result<void> Delivery::remove_group(std::string_view name, bool letters) {
   return {};
 }
 
-Result<Position> Delivery::seek(Source& group, Position next, Now now) {
+Delivery::Seek Delivery::preview_seek(const Source& group, Position next) const {
+  const ConsumerGroup& state = group.group->state;
+  Seek what{floor(group), state.open_count(), 0};
+  state.letters().each([&](Position position, std::uint32_t) { what.letters += position >= next; });
+  return what;
+}
+
+Result<Delivery::Seek> Delivery::seek(Source& group, Position next, Now now) {
   ConsumerGroup& state = group.group->state;
-  std::size_t beyond = 0;
-  state.letters().each([&](Position position, std::uint32_t) { beyond += position >= next; });
+  const Seek what = preview_seek(group, next);
   if (!state.may_seek()) {
     return Error{Code::conflict, "group '" + group.group->name + "' was moved as often as it may be; copy it, and remove it"};
   }
-  if (beyond > limits::letters_moved_max) {
-    return Error{Code::group_busy, std::to_string(beyond) + " of " + std::to_string(state.letters().size()) + " dead letters lie beyond that position, too many "
+  if (what.letters > limits::letters_moved_max) {
+    return Error{Code::group_busy, std::to_string(what.letters) + " of " + std::to_string(state.letters().size()) + " dead letters lie beyond that position, too many "
                                    "to go at once: redrive or drop them first"};
   }
-  const Position before = floor(group);
   group.following = false;
   state.seek(next - 1);
   forget_ahead(*group.group);
@@ -140,7 +145,7 @@ Result<Position> Delivery::seek(Source& group, Position next, Now now) {
   for (const MemberId member : state.member_ids()) subscriptions_.at(member).told = Position::none;
   changed(group, now);
   commit_due_ = now.steady;
-  return before;
+  return what;
 }
 
 Position Delivery::floor(const Source& source) const {

@@ -107,7 +107,7 @@ Result<Delivery::Subscription*> Delivery::owned(Session& session, std::uint32_t 
 
 Result<void> Delivery::check_name(std::string_view group) {
   if (wire::valid_name(group, limits::group_bytes_max)) return {};
-  return Error{Code::bad_group, "a group's name has 1 to " + std::to_string(limits::group_bytes_max) + " printable bytes without spaces"};
+  return Error{Code::bad_group, "a group's name has 1 to " + std::to_string(limits::group_bytes_max) + " bytes of UTF-8 without spaces or control characters"};
 }
 
 Error Delivery::too_many_groups() {
@@ -156,7 +156,7 @@ Result<void> Delivery::subscribe(Session& session, const wire::Subscribe& messag
   ++session.subscriptions;
   if (group != nullptr) return join(id, *group, copy, false, now), Result<void>();
   const auto from = copy.from != wire::Start::unspecified ? copy.from : grouped ? wire::Start::start : wire::Start::end;
-  locate(from, copy.from_value, [this, id, serial, copy, spec = std::move(*spec), grouped, now](Result<Position> next) {
+  locate(from, copy.from_value, now.wall + limits::clock_slack, [this, id, serial, copy, spec = std::move(*spec), grouped, now](Result<Position> next) {
     if (!is_current(id, serial)) return;
     if (!next) return refuse(id, next.error());
     if (grouped) return begin_group(id, copy, spec, *next, now);
@@ -180,7 +180,7 @@ void Delivery::begin_plain(MemberId id, const wire::SubscribeT& message, Filter:
   const bool by_time = message.to == wire::Start::time;
   const bool never = message.to_value == std::numeric_limits<std::int64_t>::max();
   const auto value = by_time && !never ? message.to_value + 1 : message.to_value;
-  locate(message.to, value, [this, id, serial = find(id)->serial, message, spec, next, by_time](Result<Position> end) {
+  locate(message.to, value, WallTime::max(), [this, id, serial = find(id)->serial, message, spec, next, by_time](Result<Position> end) {
     if (!is_current(id, serial)) return;
     if (!end) return refuse(id, end.error());
     const bool last_included = message.to == wire::Start::start || message.to == wire::Start::last;
@@ -324,7 +324,7 @@ void Delivery::drop(const Session& session) {
 
 // ---- operators
 
-void Delivery::locate(wire::Start start, std::int64_t value, Found found) {
+void Delivery::locate(wire::Start start, std::int64_t value, WallTime latest, Found found) {
   const auto past_end = number(head()) + 1;
   const auto wanted = static_cast<std::uint64_t>(value);
   switch (start) {
@@ -341,7 +341,9 @@ void Delivery::locate(wire::Start start, std::int64_t value, Found found) {
                                                  std::to_string(number(head()))});
       }
       return found(Position{wanted});
-    case wire::Start::time: break;
+    case wire::Start::time:
+      if (wall_time(value) > latest) return found(Error{Code::beyond_end, "that time is still to come; events committed until then would not be left out"});
+      break;
   }
   reads_.ask(ReadPositionAt{wall_time(value)}, [found = std::move(found)](Result<ReadAnswer> answer) {
     if (!answer) return found(answer.error());

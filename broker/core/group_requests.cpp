@@ -97,19 +97,18 @@ void GroupRequests::edit(Asker to, const wire::GroupEdit& ask, Now now) {
 void GroupRequests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
   const auto name = flatbuffers::GetString(ask.name());
   const bool is_preview = ask.preview();
-  delivery_.locate(ask.to(), ask.to_value(), [this, to, name, now, is_preview](Result<Position> next) {
+  delivery_.locate(ask.to(), ask.to_value(), now.wall + limits::clock_slack, [this, to, name, now, is_preview](Result<Position> next) {
     Source* group = delivery_.find_group(name);
     if (group == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
     if (!next) return answers_.refuse(to, next.error());
+    const auto what = is_preview ? delivery_.preview_seek(*group, *next) : delivery_.seek(*group, *next, now);
+    if (!what) return answers_.refuse(to, what.error());
     wire::SeekReplyT reply;
+    reply.floor_before = number(what->floor);
     reply.floor = number(*next) - 1;
-    if (is_preview) {
-      reply.floor_before = number(delivery_.floor(*group));
-      return answers_.answer(to, std::move(reply));
-    }
-    const auto before = delivery_.seek(*group, *next, now);
-    if (!before) return answers_.refuse(to, before.error());
-    reply.floor_before = number(*before);
+    reply.open = what->open;
+    reply.dead_letters = what->letters;
+    if (is_preview) return answers_.answer(to, std::move(reply));
     staging_.hold([this, to, reply] { answers_.answer(to, wire::SeekReplyT(reply)); });
   });
 }

@@ -222,6 +222,17 @@ const PayloadTypes::Type* PayloadTypes::find(std::string_view name) const {
   return it == types_.end() ? nullptr : &it->second;
 }
 
+Result<std::string> PayloadTypes::full_name(std::string_view name) const {
+  if (find(name) != nullptr) return std::string(name);
+  std::vector<std::string> named;
+  for (const auto& [full, type] : types_) {
+    if (full.size() > name.size() && full.ends_with(name) && full[full.size() - name.size() - 1] == '.') named.push_back(full);
+  }
+  if (named.size() == 1) return named.front();
+  if (named.empty()) return Error{Code::unknown_type, "there is no type '" + std::string(name) + "'"};
+  return Error{Code::bad_argument, "several types are called '" + std::string(name) + "', such as " + named[0] + " and " + named[1]};
+}
+
 bool PayloadTypes::verify(const Type& type, Bytes payload) {
   if (payload.size() < 8) return false;
   if (reinterpret_cast<std::uintptr_t>(payload.data()) % 8 == 0) return verify_aligned(type, payload);

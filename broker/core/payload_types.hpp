@@ -39,6 +39,8 @@ class PayloadTypes {
   Result<void> add(std::string bfbs, const std::string& file);
 
   const Type* find(std::string_view name) const;
+  // The type of this full name, or of this last part of one. Errors: unknown_type; bad_argument: several have it.
+  Result<std::string> full_name(std::string_view name) const;
   // Errors: unknown_type, bad_payload. `payload` may have any alignment.
   Result<void> verify(std::string_view type, Bytes payload) const;
   static bool verify(const Type& type, Bytes payload);

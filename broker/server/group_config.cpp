@@ -168,4 +168,16 @@ Result<GroupConfig> read_group(const std::string& name, const toml::table& table
   return config;
 }
 
+Result<void> resolve_types(GroupConfig& config, const PayloadTypes& types) {
+  if (config.what->filter == nullptr || config.what->filter->types.empty()) return {};
+  auto group = std::make_shared<wire::GroupCreateT>(*config.what);
+  for (auto& type : group->filter->types) {
+    auto full = types.full_name(type);
+    if (!full) return wrong("group." + config.name + ": types: " + full.error().detail);
+    type = std::move(*full);
+  }
+  config.what = std::move(group);
+  return {};
+}
+
 }  // namespace bus::broker

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "broker/core/filter.hpp"
+#include "broker/core/payload_types.hpp"
 #include "bus/result.hpp"
 
 namespace bus::broker {
@@ -22,5 +23,7 @@ struct GroupConfig {
 
 // Errors: bad_argument; the detail names key and reason, and `line` is where.
 Result<GroupConfig> read_group(const std::string& name, const toml::table& table, std::uint32_t& line);
+// The types it names, which may be last parts of names, become full ones. Errors: bad_argument; there is no such type, or several.
+Result<void> resolve_types(GroupConfig& config, const PayloadTypes& types);
 
 }  // namespace bus::broker

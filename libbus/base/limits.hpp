@@ -55,6 +55,7 @@ inline constexpr std::size_t outbox_messages_max = 4096;
 inline constexpr std::size_t round_bytes_max = 2 * MiB;       // handed to the socket at once for one session
 inline constexpr std::size_t credit_events_max = 64 * KiB;    // outstanding, a subscription
 inline constexpr std::size_t credit_bytes_max = 16 * MiB;
+inline constexpr auto clock_slack = 60s;                      // by which a client's clock may be ahead of the broker's
 inline constexpr auto heartbeat = 5s;
 inline constexpr auto session_timeout = 15s;
 inline constexpr auto transient_hold = 1h;                  // a transient name waits so long for a holder that said no Bye

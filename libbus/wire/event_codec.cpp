@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
+
+#include <flatbuffers/util.h>
 
 #include "base/limits.hpp"
 
@@ -159,9 +162,14 @@ bool pattern_matches(std::string_view pattern, std::string_view topic) {
 }
 
 bool valid_name(std::string_view name, std::size_t bytes_max) {
-  return !name.empty() && name.size() <= bytes_max && std::all_of(name.begin(), name.end(), [](char c) {
-    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
-  });
+  if (name.empty() || name.size() > bytes_max) return false;
+  const std::string text(name);  // ends with a zero, which no sequence goes on with
+  for (const char* at = text.c_str(); at < text.c_str() + text.size();) {
+    const int letter = flatbuffers::FromUTF8(&at);
+    const bool is_control = letter <= 0x20 || (letter >= 0x7f && letter <= 0x9f);
+    if (is_control) return false;  // or none: -1
+  }
+  return true;
 }
 
 }  // namespace bus::wire

@@ -50,7 +50,7 @@ Result<void> check_pattern(std::string_view pattern);
 // Does the (checked) pattern match the (checked) topic?
 bool pattern_matches(std::string_view pattern, std::string_view topic);
 
-// Publisher and group names: 1 to max bytes, printable, no spaces.
+// Publisher and group names: 1 to max bytes of UTF-8, without spaces and control characters.
 bool valid_name(std::string_view name, std::size_t bytes_max);
 
 }  // namespace bus::wire

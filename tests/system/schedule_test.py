@@ -73,7 +73,7 @@ class Schedule(Case):
         for number in range(1, 4):
             self.schedule(number, "--after", "1h")
         self.assertEqual(self.json("schedule", "run-now", "reminders/2"), {"id": "reminders/2", "position": 1, "version": 0})
-        self.assertEqual(self.json("schedule", "cancel", "reminders/1"), {"cancelled": 1, "not_waiting": 0, "unknown": 0})
+        self.assertEqual(self.json("schedule", "cancel", "reminders/1", "reminders/1"), {"cancelled": 1, "not_waiting": 0, "unknown": 0})
         some = self.json("schedule", "cancel", "reminders/1", "reminders/3", "reminders/9", expect=3)
         self.assertEqual(some, {"cancelled": 1, "not_waiting": 1, "unknown": 1})
         self.assertEqual(self.json("schedule", "show", "reminders/1")["state"], "cancelled")
@@ -105,7 +105,7 @@ class Expiry(Case):
     def test_no_group_gets_what_has_expired(self):
         for life in [["--expires-at", "2020-01-01"], ["--expires-after", "1h"], []]:
             self.publish(1, *life)
-        got = lines(self.run_cli("-o", "ndjson", "sub", "--group", "g", "--until-end"))
+        got = lines(self.run_cli("-o", "ndjson", "sub", ">", "--group", "g", "--until-end"))
         self.assertEqual([event["position"] for event in got], [2, 3])
         self.assertEqual(list(got[0])[-3:], ["expires_at", "group", "attempt"])
         info = self.group("g")

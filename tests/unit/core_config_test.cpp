@@ -116,7 +116,7 @@ TEST_F(ConfigFile, SaysWhereItIsWrongAndWhy) {
                           {"group = 1\n", ":1: ", "[group.NAME]"},
                           {"[group]\nbilling = 1\n", ":2: ", "[group.billing]"},
                           {"[group.g]\npaused = true\ncolour = 1\n", ":3: ", "colour: there is no such setting"},
-                          {"[group.\"a b\"]\n", ":1: ", "printable"},
+                          {"[group.\"a b\"]\n", ":1: ", "without spaces"},
                           {"\n[group.g]\nsharing = \"fair\"\n", ":3: ", "round_robin, least_in_flight"},
                           {"[group.g]\nack_wait = 30\n", ":2: ", "\"30s\""},
                           {"[group.g]\nack_wait = \"50d\"\n", ":2: ", "too long"},
@@ -168,6 +168,21 @@ TEST_F(ConfigFile, DeclaresGroups) {
   EXPECT_EQ(settings.jitter_percent, 0u);
   EXPECT_EQ(settings.dead_letter, wire::DeadLetterPolicy::stop_key);
   EXPECT_EQ(settings.paused, true);
+}
+
+TEST_F(ConfigFile, NamesTypesInFullOrByTheirLastPart) {
+  const PayloadTypes types;
+  ASSERT_TRUE(load("[group.g]\ntypes = [\"SystemNotification\", \"suoke.health.HealthDataUpdate\"]\n").ok());
+  ASSERT_TRUE(resolve_types(config.groups[0], types).ok());
+  EXPECT_EQ(config.groups[0].what->filter->types, (std::vector<std::string>{"suoke.realtime.SystemNotification", "suoke.health.HealthDataUpdate"}));
+  for (const char* type : {"Nope", "Notification", "suoke.health.Nope"}) {
+    config = {};
+    ASSERT_TRUE(load(std::string("[group.g]\ntypes = \"") + type + "\"\n").ok());
+    const auto resolved = resolve_types(config.groups[0], types);
+    ASSERT_FALSE(resolved.ok()) << type;
+    EXPECT_EQ(resolved.error().code, Code::bad_argument);
+    EXPECT_EQ(resolved.error().detail, std::string("group.g: types: there is no type '") + type + "'");
+  }
 }
 
 TEST_F(ConfigFile, MustBeThere) { EXPECT_FALSE(load_config("/nowhere/busd.toml", config).ok()); }

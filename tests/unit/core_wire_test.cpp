@@ -72,7 +72,8 @@ TEST(Name, IsPrintableWithoutSpaces) {
   EXPECT_TRUE(valid_name("health-data", 128));
   EXPECT_TRUE(valid_name(std::string(128, 'n'), 128));
   EXPECT_FALSE(valid_name(std::string(129, 'n'), 128));
-  for (const char* name : {"", "a b", "a\n", "\x7f"}) EXPECT_FALSE(valid_name(name, 128)) << name;
+  EXPECT_TRUE(valid_name("größe-健康", 128));
+  for (const char* name : {"", "a b", "a\n", "\x7f", "\xff\xfe", "x\xc2", "x\xc2\x9b" "31m", "\xe2\x82"}) EXPECT_FALSE(valid_name(name, 128)) << name;
 }
 
 // ---- the events of a body
