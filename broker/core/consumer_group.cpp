@@ -34,6 +34,7 @@ void ConsumerGroup::take_back(MemberId member) {
   for (const Position position : held) {
     Open& open = *open_.find(position);
     ++open.returns;
+    open.lost = !open.laned;
     urgent_ = true;
     let_go(open);
     make_ready(position, open);
@@ -53,7 +54,7 @@ void ConsumerGroup::add_credit(MemberId member, std::uint32_t events, std::uint3
     return begin(position, event, rank, member, bytes, now);
   }
   Open& open = *open_.find(position);
-  BUS_CHECK(ready_of(open).erase(position) == 1);
+  BUS_CHECK(unset_ready(position, open));
   open.event = event;
   open.rank = rank;
   if (open.laned) lanes_.go(open.event.key, position);
@@ -111,7 +112,7 @@ void ConsumerGroup::forget_taken() {
 
 void ConsumerGroup::pass_over(Position position, bool has_expired) {
   Open* open = open_.find(position);
-  BUS_CHECK(open != nullptr && ready_of(*open).erase(position) == 1);
+  BUS_CHECK(open != nullptr && unset_ready(position, *open));
   counts_.expired += has_expired;
   counts_.skipped += !has_expired && open->attempt > 0;
   changed_ = urgent_ = true;
@@ -191,6 +192,7 @@ Code ConsumerGroup::release(MemberId member, Position position, std::uint32_t at
   if (code != Code::ok) return code;
   let_go(*open);
   ++open->returns;
+  open->lost = false;
   urgent_ = true;
   make_ready(position, *open);
   return Code::ok;
@@ -219,7 +221,7 @@ void ConsumerGroup::make_ready(Position position, Open& open) {
   touch(open);
   forget(position, open);
   if (!open.laned) {
-    ready_of(open).insert(position);
+    set_ready(position, open);
     return;
   }
   const Hash128 key = open.event.key;
@@ -231,6 +233,7 @@ void ConsumerGroup::make_ready(Position position, Open& open) {
 void ConsumerGroup::fail(Position position, Open& open, Incident::Cause cause, std::string error, Duration delay, Now now) {
   ++open.failures;
   ++failures_;
+  open.lost = false;
   urgent_ = true;
   touch(open);
   forget(position, open);
@@ -373,7 +376,7 @@ Code ConsumerGroup::redrive(const Letter& letter) {
     if (open.patchy) patchy_to_ = taken_.last();
     arm(letter.key);
   } else {
-    ready_of(open).insert(letter.position);
+    set_ready(letter.position, open);
   }
   return Code::ok;
 }
@@ -401,6 +404,7 @@ void ConsumerGroup::seek(Position scan) {
   ordered_from_ = Position::none;
   open_.clear();
   ready_ = {};
+  lost_ = {};
   delayed_.clear();
   notes_.clear();
   lanes_.clear();

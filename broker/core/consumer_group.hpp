@@ -128,6 +128,12 @@ class ConsumerGroup {
     const auto& ready = ready_[at_rank(rank)];
     return ready.empty() ? std::nullopt : std::optional(*ready.begin());
   }
+  // The oldest of them that its member may not have seen: it left before it settled it.
+  std::optional<Position> next_lost(Rank rank) const {
+    const auto& lost = lost_[at_rank(rank)];
+    return lost.empty() ? std::nullopt : std::optional(*lost.begin());
+  }
+  bool has_lost() const { return next_lost(Rank::high) || next_lost(Rank::medium) || next_lost(Rank::low); }
   bool has_ready() const { return next_ready(Rank::high) || next_ready(Rank::medium) || next_ready(Rank::low); }
   // True if a new event may be opened; what is ready always may.
   bool may_open() const { return open_.size() < limits::open_max; }
@@ -286,6 +292,7 @@ class ConsumerGroup {
     bool touched = false;               // changed since the last journal
     bool laned = false;                 // in the lane of its key
     bool noted = false;                 // there is a note
+    bool lost = false;                  // the member that had it last may not have seen it
     Rank rank = Rank::medium;
     bool patchy = false;                // laned: beyond `line` some of its key may be settled, having been taken ahead
     std::uint32_t attempt = 0;          // the last one; 0: none yet
@@ -331,7 +338,14 @@ class ConsumerGroup {
   void let_go(const Open& open);
   void take_back(MemberId member);
   void make_ready(Position position, Open& open);
-  std::set<Position>& ready_of(const Open& open) { return ready_[at_rank(open.rank)]; }
+  void set_ready(Position position, const Open& open) {
+    ready_[at_rank(open.rank)].insert(position);
+    if (open.lost) lost_[at_rank(open.rank)].insert(position);
+  }
+  bool unset_ready(Position position, const Open& open) {
+    lost_[at_rank(open.rank)].erase(position);
+    return ready_[at_rank(open.rank)].erase(position) > 0;
+  }
   bool is_linked(const Hash128& key, Position previous) const;
   void stand_in_line(Position position, const Hash128& key, Rank rank);
   void raise(const Hash128& key, Rank rank);
@@ -364,6 +378,7 @@ class ConsumerGroup {
   std::uint16_t generation_ = 0;
   PositionMap<Open> open_;
   std::array<std::set<Position>, ranks> ready_;            // those of them that may go out at once
+  std::array<std::set<Position>, ranks> lost_;             // of those, not in line, what was lost with its member
   PositionSet taken_;                                      // beyond the scan: those that were opened
   std::vector<Position> newly_taken_;                      // since the last journal
   Position patchy_to_ = Position::none;                    // what was taken up to here is needed while lanes are patchy

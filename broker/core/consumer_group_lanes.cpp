@@ -20,7 +20,8 @@ void ConsumerGroup::change(const GroupSettings& settings) {
     open.line = scan_;
     open.patchy = taken_.last() > scan_;
     touch(open);
-    const bool is_ready = ready_of(open).erase(position) > 0;
+    const bool is_ready = unset_ready(position, open);
+    open.lost = false;
     lanes_.restore(open.event.key, position, open.rank, !is_ready, scan_, scan_, open.patchy);
     if (is_ready) keys.push_back(open.event.key);
   });
@@ -34,7 +35,7 @@ void ConsumerGroup::rebuild_lanes() {
     const bool is_ready = open.place == Place::ready;
     if (open.laned) lanes_.restore(open.event.key, position, open.rank, !is_ready, open.line, scan_, open.patchy);
     if (open.laned && is_ready) keys.push_back(open.event.key);
-    if (!open.laned && is_ready) ready_of(open).insert(position);
+    if (!open.laned && is_ready) set_ready(position, open);
   });
   for (const Hash128& key : keys) arm(key);
   open_.each([&](Position position, const Open& open) {
@@ -92,22 +93,22 @@ void ConsumerGroup::raise(const Hash128& key, Rank rank) {
   if (armed == Position::none) return;
   Open& open = *open_.find(armed);
   if (open.rank <= rank) return;
-  ready_of(open).erase(armed);
+  unset_ready(armed, open);
   open.rank = rank;
   touch(open);
-  ready_of(open).insert(armed);
+  set_ready(armed, open);
 }
 
 // The next of the key that may go out, if none is out, is ready, and open if it was not.
 void ConsumerGroup::arm(const Hash128& key) {
   const auto change = lanes_.next(key);
-  if (change.disarmed != Position::none) ready_of(*open_.find(change.disarmed)).erase(change.disarmed);
+  if (change.disarmed != Position::none) unset_ready(change.disarmed, *open_.find(change.disarmed));
   if (change.armed == Position::none) return;
   Open* known = open_.find(change.armed);
   if (known == nullptr && change.armed > scan_) take(change.armed);
   Open& open = known != nullptr ? *known : open_.add(change.armed);
   open.rank = change.rank;
-  ready_of(open).insert(change.armed);
+  set_ready(change.armed, open);
   if (known != nullptr && open.line == lanes_.line(key)) return;
   open.event.key = key;
   open.laned = true;

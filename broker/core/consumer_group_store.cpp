@@ -210,6 +210,7 @@ void ConsumerGroup::recovered() {
     const auto number = PositionMap<Open>::chunk_of(position);
     if (!stored_chunks_.contains(number)) changed_chunks_.insert(number);
     if (open.place == Place::delayed) delayed_.emplace(open.due, position);
+    open.lost = !open.laned;
     if (open.place != Place::in_flight) return;
     ++open.returns;
     open.place = Place::ready;

@@ -199,7 +199,7 @@ Delivery::Came Delivery::give_ready(Source& source, MemberId to, Position positi
   const bool is_over = is_wanted && match == Match::until_it_expires && has_expired(*record, at, now);
   if (is_wanted && !is_over) {
     give(source, to, record, at, turn, now, From::ready);
-    source.group->turns.given(rank, false);
+    source.group->turns.given(rank);
     return Came::some;
   }
   source.group->state.pass_over(position, is_over);
@@ -215,13 +215,13 @@ bool Delivery::waits(ConsumerGroup& group, const store::Record& record, std::uin
   return true;
 }
 
-// Of each rank: from where on events beyond the scan do not go out. One that is ready goes before those of its rank that lie
-// further on: a member that had lost it with its connection sees the events of a key in their order all the same.
+// Of each rank: from where on events beyond the scan do not go out. One that was lost with its member goes before those of its rank
+// that lie further on: whoever gets them sees the events of a key in their order.
 Delivery::Bounds Delivery::bounds_of(const ConsumerGroup& group, std::optional<Rank> only) {
   Bounds bounds;
   for (const Rank rank : {Rank::high, Rank::medium, Rank::low}) {
     const bool is_asked = !only || *only == rank;
-    bounds[at_rank(rank)] = is_asked ? group.next_ready(rank).value_or(Position{~std::uint64_t{0}}) : Position::none;
+    bounds[at_rank(rank)] = is_asked ? group.next_lost(rank).value_or(Position{~std::uint64_t{0}}) : Position::none;
   }
   return bounds;
 }
@@ -242,7 +242,7 @@ Delivery::Bounds Delivery::bounds_of(const ConsumerGroup& group, std::optional<R
   kinds_.assign(record.kinds(), Match::unknown);
   ConsumerGroup* ordered = source.group && source.group->state.keeps_keys_in_line() ? &source.group->state : nullptr;
   ConsumerGroup* taken = source.group && source.group->state.has_taken() ? &source.group->state : nullptr;
-  const bool is_bounded = source.group && (only || source.group->state.has_ready());
+  const bool is_bounded = source.group && (only || source.group->state.has_lost());
   const auto bounds = is_bounded ? bounds_of(source.group->state, only) : Bounds{};
   const auto begun = static_cast<std::uint32_t>(next - record.first());
   const auto end = std::min<std::uint64_t>({record.count(), last - record.first() + 1, begun + turn.rows});
@@ -307,7 +307,9 @@ void Delivery::give(Source& source, MemberId to, const store::RecordPtr& record,
     const Rank rank = rank_of(kind.priority);
     ConsumerGroup& group = source.group->state;
     attempt = from == From::ahead ? group.open_ahead(position, facts, rank, to, event.body_bytes, now.steady) : group.open(position, facts, rank, to, event.body_bytes, now.steady);
-    if (from != From::ready) source.group->turns.given(rank, from == From::scan && !group.next_ready(Rank::low));
+    RankTurns& turns = source.group->turns;
+    if (from == From::scan) turns.given_next(rank, group.next_ready(Rank::medium).has_value(), group.next_ready(Rank::low).has_value());
+    if (from == From::ahead) turns.given(rank);
   } else {
     source.scan = position;
     source.credit.use(event.body_bytes);

@@ -30,7 +30,9 @@ namespace bus::broker {
 // What is known of the events of a rank that lie beyond the scan of a group.
 struct Ahead {
   Position looked = Position::none;      // up to here they were looked at,
-  Position newest = Position::none;      // and beyond here there are none of this rank or a higher one
+  Position newest = Position::none;      // and beyond here there are none of this rank
+  Position left = Position::none;        // the last one that was left to the scan, for the sake of its key
+  Position blind_to = Position::none;    // something could not be read: until the scan is there nothing is taken
   Position found = Position::none;       // in the record there, says the reader, are some
   std::uint64_t search = 0;              // that looks for it; 0: none does
 };
@@ -49,7 +51,7 @@ struct Group {
 };
 
 // For what a source reads the log; each may wait for a place of its own.
-enum class ReadFor : std::uint8_t { high_ready, medium_ready, low_ready, scan, ahead };
+enum class ReadFor : std::uint8_t { high_ready, medium_ready, low_ready, scan, high_ahead, medium_ahead };
 
 struct Source {
   explicit Source(Filter what) : filter(std::move(what)) {}
@@ -201,7 +203,8 @@ class Delivery {
     Position from = Position::none;
   };
   enum class Match : std::uint8_t { unknown, no, yes, until_it_expires };
-  // Of looking for the next event: it was given, or is nearer; there is none; it has to be read, or found, or wait for room.
+  // Of looking for the next event: it was given, or is nearer; there is none that may go out; it has to be read, or found, or wait for
+  // room.
   enum class Came : std::uint8_t { some, none, later };
   // What one turn of a source has come to.
   struct Turn {
@@ -261,8 +264,8 @@ class Delivery {
   bool give_next(Source& source, MemberId to, Turn& turn, Now now);
   Came give_urgent(Source& source, MemberId to, Rank rank, Turn& turn, Now now);
   Came give_rest(Source& source, MemberId to, Turn& turn, Now now);
-  void find_newest(Source& source);
-  Came may_be_ahead(Source& source, Rank rank);
+  void find_newest(Source& source, Turn& turn);
+  Came may_be_ahead(Source& source, Rank rank, Turn& turn);
   static void note_newest(Group& group, Rank rank, Position position);
   Came look_ahead(Source& source, Rank rank, std::size_t most, Turn& turn, Now now);
   Taken take_ahead(Source& source, Rank rank, const store::RecordPtr& record, std::uint32_t at, Turn& turn, Now now);

@@ -38,7 +38,7 @@ bool Delivery::give_next(Source& source, MemberId to, Turn& turn, Now now) {
 Delivery::Came Delivery::give_urgent(Source& source, MemberId to, Rank rank, Turn& turn, Now now) {
   const ConsumerGroup& state = source.group->state;
   if (const auto ready = state.next_ready(rank)) return give_ready(source, to, *ready, rank, turn, now);
-  const Came ahead = may_be_ahead(source, rank);
+  const Came ahead = may_be_ahead(source, rank, turn);
   if (ahead == Came::none) return Came::none;
   const auto most = std::min(turn.events, source.group->turns.room(rank));
   if (look_further(source, rank, most, turn, now) == Came::some) return Came::some;
@@ -51,37 +51,42 @@ Delivery::Came Delivery::give_urgent(Source& source, MemberId to, Rank rank, Tur
 Delivery::Came Delivery::give_rest(Source& source, MemberId to, Turn& turn, Now now) {
   const ConsumerGroup& state = source.group->state;
   const auto low = state.next_ready(Rank::low);
+  // Whoever comes next in the log is not overtaken for ever, either.
+  if (low && source.group->turns.is_next_due() && look_further(source, {}, 1, turn, now) == Came::some) return Came::some;
+  if (turn.damage) return Came::later;
   if (low && give_ready(source, to, *low, Rank::low, turn, now) == Came::some) return Came::some;
   if (turn.damage) return Came::later;
-  const bool is_alone = !state.has_ready() && may_be_ahead(source, Rank::high) == Came::none && may_be_ahead(source, Rank::medium) == Came::none;
+  const bool is_alone = !state.has_ready() && may_be_ahead(source, Rank::high, turn) == Came::none && may_be_ahead(source, Rank::medium, turn) == Came::none;
   const Came further = look_further(source, {}, is_alone ? turn.events : 1, turn, now);
   return low && further == Came::none ? Came::later : further;
 }
 
 // None: of this rank there is nothing beyond the scan that would have to overtake others. Later: it is being found out.
-Delivery::Came Delivery::may_be_ahead(Source& source, Rank rank) {
+Delivery::Came Delivery::may_be_ahead(Source& source, Rank rank, Turn& turn) {
   Group& group = *source.group;
   const Position scan = scan_of(source);
-  const bool has_low = group.state.next_ready(Rank::low).has_value() || state_.last_of[priority_of(Rank::low)] > scan;
+  const bool has_low = group.state.next_ready(Rank::low) || group.state.next_ready(Rank::high) || state_.last_of[priority_of(Rank::low)] > scan;
   if (rank == Rank::high ? state_.last_of[priority_of(Rank::high)] <= scan : !has_low) return Came::none;
-  if (!group.knows_newest) find_newest(source);
+  if (!group.knows_newest) find_newest(source, turn);
   const Ahead& ahead = group.ahead[at_rank(rank)];
+  if (ahead.blind_to > scan) return Came::none;
   if (ahead.search != 0) return Came::later;
-  return ahead.newest > std::max(ahead.looked, scan) ? Came::some : Came::none;
+  return ahead.newest > std::max(ahead.looked, scan) || ahead.left > scan ? Came::some : Came::none;
 }
 
 // Of all topics where they are so many that it would take long to look at each.
-void Delivery::find_newest(Source& source) {
+void Delivery::find_newest(Source& source, Turn& turn) {
   constexpr std::uint32_t looked_at = 10'000;
   Group& group = *source.group;
   group.knows_newest = true;
-  for (const Rank rank : {Rank::high, Rank::medium}) {
-    const auto priority = priority_of(rank);
-    if (state_.topics.size() > looked_at) note_newest(group, rank, state_.last_of[priority]);
-    for (std::uint32_t topic = 1; topic <= state_.topics.size() && state_.topics.size() <= looked_at; ++topic) {
-      if (source.filter.matches_topic(state_.topics.name(topic))) note_newest(group, rank, state_.topics[topic].last_of[priority]);
-    }
+  const auto note = [&](const std::array<Position, 3>& last_of) {
+    for (const Rank rank : {Rank::high, Rank::medium}) note_newest(group, rank, last_of[priority_of(rank)]);
+  };
+  if (state_.topics.size() > looked_at) return note(state_.last_of);
+  for (std::uint32_t topic = 1; topic <= state_.topics.size(); ++topic) {
+    if (source.filter.matches_topic(state_.topics.name(topic))) note(state_.topics[topic].last_of);
   }
+  turn.rows -= std::min<std::size_t>(turn.rows, state_.topics.size());  // so not all groups do it in one turn of the loop
 }
 
 void Delivery::note_newest(Group& group, Rank rank, Position position) {
@@ -131,7 +136,10 @@ Delivery::Taken Delivery::take_ahead(Source& source, Rank rank, const store::Rec
   const Hash128 key = entry.key ? entry.key->hash : Hash128{};
   switch (state.may_go_ahead(position, key, entry.key ? entry.key->previous : Position::none)) {
     // In a group that was key_ordered before others of its key would overtake it later.
-    case ConsumerGroup::Ahead::no: return state.settings().is_ordered() ? Taken::passed : Taken::stop;
+    case ConsumerGroup::Ahead::no:
+      if (!state.settings().is_ordered()) return Taken::stop;
+      source.group->ahead[at_rank(rank)].left = position;
+      return Taken::passed;
     case ConsumerGroup::Ahead::wait: state.wait_ahead(position, key, its_rank); return Taken::passed;
     case ConsumerGroup::Ahead::open: break;
   }
@@ -150,8 +158,8 @@ store::RecordPtr Delivery::find_ahead(Source& source, Rank rank, Position positi
     search_ahead(group, rank, position);
     return nullptr;
   }
-  const auto found = read(source, ReadFor::ahead, position, turn);
-  if (!found) ahead.looked = ahead.newest;  // it is damaged, which the scan will say when it is there
+  const auto found = read(source, rank == Rank::high ? ReadFor::high_ahead : ReadFor::medium_ahead, position, turn);
+  if (!found) ahead.blind_to = ahead.newest;  // it is damaged, which the scan will say when it is there
   return found ? *found : nullptr;
 }
 
@@ -190,7 +198,7 @@ void Delivery::found_ahead(const AheadSearch& search, const Result<ReadAnswer>& 
   if (ahead == nullptr) return;
   ahead->search = 0;
   if (!answer) {
-    ahead->looked = ahead->newest;  // left to the scan
+    ahead->blind_to = ahead->newest;
   } else {
     const auto& slice = std::get<store::PrioritySlice>(*answer);
     ahead->found = slice.is_found ? slice.next : Position::none;

@@ -1,7 +1,7 @@
 // RankTurns says in which class of priority the next event is looked for first: the most urgent, unless one that is less
 // urgent was overtaken too often. A pure value; a group owns one.
 //
-//   overtaken by priority_share ──> high ──> medium ──> low, and whatever comes next in the log
+//   overtaken by priority_share ──> high ──> medium ──> low, or whatever comes next in the log
 #pragma once
 
 #include <algorithm>
@@ -20,15 +20,21 @@ class RankTurns {
     if (medium_ >= limits::priority_share) return low_ >= limits::priority_share ? Order{medium, low, high} : Order{medium, high, low};
     return low_ >= limits::priority_share ? Order{low, high, medium} : Order{high, medium, low};
   }
-  // How many of this rank may go out before a lower one has its turn; one at least.
+  // What comes next in the log was overtaken by those that are delivered again.
+  bool is_next_due() const { return next_ >= limits::priority_share; }
+  // How many of this rank may go out before a lower one has its turn; one at least, and no more out of turn.
   std::size_t room(Rank rank) const {
+    if (rank == Rank::medium && medium_ >= limits::priority_share) return 1;
     const auto overtaken = rank == Rank::high ? std::max(medium_, low_) : rank == Rank::medium ? low_ : 0;
     return overtaken < limits::priority_share ? limits::priority_share - overtaken : 1;
   }
-  // One of this rank went out. `is_next`: it came next in the log, and none that is low stood back for it.
-  void given(Rank rank, bool is_next) {
-    if (rank != Rank::low) medium_ = rank == Rank::medium ? 0 : medium_ + 1;
-    low_ = rank == Rank::low || is_next ? 0 : low_ + 1;
+  // One of this rank went out, ahead of others or again.
+  void given(Rank rank) { count(rank, true, true), ++next_; }
+  // One that came next in the log: it has overtaken only those that are ready.
+  void given_next(Rank rank, bool is_medium_ready, bool is_low_ready) {
+    count(rank, is_medium_ready, is_low_ready);
+    if (!is_low_ready) low_ = 0;
+    next_ = 0;
   }
   // There is none of this rank that could have been overtaken.
   void none(Rank rank) {
@@ -37,7 +43,13 @@ class RankTurns {
   }
 
  private:
-  std::uint32_t medium_ = 0, low_ = 0;  // by how many they were overtaken
+  void count(Rank rank, bool medium_stands_back, bool low_stands_back) {
+    if (rank == Rank::high) medium_ += medium_stands_back;
+    if (rank == Rank::medium) medium_ = 0;
+    low_ = rank == Rank::low ? 0 : low_ + low_stands_back;
+  }
+
+  std::uint32_t medium_ = 0, low_ = 0, next_ = 0;  // by how many they were overtaken
 };
 
 }  // namespace bus::broker

@@ -18,21 +18,21 @@ TEST(RankTurns, TheMostUrgentGoesFirst) {
   for (std::uint32_t at = 0; at < share; ++at) {
     EXPECT_EQ(turns.order()[0], high);
     EXPECT_EQ(turns.room(high), share - at);
-    turns.given(high, false);
+    turns.given(high);
   }
   EXPECT_EQ(turns.order(), (RankTurns::Order{medium, low, high}));
   EXPECT_EQ(turns.room(high), 1u);
-  turns.given(medium, false);
+  turns.given(medium);
   EXPECT_EQ(turns.order(), (RankTurns::Order{low, high, medium}));
-  turns.given(low, false);
+  turns.given(low);
   EXPECT_EQ(turns.order(), (RankTurns::Order{high, medium, low}));
 }
 
 TEST(RankTurns, WhatComesNextInTheLogOvertakesNobody) {
   RankTurns turns;
-  for (std::uint32_t at = 0; at < 2 * share; ++at) turns.given(Rank::medium, true);
+  for (std::uint32_t at = 0; at < 2 * share; ++at) turns.given_next(Rank::medium, false, false);
   EXPECT_EQ(turns.order()[0], Rank::high);
-  for (std::uint32_t at = 0; at < share; ++at) turns.given(Rank::medium, false);
+  for (std::uint32_t at = 0; at < share; ++at) turns.given(Rank::medium);
   EXPECT_EQ(turns.order()[0], Rank::low);
   turns.none(Rank::low);
   EXPECT_EQ(turns.order()[0], Rank::high);
@@ -54,7 +54,7 @@ TEST(RankTurns, NobodyIsStarved) {
           waits[at_rank(rank)] = 0;
           continue;
         }
-        turns.given(rank, false);
+        turns.given(rank);
         for (auto lower = at_rank(rank) + 1; lower < ranks; ++lower) waits[lower] = is_there[lower] ? waits[lower] + 1 : 0;
         waits[at_rank(rank)] = 0;
         break;
@@ -117,7 +117,7 @@ TEST_F(PriorityTurnsTest, LowHasItsTurnWhileUrgentOnesComeNextInTheLog) {
   publish(Priority::high, 30);
   publish(Priority::medium);
   credit(12);
-  EXPECT_EQ(delivered(), (List{2, 3, 4, 5, 6, 7, 8, 9, 32, 1, 10, 11}));
+  EXPECT_EQ(delivered(), (List{2, 3, 4, 5, 6, 7, 8, 9, 1, 10, 11, 12}));
 }
 
 TEST_F(PriorityTurnsTest, ALowEventThatFailedIsNoMoreUrgentThanOthersThatCome) {
@@ -128,6 +128,93 @@ TEST_F(PriorityTurnsTest, ALowEventThatFailedIsNoMoreUrgentThanOthersThatCome) {
   settle({1}, wire::Verdict::nack);
   credit(10);
   EXPECT_EQ(delivered(), (List{2, 3, 4, 5, 6, 7, 8, 9, 1, 10}));
+}
+
+TEST_F(PriorityTurnsTest, WhatLiesInTheLogInTheOrderOfItsPrioritiesComesSo) {
+  publish(Priority::low, 1, "", 10, "other");  // of no matter here
+  publish(Priority::high, 30);
+  publish(Priority::medium, 30);
+  publish(Priority::low, 10);
+  join(100, wire::Sharing::round_robin, "t");
+  EXPECT_EQ(delivered(), range(2, 71));
+}
+
+TEST_F(PriorityTurnsTest, MediumOutOfTurnIsOneAtATime) {
+  publish(Priority::low, 50);
+  publish(Priority::medium, 50);
+  publish(Priority::high, 40);
+  join(140);
+  std::string order;
+  for (const auto position : delivered()) order += position <= 50 ? 'l' : position <= 100 ? 'm' : 'h';
+  EXPECT_EQ(order.substr(0, 40), "hhhhhhhhmlhhhhhhhhmlhhhhhhhhmlhhhhhhhhml");
+}
+
+// One that comes again and again at once, for which no failure, delay or limit is the end.
+using Endless = std::tuple<wire::Verdict, std::vector<Priority>>;
+class EndlessTest : public PriorityTurnsTest, public ::testing::WithParamInterface<Endless> {
+ protected:
+  std::map<std::uint64_t, int> deliveries(const std::vector<Priority>& priorities) {
+    for (const Priority priority : priorities) publish(priority);
+    join(1);
+    std::map<std::uint64_t, int> counts;
+    for (int turn = 0; turn < 200; ++turn) {
+      const auto now = delivered();
+      for (const auto position : now) ++counts[position];
+      settle(now, std::get<0>(GetParam()));
+      credit(1);
+    }
+    return counts;
+  }
+};
+
+TEST_P(EndlessTest, StarvesNobody) {
+  const auto counts = deliveries(std::get<1>(GetParam()));
+  EXPECT_EQ(counts.size(), std::get<1>(GetParam()).size());
+}
+INSTANTIATE_TEST_SUITE_P(PriorityTurns, EndlessTest, ::testing::Combine(::testing::Values(wire::Verdict::nack, wire::Verdict::release),
+    ::testing::Values(std::vector{Priority::high, Priority::high, Priority::medium}, std::vector{Priority::medium, Priority::medium, Priority::low},
+                      std::vector{Priority::low, Priority::low, Priority::high, Priority::medium}, std::vector{Priority::high, Priority::low},
+                      std::vector{Priority::low, Priority::medium, Priority::high}, std::vector{Priority::medium, Priority::medium, Priority::medium})));
+
+// It may not pass the one before it of its key; so it comes when the scan does, before others that are less urgent.
+TEST_F(PriorityTurnsTest, OneThatWasLeftToTheScanGoesBeforeThoseThatAreLow) {
+  publish(Priority::low, 50);
+  publish(Priority::low, 1, "k");
+  publish(Priority::high, 1, "k");
+  join(51, wire::Sharing::key_ordered);
+  auto first = delivered();
+  ASSERT_EQ(first.size(), 51u);
+  settle({51});
+  back();
+  join(60, wire::Sharing::key_ordered);
+  const auto again = delivered();
+  ASSERT_EQ(again.size(), 51u);
+  EXPECT_EQ(again.front(), 52u);
+}
+
+// Those behind it are not taken before it, though they could be seen again: they are of its key.
+TEST_F(PriorityTurnsTest, AnEventThatCouldNotBeFoundKeepsItsPlace) {
+  publish(Priority::medium, 300, "", 3000);
+  publish(Priority::high, 1, "k");
+  publish(Priority::medium, 300, "", 3000);
+  bus.restart();
+  back();
+  int failures = 0;
+  bus.read_fault = [&](const ReadAsk& ask) -> std::optional<Error> {
+    if (!std::holds_alternative<ReadPriority>(ask) || failures++ > 0) return std::nullopt;
+    return Error{Code::disk_error, "once"};
+  };
+  join(2);
+  publish(Priority::high, 1, "k");
+  auto all = delivered();
+  while (all.size() < 602) {
+    credit(50);
+    const auto more = delivered();
+    if (more.empty()) break;
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(failures > 0, true);
+  EXPECT_LT(std::find(all.begin(), all.end(), 301u), std::find(all.begin(), all.end(), 602u));
 }
 
 TEST_F(PriorityTurnsTest, WhatHasToBeReadKeepsItsTurn) {
