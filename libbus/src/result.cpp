@@ -18,6 +18,7 @@ bool is_refusal(Code code) {
     case Code::event_too_large:
     case Code::too_many_topics:
     case Code::refused_before:
+    case Code::schedule_full:
     case Code::damaged:
     case Code::busy:
     case Code::bad_argument: return true;

@@ -130,5 +130,16 @@ TEST_F(WithoutAName, NeverGoesOnUnderAnother) {
   EXPECT_EQ(failed.code, Code::publisher_fenced);
 }
 
+// What a PublishResult says of an event is final; all else leaves open whether it is stored.
+TEST(IsRefusal, TellsWhatIsFinal) {
+  for (const Code code : {Code::bad_event, Code::bad_topic, Code::bad_key, Code::unknown_type, Code::bad_payload, Code::event_too_large, Code::too_many_topics,
+                          Code::schedule_full, Code::refused_before, Code::damaged, Code::busy, Code::bad_argument}) {
+    EXPECT_TRUE(is_refusal(code)) << EnumNameCode(code);
+  }
+  for (const Code code : {Code::ok, Code::timed_out, Code::disconnected, Code::closed, Code::publisher_fenced, Code::log_changed, Code::disk_error, Code::shutting_down}) {
+    EXPECT_FALSE(is_refusal(code)) << EnumNameCode(code);
+  }
+}
+
 }  // namespace
 }  // namespace bus
