@@ -132,6 +132,25 @@ inline constexpr std::size_t schedule_taken_bytes_max = 2 * MiB;  // so many: on
 inline constexpr std::size_t schedule_ids_max = 1024;         // cancelled by one request
 inline constexpr std::size_t schedule_row_bytes = 256;        // what an event takes besides its own bytes, at most
 
+// ---- projections: libbus-projection
+inline constexpr std::size_t projection_name_bytes_max = 128;
+inline constexpr std::size_t projection_key_bytes_max = 500;      // of a row; LMDB's own bound is 511
+inline constexpr std::size_t projection_value_bytes_max = 1 * MiB;
+inline constexpr std::size_t projection_changes_max = 16 * KiB;   // rows that the fold of one event may put or erase,
+inline constexpr std::size_t projection_change_bytes_max = 16 * MiB;  // with so many bytes of keys and values
+// A checkpoint comes at the latest after so much: of events, which are kept until then and folded again if the map has to grow
+// first, and of changes, which are pages in memory until they are committed.
+inline constexpr std::size_t projection_group_events = 16 * KiB;
+inline constexpr std::size_t projection_group_bytes = 8 * MiB;
+inline constexpr std::size_t projection_group_changes = 16 * KiB;
+inline constexpr std::size_t projection_group_change_bytes = 16 * MiB;
+inline constexpr auto projection_group_delay = 1s;                // behind the head of the log; there it comes at once
+inline constexpr std::size_t projection_scan_bytes = 64 * KiB;    // rows copied at once for a scan
+inline constexpr std::size_t projection_snapshots_max = 64;       // at a time, of one state
+inline constexpr auto projection_snapshot_life = 5s;
+inline constexpr std::size_t projection_map_bytes = 64 * MiB;     // at first; doubled when it is full
+inline constexpr std::size_t projection_map_bytes_max = 1024 * GiB;
+
 // ---- space
 inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only
 inline constexpr std::size_t map_bytes_min = 64 * MiB;
@@ -173,5 +192,13 @@ static_assert(in_flight_default <= open_max);
 static_assert(heartbeat < session_timeout);
 // A client that has lost its connection, or whose broker was restarted, finds its name again.
 static_assert(session_timeout < transient_hold);
+
+// What a group of a projection holds when its last event may still be folded is far from what one LMDB transaction keeps in
+// memory, 131,071 pages of 4 KiB: a changed row rewrites its leaf.
+static_assert(projection_group_changes + projection_changes_max < 131'071 / 3);
+static_assert((projection_group_change_bytes + projection_change_bytes_max) / 4096 < 131'071 / 3);
+static_assert(projection_value_bytes_max <= projection_change_bytes_max);
+// The first map holds more than one group changes.
+static_assert(projection_group_change_bytes + projection_change_bytes_max <= projection_map_bytes);
 
 }  // namespace bus::limits

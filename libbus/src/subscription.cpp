@@ -300,21 +300,31 @@ std::uint64_t Subscription::stale() const { return state_->stale_acks(); }
 
 // ---- Replay
 
-Result<std::optional<Event>> Replay::State::read() {
+Result<void> Replay::State::begin_once() {
   if (!std::exchange(begun_, true)) {
     if (auto began = begin(what_); !began) failed_ = began.error();
   }
-  if (failed_) return *failed_;
+  return failed_ ? Result<void>(*failed_) : Result<void>();
+}
+
+// What a read ends in, or nothing: wait.
+std::optional<Result<std::optional<Event>>> Replay::State::take(std::unique_lock<std::mutex>& lock) {
+  if (!queue_.empty()) {
+    std::optional<Event> event(queue_.pop());
+    done_with(*event, lock);
+    return event;
+  }
+  if (ended_ && !ended_->ok()) return ended_->error();
+  if (stopped_) return Error{Code::closed, "the client or the replay was closed before its end"};
+  if (ended_) return std::optional<Event>();
+  return std::nullopt;
+}
+
+Result<std::optional<Event>> Replay::State::read() {
+  if (auto began = begin_once(); !began) return began.error();
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (!queue_.empty()) {
-      std::optional<Event> event(queue_.pop());
-      done_with(*event, lock);
-      return event;
-    }
-    if (ended_ && !ended_->ok()) return ended_->error();
-    if (stopped_) return Error{Code::closed, "the client was closed before the end of the replay"};
-    if (ended_) return std::optional<Event>();
+    if (auto taken = take(lock)) return std::move(*taken);
     // It goes on by itself once the broker is back, but a reader shall not wait for ever.
     const auto timeout = connection_->request_timeout();
     if (connected_ || timeout == Duration(0)) {
@@ -325,6 +335,27 @@ Result<std::optional<Event>> Replay::State::read() {
   }
 }
 
+Result<std::optional<Event>> Replay::State::read(SteadyTime deadline) {
+  if (auto began = begin_once(); !began) return began.error();
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (auto taken = take(lock)) return std::move(*taken);
+    if (std::exchange(told_, caught_up_) != caught_up_) return std::optional<Event>();
+    if (changed_.wait_until(lock, deadline) == std::cv_status::timeout) {
+      auto taken = take(lock);
+      return taken ? std::move(*taken) : std::optional<Event>();
+    }
+  }
+}
+
+Position Replay::State::caught_up_to() const {
+  const std::lock_guard lock(mutex_);
+  return queue_.empty() ? caught_up_ : Position::none;
+}
+
 Result<std::optional<Event>> Replay::read() { return state_->read(); }
+Result<std::optional<Event>> Replay::read(SteadyTime deadline) { return state_->read(deadline); }
+Position Replay::caught_up() const { return state_->caught_up_to(); }
+void Replay::close() { state_->stop(); }
 
 }  // namespace bus

@@ -113,9 +113,15 @@ struct Subscription::State final : public EventQueue {
 struct Replay::State final : public EventQueue {
   State(std::shared_ptr<Connection> connection, wire::SubscribeT what) : EventQueue(std::move(connection)), what_(std::move(what)) {}
   Result<std::optional<Event>> read();
+  Result<std::optional<Event>> read(SteadyTime deadline);
+  Position caught_up_to() const;
 
  private:
+  Result<void> begin_once();
+  std::optional<Result<std::optional<Event>>> take(std::unique_lock<std::mutex>& lock);
+
   wire::SubscribeT what_;
+  Position told_ = Position::none;       // a reader with a deadline knows that all up to here was read
   bool begun_ = false;
   std::optional<Error> failed_;          // it never began
 };

@@ -171,6 +171,14 @@ class BUS_API Replay {
  public:
   // The next event, nothing at the end, or an error.
   Result<std::optional<Event>> read();
+  // The same for a replay without an end (`to` = {}), which follows the log: nothing also at the deadline, and as soon as
+  // caught_up() has risen with no event left to read. A broker that is away does not end it.
+  Result<std::optional<Event>> read(SteadyTime deadline);
+  // Every event up to here was read, when the broker last said that nothing was left: it says so at first, and as events of
+  // these topics are published. Zero while some are left, and for a replay with an end.
+  Position caught_up() const;
+  // Ends it for good: whoever reads, on any thread, is told `closed`.
+  void close();
   class iterator;
   iterator begin();
   std::default_sentinel_t end() const { return {}; }

@@ -1,0 +1,56 @@
+// Rows is the state's table in one transaction: every value ends in a checksum over key and value, keys and values are within
+// their limits. A value to pass around, as long as the transaction lives.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "libbus/projection/lmdb.hpp"
+
+namespace bus::projection {
+
+using RowCopy = std::pair<std::string, std::string>;
+
+// "'steps/7'", cut short and with what cannot be printed replaced: for messages.
+std::string quoted(std::string_view text);
+Error wrong_size(std::string_view key, std::size_t found, std::size_t wanted);
+// A value with its checksum, as every row of every table is stored; and back: nothing if they do not fit.
+std::string sealed(std::string_view key, std::string_view value);
+std::optional<std::string_view> unsealed(std::string_view key, std::string_view stored);
+
+class Rows {
+ public:
+  Rows(lmdb::Transaction& transaction, lmdb::Dbi table) : transaction_(transaction), table_(table) {}
+
+  // Errors of all: bad_argument, damaged, and LMDB's.
+  Result<std::optional<std::string_view>> get(std::string_view key) const;
+  Result<void> put(std::string_view key, std::string_view value);
+  Result<void> erase(std::string_view key);
+  // The next rows of that prefix behind `after`, or from its first: as many as fit into projection_scan_bytes, or one larger.
+  Result<std::vector<RowCopy>> some(std::string_view prefix, std::string_view after) const;
+
+ private:
+  lmdb::Transaction& transaction_;
+  lmdb::Dbi table_;
+};
+
+// Calls `row` for what `fetch(after)` gives, until that is nothing, or `row` says false. No transaction is held meanwhile.
+template <typename Fetch>
+Result<void> scan_rows(const Fetch& fetch, const std::function<bool(std::string_view, std::string_view)>& row) {
+  std::string after;
+  for (;;) {
+    auto rows = fetch(after);
+    if (!rows) return rows.error();
+    if (rows->empty()) return {};
+    for (const auto& [key, value] : *rows) {
+      if (!row(key, value)) return {};
+    }
+    after = std::move(rows->back().first);
+  }
+}
+
+}  // namespace bus::projection
