@@ -18,7 +18,8 @@ FUNCTION_LINES_MAX = 70
 
 # Third-party headers, and where they may be included. Tests may include what they need.
 HOMES = [
-    (r"lmdb\.h", ["broker/store/lmdb.hpp", "broker/store/lmdb.cpp"]),
+    # One for each that has files of its own: the log, and the states of projections.
+    (r"lmdb\.h", ["broker/store/lmdb.hpp", "broker/store/lmdb.cpp", "libbus/projection/lmdb.cpp"]),
     (r"zmq\.hpp?", ["broker/server/socket.cpp", "libbus/src/dealer.cpp", "bench/crowd/main.cpp", "bench/floors/wire_floor.cpp"]),
     (r"(spdlog|fmt)/.*", ["broker/server/*", "broker/main.cpp"]),
     (r"toml\+\+/.*", ["broker/server/config.cpp", "broker/server/group_config.hpp", "tools/csv_rules.cpp"]),
@@ -40,6 +41,8 @@ LAYERS = {
     "libbus/base": ["base/*"],
     "libbus/include/bus": ["bus/*"],
     "libbus/wire": ["base/*", "bus/*", "wire/*"],
+    "libbus/projection/include/bus": ["bus/*"],
+    "libbus/projection": ["base/*", "bus/*", "libbus/projection/*"],
     "libbus/src": ["base/*", "bus/*", "wire/*", "[a-z]*.hpp"],
     "broker/store": ["base/*", "bus/result.hpp", "bus/types.hpp", "broker/store/*"],
     "broker/core": ["base/*", "bus/*", "wire/*", "broker/store/*", "broker/core/*"],
@@ -47,6 +50,7 @@ LAYERS = {
     "broker": ["base/memory.hpp", "bus/*", "broker/server/*"],
     "bench": ["bench/latencies.hpp"],
     "bench/crowd": ["bus/*", "wire/*"],
+    "bench/projection": ["bus/*"],
     "bench/floors": ["bench/*", "broker/store/lmdb.hpp"],
     "bench/peers": ["bench/*", "libbus/base/memory.hpp"],
     "bench/core": ["base/*", "bus/*", "wire/*", "broker/core/*", "tests/support/*"],
@@ -284,10 +288,12 @@ def long_functions(tree):
 
 CANARIES = {
     headers_are_at_home: [{"broker/core/core.cpp": "#include <zmq.hpp>\n"}, {"broker/store/record.cpp": "#include <lmdb.h>\n"},
+                          {"libbus/projection/rows.cpp": "#include <lmdb.h>\n"},
                           {"libbus/src/client_core.cpp": '#include "bus/suoke_saga_generated.h"\n'}],
     layers_are_kept: [{"broker/core/core.cpp": '#include "broker/server/server.hpp"\n'}, {"broker/store/store.cpp": '#include "wire/message.hpp"\n'},
                       {"libbus/include/bus/client.hpp": '#include "base/bytes.hpp"\n'}, {"tools/main.cpp": '#include "wire/message.hpp"\n'},
-                      {"libbus/src/client.cpp": '#include "broker/core/core.hpp"\n'}, {"tools/output.cpp": '#include "broker/store/store.hpp"\n'}],
+                      {"libbus/src/client.cpp": '#include "broker/core/core.hpp"\n'},
+                      {"libbus/projection/run.cpp": '#include "broker/store/lmdb.hpp"\n'}, {"libbus/projection/run.cpp": '#include "wire/message.hpp"\n'}, {"tools/output.cpp": '#include "broker/store/store.hpp"\n'}],
     pure_modules_are_pure: [{"broker/core/keys.cpp": '#include "broker/store/store.hpp"\n'}, {"broker/core/names.hpp": "#include <sys/stat.h>\n"}],
     the_core_is_deterministic: [{"broker/core/core.cpp": "auto now = std::chrono::steady_clock::now();\n"},
                                 {"libbus/src/client_core.cpp": "std::mutex mutex_;\n"}],

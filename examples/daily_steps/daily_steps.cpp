@@ -29,10 +29,10 @@ void add_steps(const bus::Event& event, bus::Projection::State& state) {
 }
 
 void show(const bus::Projection::Progress& progress) {
-  const double left_s = progress.left ? std::chrono::duration<double>(*progress.left).count() : 0;
-  std::fprintf(stderr, "%s position %llu of %llu, %.0f events/s, %.0f s left\n", progress.rebuilding ? "rebuilding:" : "folding:",
-               static_cast<unsigned long long>(number(progress.position)), static_cast<unsigned long long>(number(progress.head)),
-               progress.events_per_second, left_s);
+  std::fprintf(stderr, "%s position %llu of %llu, %.0f events/s", progress.rebuilding ? "rebuilding:" : "folding:",
+               static_cast<unsigned long long>(number(progress.position)), static_cast<unsigned long long>(number(progress.head)), progress.events_per_second);
+  if (progress.left) std::fprintf(stderr, ", %.0f s left", std::chrono::duration<double>(*progress.left).count());
+  std::fputs("\n", stderr);
 }
 
 void print_totals(const bus::Projection::Snapshot& totals) {

@@ -25,7 +25,7 @@ class Pace {
     next_ = now + std::chrono::seconds(1);
     progress_.head = std::max(head, progress_.position);
     const double seconds = std::chrono::duration<double>(now - begun_).count();
-    if (seconds <= 0) return progress_;
+    if (seconds < 0.5) return progress_;   // too little to tell a rate by
     progress_.events_per_second = static_cast<double>(progress_.events) / seconds;
     const double passed = static_cast<double>(progress_.position - from_) / seconds;
     if (passed > 0) progress_.left = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(static_cast<double>(progress_.head - progress_.position) / passed));
@@ -35,6 +35,8 @@ class Pace {
     progress_.position = head;
     progress_.done = true;
     tell(head, now);
+    const double seconds = std::chrono::duration<double>(now - begun_).count();
+    if (seconds > 0) progress_.events_per_second = static_cast<double>(progress_.events) / seconds;
     progress_.left = Duration(0);
     return progress_;
   }

@@ -22,11 +22,19 @@ PKG_CONFIG = os.environ.get("PKG_CONFIG", "pkg-config")
 
 EXPOSURE_MAX = 15  # tenths, as systemd-analyze --threshold takes them
 SCHEMAS = ["codes", "event", "wire", "suoke_diagnosis", "suoke_health", "suoke_realtime", "suoke_saga"]
-PUBLIC_HEADERS = ["client.hpp", "event.hpp", "result.hpp", "types.hpp"]
+PUBLIC_HEADERS = ["client.hpp", "event.hpp", "projection.hpp", "result.hpp", "types.hpp"]
 PROGRAM = """
 #include <bus/client.hpp>
 int main() {
   auto client = bus::Client::connect({.server = "ipc:///nowhere/bus.sock", .connect_timeout = std::chrono::milliseconds(1)});
+  return !client && client.error().code == bus::Code::timed_out ? 0 : 1;
+}
+"""
+PROJECTION = """
+#include <bus/projection.hpp>
+int main() {
+  auto client = bus::Client::connect({.server = "ipc:///nowhere/bus.sock", .connect_timeout = std::chrono::milliseconds(1)});
+  if (client) bus::Projection::open(*client, {.name = "p", .file = "p.state"}, [](const bus::Event&, bus::Projection::State&) {}).value();
   return !client && client.error().code == bus::Code::timed_out ? 0 : 1;
 }
 """
@@ -85,10 +93,11 @@ class Install(unittest.TestCase):
     def test_every_file_is_in_its_place(self):
         expected = [self.bin / "busd", self.bin / "bus-cli"]
         expected += [self.lib / "libbus.so", self.lib / "libbus.so.0", self.lib / "pkgconfig/libbus.pc"]
+        expected += [self.lib / f"libbus-projection.so{ending}" for ending in ["", ".0"]] + [self.lib / "pkgconfig/libbus-projection.pc"]
         expected += [self.include / "bus" / name for name in PUBLIC_HEADERS]
         expected += [self.include / "bus" / f"{schema}_generated.h" for schema in SCHEMAS]
         expected += [self.data / "bus/schemas" / f"{schema}.fbs" for schema in SCHEMAS]
-        expected += [self.data / "doc/bus" / name for name in ["ARCHITECTURE.md", "PROTOCOL.md", "STORAGE.md"]]
+        expected += [self.data / "doc/bus" / name for name in ["ARCHITECTURE.md", "PROJECTIONS.md", "PROTOCOL.md", "STORAGE.md"]]
         expected += [self.man / "man8/busd.8", self.man / "man1/bus-cli.1", self.man / "man5/bus-import-map.5"]
         expected += [self.units / "busd.service", self.system / "sysusers.d/busd.conf", self.system / "tmpfiles.d/busd.conf"]
         expected += [self.etc / "busd/busd.toml"]
@@ -137,15 +146,26 @@ class Install(unittest.TestCase):
         self.assertEqual(folder, (f"/run/{service['RuntimeDirectory']}", service["RuntimeDirectoryMode"], user, user))
 
     def test_library_builds_a_program(self):
+        self.build_and_run(PROGRAM, "libbus")
+
+    def test_projections_build_a_program_and_others_need_no_lmdb(self):
+        program = self.build_and_run(PROJECTION, "libbus-projection")
+        libraries = lambda path: run("objdump", "-p", str(path)).stdout
+        self.assertIn("libbus-projection.so.0", libraries(program))
+        self.assertIn("liblmdb", libraries(self.installed(self.lib / "libbus-projection.so.0")))
+        self.assertNotIn("lmdb", libraries(self.installed(self.lib / "libbus.so.0")))
+
+    def build_and_run(self, text, library):
         folder = pathlib.Path(self.temporary.name)
-        (folder / "program.cpp").write_text(PROGRAM)
+        (folder / "program.cpp").write_text(text)
         # As with a sysroot: every path of the .pc file is below the DESTDIR, even where that looks like a system path.
         environment = dict(os.environ, PKG_CONFIG_PATH=str(self.installed(self.lib / "pkgconfig")),
                            PKG_CONFIG_SYSROOT_DIR=str(self.dest), PKG_CONFIG_ALLOW_SYSTEM_CFLAGS="1", PKG_CONFIG_ALLOW_SYSTEM_LIBS="1")
-        flags = shlex.split(run(*shlex.split(PKG_CONFIG), "--cflags", "--libs", "libbus", env=environment).stdout)
+        flags = shlex.split(run(*shlex.split(PKG_CONFIG), "--cflags", "--libs", library, env=environment).stdout)
         program = folder / "program"
         run(*shlex.split(CXX), "-std=c++20", str(folder / "program.cpp"), "-o", str(program), *flags)
         run(str(program), env=dict(os.environ, LD_LIBRARY_PATH=str(self.installed(self.lib))))
+        return program
 
 
 @unittest.skipIf(shutil.which("systemd-analyze") is None, "systemd-analyze is not installed (Debian: package systemd)")

@@ -26,7 +26,8 @@ using test::subscribe;
 
 const std::set<Code> unreachable = {
     Code::trimmed, Code::conflict, Code::denied, Code::bad_argument, Code::locked, Code::bad_format,
-    Code::disk_error, Code::timed_out, Code::disconnected, Code::closed, Code::log_changed};
+    Code::disk_error, Code::timed_out, Code::disconnected, Code::closed, Code::log_changed,
+    Code::fold_failed, Code::fold_changed, Code::projection_mismatch};
 
 // What the broker answered a peer with: of Failures, refusals, refused settlements and ends of subscriptions.
 std::set<Code> said(Harness& bus, const Peer& peer) {
