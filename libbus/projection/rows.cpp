@@ -1,7 +1,9 @@
 #include "libbus/projection/rows.hpp"
 
+#include <algorithm>
 #include <cstring>
 
+#include "base/check.hpp"
 #include "base/hash.hpp"
 #include "base/limits.hpp"
 
@@ -53,6 +55,10 @@ std::optional<std::string_view> unsealed(std::string_view key, std::string_view 
 
 Result<std::optional<std::string_view>> Rows::get(std::string_view key) const {
   if (auto good = check_key(key, 1); !good) return good.error();
+  if (changes_ != nullptr) {
+    const auto changed = changes_->find(key);
+    if (changed != changes_->end()) return changed->second ? std::optional<std::string_view>(*changed->second) : std::nullopt;
+  }
   auto stored = transaction_.get(table_, key);
   if (!stored || !*stored) return stored;
   auto value = unsealed(key, **stored);
@@ -66,16 +72,45 @@ Result<void> Rows::put(std::string_view key, std::string_view value) {
     return Error{Code::bad_argument, "a value of " + std::to_string(value.size()) + " bytes for " + quoted(key) + ": at most " +
                                          std::to_string(limits::projection_value_bytes_max) + " are kept in a row"};
   }
-  return transaction_.put(table_, key, sealed(key, value));
+  change(key, std::string(value));
+  return {};
 }
 
 Result<void> Rows::erase(std::string_view key) {
   if (auto good = check_key(key, 1); !good) return good;
-  return transaction_.erase(table_, key);
+  change(key, std::nullopt);
+  return {};
 }
 
-Result<std::vector<RowCopy>> Rows::some(std::string_view prefix, std::string_view after) const {
+void Rows::change(std::string_view key, std::optional<std::string> value) {
+  BUS_CHECK(changes_ != nullptr);
+  const auto changed = changes_->find(key);
+  if (changed != changes_->end()) {
+    changed->second = std::move(value);
+  } else {
+    changes_->emplace(key, std::move(value));
+  }
+}
+
+// In the order of the keys, in which LMDB comes to each of its pages once.
+Result<void> Rows::flush() {
+  if (changes_ == nullptr || changes_->empty()) return {};
+  std::vector<const Changes::value_type*> sorted;
+  sorted.reserve(changes_->size());
+  for (const auto& changed : *changes_) sorted.push_back(&changed);
+  std::sort(sorted.begin(), sorted.end(), [](const auto* left, const auto* right) { return left->first < right->first; });
+  for (const auto* changed : sorted) {
+    const auto& [key, value] = *changed;
+    auto done = value ? transaction_.put(table_, key, sealed(key, *value)) : transaction_.erase(table_, key);
+    if (!done) return done;
+  }
+  changes_->clear();
+  return {};
+}
+
+Result<std::vector<RowCopy>> Rows::some(std::string_view prefix, std::string_view after) {
   if (auto good = check_key(prefix, 0); !good) return good.error();
+  if (auto flushed = flush(); !flushed) return flushed.error();
   std::vector<RowCopy> rows;
   auto row = transaction_.find(table_, after.empty() ? prefix : after);
   if (row && *row && !after.empty() && (*row)->key == after) row = transaction_.next();

@@ -141,6 +141,7 @@ StateFile::~StateFile() { close(); }
 Result<void> StateFile::begin() {
   BUS_CHECK(!writing_);
   map_was_full_ = false;
+  changes_.clear();
   auto transaction = env_->begin(lmdb::Access::write);
   if (!transaction) return transaction.error();
   writing_.emplace(std::move(*transaction));
@@ -148,7 +149,8 @@ Result<void> StateFile::begin() {
 }
 
 Result<void> StateFile::commit(Position position) {
-  auto done = writing_->put(meta_, position_key, sealed(position_key, Writer().put(position).take()));
+  auto done = rows().flush();
+  if (done) done = writing_->put(meta_, position_key, sealed(position_key, Writer().put(position).take()));
   if (done) done = writing_->commit();
   map_was_full_ = writing_->map_is_full();
   writing_.reset();
@@ -156,7 +158,10 @@ Result<void> StateFile::commit(Position position) {
   return done;
 }
 
-void StateFile::undo() { writing_.reset(); }
+void StateFile::undo() {
+  writing_.reset();
+  changes_.clear();
+}
 
 Result<void> StateFile::grow() {
   BUS_CHECK(!writing_);

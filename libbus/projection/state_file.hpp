@@ -79,7 +79,7 @@ class StateFile : public std::enable_shared_from_this<StateFile> {
   Result<void> begin();
   bool is_writing() const { return writing_.has_value(); }
   bool map_is_full() const { return writing_ && writing_->map_is_full(); }
-  Rows rows() { return {*writing_, state_}; }
+  Rows rows() { return {*writing_, state_, &changes_}; }
   // With the map full nothing was written, and map_was_full() says so: grow, and do it all again. Any other error is final.
   Result<void> commit(Position position);
   bool map_was_full() const { return map_was_full_; }
@@ -110,6 +110,7 @@ class StateFile : public std::enable_shared_from_this<StateFile> {
   lmdb::Dbi meta_ = 0, state_ = 0;
   Position position_ = Position::none;
   std::optional<lmdb::Transaction> writing_;
+  Changes changes_;                      // of `writing_`, not in it yet
   bool map_was_full_ = false;
 
   std::mutex mutex_;                     // of what follows, and of beginning to read
