@@ -111,9 +111,9 @@ TEST_F(ProjectionCrash, WheneverItIsKilledEachEventIsFoldedOnceAndInOrder) {
 
 // With many events to go through at once checkpoints come seldom, and what is lost with them is much.
 TEST_F(ProjectionCrash, KilledWhileItCatchesUpItGoesOnFromItsLastCheckpoint) {
-  const auto last = publish(client, 100'000);
-  const int kills = std::getenv("BUS_LONG") != nullptr ? 100 : 10;
-  for (int round = 0; round < kills; ++round) {
+  const std::uint64_t kills = std::getenv("BUS_LONG") != nullptr ? 100 : 10;
+  const auto last = publish(client, kills * 10'000);
+  for (std::uint64_t round = 0; round < kills; ++round) {
     const auto wanted = calls() + 1 + at_most(20'000);
     const pid_t pid = start(service());
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
