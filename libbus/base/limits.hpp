@@ -151,6 +151,9 @@ inline constexpr auto projection_snapshot_life = 5s;
 inline constexpr std::size_t projection_map_bytes = 64 * MiB;     // at first; doubled when it is full
 inline constexpr std::size_t projection_map_bytes_max = 1024 * GiB;
 
+// ---- schemas
+inline constexpr std::size_t schema_comparisons_max = 256 * KiB; // fields and values that one comparison of two versions looks at
+
 // ---- space
 inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only
 inline constexpr std::size_t map_bytes_min = 64 * MiB;
