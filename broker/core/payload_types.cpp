@@ -144,13 +144,16 @@ Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& f
 bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table);
 
 // The tables that a field which is there leads to.
-bool has_required_inside(const reflection::Schema& schema, const Object& parent, const reflection::Field& field,
-                         const flatbuffers::Table& table) {
+bool has_required_inside(const reflection::Schema& schema, const reflection::Field& field, const flatbuffers::Table& table) {
   const auto base = field.type()->base_type();
   if (base == reflection::Union) {
     const auto kind = table.GetField<std::uint8_t>(static_cast<flatbuffers::voffset_t>(field.offset() - 2), 0);
     if (kind == 0) return true;
-    const Object& object = flatbuffers::GetUnionType(schema, parent, field, table);
+    // Not by GetUnionType(): it takes every member for a table, and a string has no place among the objects.
+    const auto& members = *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(field.type()->index()))->values();
+    const auto* member = members.Get(kind)->union_type();
+    if (member->base_type() != reflection::Obj) return true;
+    const Object& object = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(member->index()));
     return object.is_struct() || has_required(schema, object, *flatbuffers::GetFieldT(table, field));
   }
   const bool vector = base == reflection::Vector && field.type()->element() == reflection::Obj;
@@ -167,7 +170,7 @@ bool has_required_inside(const reflection::Schema& schema, const Object& parent,
 bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table) {
   return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
     if (!table.CheckField(field->offset())) return !field->required();
-    return has_required_inside(schema, object, *field, table);
+    return has_required_inside(schema, *field, table);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "broker/core/payload_types.hpp"
 #include "test_schemas.hpp"
 #include "tests/support/events.hpp"
+#include "tests/support/schemas.hpp"
 
 namespace bus::broker {
 namespace {
@@ -83,6 +84,17 @@ TEST(PayloadTypes, SurviveCorruptPayloads) {
     Buffer bytes = good;
     bytes[random() % bytes.size()] ^= static_cast<std::uint8_t>(1 + random() % 255);
     (void)types.verify("test.Reading", bytes);  // either way, nothing outside of it is read
+  }
+}
+
+TEST(PayloadTypes, VerifyStringsAndStructsInUnions) {
+  test::SchemaText schema("struct S { i:int; } union U { A, text: string, S } table A { s:string (required); } table T { u:U; } root_type T;");
+  PayloadTypes types;
+  ASSERT_TRUE(types.add(std::string(text_of(schema.bfbs())), "T.bfbs").ok());
+  for (const std::string json : {R"({"u_type": "A", "u": {"s": "x"}})", R"({"u_type": "text", "u": "x"})", R"({"u_type": "S", "u": {"i": 1}})"}) {
+    ASSERT_TRUE(schema.parser().ParseJson(json.c_str())) << schema.parser().error_;
+    const auto& builder = schema.parser().builder_;
+    EXPECT_EQ(code_of(types.verify("T", Bytes(builder.GetBufferPointer(), builder.GetSize()))), Code::ok) << json;
   }
 }
 
