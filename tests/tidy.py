@@ -31,7 +31,7 @@ HOMES = [
     (r"hiredis/.*", ["bench/peers/redis.cpp"]),
     (r"amqp.*\.h", ["bench/peers/rabbitmq.cpp"]),
     (r"xxhash\.h", ["libbus/base/hash.cpp", "libbus/base/hash_wide.cpp", "tools/file_hash.cpp"]),
-    (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/payload_types.cpp", "broker/core/builtin_types.hpp", "tools/*"]),
+    (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/payload_types.cpp", "broker/core/builtin_types.hpp", "broker/core/schema_types.hpp", "tools/*"]),
     (r"bus/(codes|event|wire)_generated\.h", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/filter.hpp"]),
     (r"bus/suoke_\w+_generated\.h", ["broker/core/builtin_types.cpp", "tools/*", "examples/*", "bench/*"]),
 ]
@@ -64,11 +64,13 @@ LAYER_EXCEPTIONS = {
 }
 
 # Modules that are nothing but state: the standard library and value types.
-PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_*.hpp", "broker/core/rank*.hpp"]
+PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_*.hpp", "broker/core/rank*.hpp",
+        "broker/core/schema_compatibility.*"]
 VALUE_TYPES = ["base/bytes.hpp", "base/check.hpp", "base/hash.hpp", "base/limits.hpp", "bus/result.hpp", "bus/types.hpp",
                "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/credit.hpp", "broker/core/group_settings.hpp", "broker/core/key_lanes.hpp",
                "broker/core/names.hpp", "broker/core/key_table.hpp", "broker/core/keys.hpp",
-               "broker/core/position_map.hpp", "broker/core/position_set.hpp", "broker/core/rank.hpp", "broker/core/rank_turns.hpp"]
+               "broker/core/position_map.hpp", "broker/core/position_set.hpp", "broker/core/rank.hpp", "broker/core/rank_turns.hpp",
+               "broker/core/schema_compatibility.hpp"]
 
 # What would make the core, or the client's core, depend on anything but its arguments.
 DETERMINISTIC = ["broker/core/*", "libbus/src/client_core*", "libbus/src/outbox.*"]
@@ -222,6 +224,16 @@ def settings_are_documented(tree):
     return found
 
 
+def schema_rules_are_documented(tree):
+    table = tree.get("docs/SCHEMAS.md", "")
+    found = []
+    for path, number, line in lines(tree, lambda path: path == "broker/core/schema_compatibility.cpp"):
+        rule = re.match(r'\s*\{Rule::\w+, "(\w+)", ', line)
+        if rule and not re.search(rf"^\| `{rule.group(1)}` \|", table, re.M):
+            found.append(problem(path, number, f"docs/SCHEMAS.md has no row for the rule {rule.group(1)}"))
+    return found
+
+
 def verbs_of(text):
     """(line number, "verb" or "verb sub") of the verbs that a file of tools defines."""
     tops, verbs = re.findall(r'add_verb\(app, "(\w+)"', text), []
@@ -259,7 +271,7 @@ def files_are_short(tree):
 
 RULES = [headers_are_at_home, layers_are_kept, pure_modules_are_pure, the_core_is_deterministic, tests_do_not_sleep,
          names_say_what_things_are, nothing_is_left_to_fix, todos_have_a_kind, codes_are_documented, settings_are_documented,
-         verbs_are_documented, files_are_short]
+         schema_rules_are_documented, verbs_are_documented, files_are_short]
 
 # ---- warnings
 
@@ -306,6 +318,7 @@ CANARIES = {
                            {"schemas/codes.fbs": "  ok = 1,\n", "docs/PROTOCOL.md": "| `ok` | 0 | F | fine | nothing |\n"}],
     settings_are_documented: [{"broker/server/config.cpp": 'size_setting("map_size", "x"),\n', "docs/busd.8": ".It Fl -map-size\n", "systemd/busd.toml": ""},
                               {"broker/server/config.cpp": '  return {"listen", "E"};\n', "docs/busd.8": "", "systemd/busd.toml": '#listen = ""\n'}],
+    schema_rules_are_documented: [{"broker/core/schema_compatibility.cpp": '    {Rule::id_changed, "id_changed", "x"},\n', "docs/SCHEMAS.md": "id_changed\n"}],
     verbs_are_documented: [{"tools/verbs_x.cpp": 'add_verb(app, "topic", "x");\nadd_verb(parent, "ls", "x");\n', "docs/bus-cli.1": ".It Cm topic info\n"},
                            {"tools/verbs_x.cpp": 'add_verb(app, "pub", "x");\n', "docs/bus-cli.1": ".It Cm publish\n"},
                            {"tools/verbs_x.cpp": 'verb.add_flag("--deep", deep);\n', "docs/bus-cli.1": ""}],
