@@ -50,6 +50,7 @@ LAYERS = {
     "broker": ["base/memory.hpp", "bus/*", "broker/server/*"],
     "bench": ["bench/latencies.hpp"],
     "bench/crowd": ["bus/*", "wire/*"],
+    "bench/keys": ["bench/latencies.hpp", "bus/*"],
     "bench/projection": ["bus/*"],
     "bench/floors": ["bench/*", "broker/store/lmdb.hpp"],
     "bench/peers": ["bench/*", "libbus/base/memory.hpp"],
@@ -64,7 +65,7 @@ LAYER_EXCEPTIONS = {
 }
 
 # Modules that are nothing but state: the standard library and value types.
-PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/key*", "broker/core/position_*.hpp", "broker/core/rank*.hpp",
+PURE = ["broker/core/consumer_group.*", "broker/core/credit.hpp", "broker/core/group_settings.*", "broker/core/names.hpp", "broker/core/keys.*", "broker/core/key_lanes.*", "broker/core/key_table.hpp", "broker/core/position_*.hpp", "broker/core/rank*.hpp",
         "broker/core/schema_compatibility.*"]
 VALUE_TYPES = ["base/bytes.hpp", "base/check.hpp", "base/hash.hpp", "base/limits.hpp", "bus/result.hpp", "bus/types.hpp",
                "broker/store/batch.hpp", "broker/core/consumer_group.hpp", "broker/core/credit.hpp", "broker/core/group_settings.hpp", "broker/core/key_lanes.hpp",

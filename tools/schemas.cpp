@@ -81,4 +81,9 @@ std::string Schemas::text_of(const Event& event) {
   return "null";
 }
 
+void Schemas::print(Items& items, const Event& event) {
+  const auto payload = text_of(event);
+  items.add(items.wants_json() ? event_to_json(event, payload) : "", items.wants_json() ? "" : event_to_text(event, payload));
+}
+
 }  // namespace bus::tools

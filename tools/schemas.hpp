@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bus/client.hpp"
+#include "tools/output.hpp"
 #include "tools/payload_json.hpp"
 
 namespace bus::tools {
@@ -28,6 +29,8 @@ class Schemas {
 
   // The payload as one line of JSON; `null`, with a warning for each type, if the broker has no schema for it any more.
   std::string text_of(const Event& event);
+  // The whole event, as the format wants it.
+  void print(Items& items, const Event& event);
 
  private:
   Result<PayloadJson> fetch(const std::string& type);

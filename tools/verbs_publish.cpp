@@ -1,6 +1,7 @@
 // pub: JSON in, receipts out.
 #include <unistd.h>
 
+#include <charconv>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -22,6 +23,7 @@ struct PubOptions {
   std::optional<Duration> after, expires_after;
   Priority priority = Priority::medium;
   std::vector<std::pair<std::string, std::string>> attributes;
+  std::vector<Condition> conditions;
   bool events = false;
 };
 
@@ -67,6 +69,7 @@ class Publishing {
   void publish(const std::string& text, const std::string& where, Receipts& receipts) {
     auto event = options_.events ? full_event(text) : from_payload(text);
     if (!event) return receipts.refuse(where, event.error());
+    event->conditions = options_.conditions;
     Receipts::Sent sent{where, event->topic, event->key, {}, event->payload.size()};
     receipts.wait_for_room();
     if (receipts.over()) return;
@@ -203,6 +206,33 @@ Result<std::vector<std::pair<std::string, std::string>>> parse_attributes(const 
   return attributes;
 }
 
+// "7", "exists" or "absent", of the event's own key; or the same after KEY=.
+Result<Condition> parse_condition(const std::string& text) {
+  const auto at = text.rfind('=');
+  const auto key = at == text.npos ? "" : text.substr(0, at);
+  const auto expected = at == text.npos ? text : text.substr(at + 1);
+  if (at == 0) return Error{Code::bad_argument, "'" + text + "' has no key before the '='"};
+  if (expected == "exists") return Condition::exists(key);
+  if (expected == "absent") return Condition::absent(key);
+  std::uint64_t version = 0;
+  const auto [after, error] = std::from_chars(expected.data(), expected.data() + expected.size(), version);
+  if (error == std::errc{} && after == expected.data() + expected.size()) return Condition::at(version, key);
+  return Error{Code::bad_argument, "'" + text + "' is not [KEY=]VERSION, [KEY=]exists or [KEY=]absent"};
+}
+
+void define_conditions(CLI::App& verb, PubOptions& options) {
+  const auto take = [&options](const std::vector<std::string>& texts) {
+    for (const auto& text : texts) {
+      auto condition = parse_condition(text);
+      if (!condition) throw CLI::ValidationError("--expect", condition.error().detail);
+      options.conditions.push_back(std::move(*condition));
+    }
+  };
+  verb.add_option_function<std::vector<std::string>>("--expect", take,
+      "only if the key, or another one, is at this version, has events, or has none; else exit 5. May be given several times")
+      ->type_name("[KEY=]VERSION|exists|absent")->allow_extra_args(false)->take_all();
+}
+
 void define_envelope(CLI::App& verb, PubOptions& options) {
   verb.add_option("--type", options.type, "full or unique last name of the payload's type; left out: that of the topic's last event");
   verb.add_option("--key", options.key, "the aggregate the event belongs to");
@@ -238,6 +268,7 @@ void define_pub(CLI::App& app, Cli& cli) {
   verb.add_option("TOPIC", options->topic, "dotted name; with --events it replaces the events' own");
   verb.add_option("PAYLOAD", options->payload, "JSON; @FILE: JSON in a file; -: standard input, one JSON per line");
   define_envelope(verb, *options);
+  define_conditions(verb, *options);
   verb.add_flag("--events", options->events, "the input is full events, as `replay -o ndjson` prints them");
   verb.add_option("--publisher", options->publisher, "publish under this name, which keeps its sequence; left out: a transient one");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return publish(cli.globals, *options); }; });

@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "tools/cli.hpp"
-#include "tools/event_json.hpp"
 #include "tools/interrupts.hpp"
 #include "tools/position.hpp"
 #include "tools/progress.hpp"
@@ -19,11 +18,6 @@ struct ReplayVerb {
   Filter filter;
   std::uint64_t count = 0;
 };
-
-void print(Items& items, Schemas& schemas, const Event& event) {
-  const auto payload = schemas.text_of(event);
-  items.add(items.wants_json() ? event_to_json(event, payload) : "", items.wants_json() ? "" : event_to_text(event, payload));
-}
 
 // A replay ends at the head it saw at its start, so a later end means that head.
 At end_of(const std::optional<At>& to, Position head) {
@@ -48,7 +42,7 @@ Exit replay(const Globals& globals, const ReplayVerb& options) {
   for (std::uint64_t count = 0; interrupted() == 0 && (options.count == 0 || count < options.count);) {
     const auto event = events.read().value();
     if (!event) break;
-    print(items, schemas, *event);
+    schemas.print(items, *event);
     ++count;
     if (!events_are_seen) progress.update(0, count);
   }
@@ -73,7 +67,7 @@ Exit get_event(const Globals& globals, const At& at) {
   const auto event = fetch_event(client, position_of(at, client.server().committed));
   // One event is one object, in JSON too.
   Items items(globals.format == Format::json ? Format::ndjson : globals.format);
-  print(items, schemas, event);
+  schemas.print(items, event);
   items.finish();
   return Exit::ok;
 }

@@ -150,6 +150,8 @@ inline void ConsumerGroup::erase(Position position, Open& open) {
   open_.erase(open);
 }
 
+Code ConsumerGroup::may_settle(MemberId member, Position position, std::uint32_t attempt) { return holding(member, position, attempt).code; }
+
 [[gnu::flatten]] Code ConsumerGroup::ack(MemberId member, Position position, std::uint32_t attempt) {
   const auto [open, code] = holding(member, position, attempt);
   if (code != Code::ok) return code;

@@ -173,6 +173,8 @@ class ConsumerGroup {
 
   // ---- settlement. `ok`, stale_ack (another attempt or holder is current) or not_delivered; only ok changes
   // anything.
+  // What any of them would say but ack_up_to.
+  Code may_settle(MemberId member, Position position, std::uint32_t attempt);
   Code ack(MemberId member, Position position, std::uint32_t attempt);
   // That one, and with it all that the member holds up to there and was given no later. bad_settings under key_ordered, where
   // events settle one by one.

@@ -13,7 +13,7 @@ Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity
       log_(reads_, [this] { delivery_.wake(); }),
       staging_(state_, sessions_, identity.log_id),
       schedule_(state_, staging_, reads_),
-      intake_(state_, sessions_, staging_, reads_, schedule_, types, identity.secret),
+      intake_(state_, sessions_, staging_, reads_, schedule_, delivery_, types, identity.secret),
       transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
       requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, types) {}

@@ -99,6 +99,12 @@ class Delivery {
   Result<void> unsubscribe(Session& session, std::uint32_t subscription);
   Result<void> credit(Session& session, const wire::Credit& message);
   Result<void> settle(Session& session, const wire::Settle& message, Now now);
+  // What can be said of a Settle before anything is changed. Error malformed.
+  static Result<void> check(const wire::Settle& message);
+  // The same as part of a step, of what was checked: first whether all of it may be, then all of it. Errors: stale_ack,
+  // not_delivered, unknown_subscription.
+  Result<void> may_settle(Session& session, const wire::SettleT& message);
+  void settle_step(Session& session, const wire::SettleT& message, Now now);
   void drop(const Session& session);
 
   // ---- the log
@@ -287,8 +293,8 @@ class Delivery {
   void commit_soon(SteadyTime due);
   store::Row row(const Source& source);
   static store::Row chunk_row(Group& group, std::uint64_t chunk);
-  static Result<void> check(const wire::Settle& message);
-  Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, const flatbuffers::String* said, Now now);
+  Result<Source*> owned_group(Session& session, std::uint32_t subscription);
+  Code settle_one(Source& source, MemberId member, const wire::Settlement& settlement, std::string_view said, Now now);
   void keep_incidents(Source& source, Now now);
   void search_on();
   void search(Searching search);

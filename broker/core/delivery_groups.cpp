@@ -9,9 +9,8 @@ namespace bus::broker {
 
 // ---- settlement
 
-inline Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, const flatbuffers::String* said,
-                                 Now now) {
-  const auto text = [said] { return flatbuffers::GetString(said); };
+inline Code Delivery::settle_one(Source& source, MemberId member, const wire::Settlement& settlement, std::string_view said, Now now) {
+  const auto text = [said] { return std::string(said); };
   ConsumerGroup& group = source.group->state;
   const Position position{settlement.position()};
   const auto attempt = settlement.attempt();
@@ -48,10 +47,9 @@ Result<void> Delivery::check(const wire::Settle& message) {
 }
 
 Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now now) {
-  auto found = owned(session, message.subscription());
+  auto found = owned_group(session, message.subscription());
   if (!found) return found.error();
-  Source& source = *(*found)->source;
-  if (!source.group) return Error{Code::unknown_subscription, "a plain subscription has nothing to settle"};
+  Source& source = **found;
   if (auto good = check(message); !good) return good;
   wire::SettledT reply;
   reply.subscription = message.subscription();
@@ -65,8 +63,9 @@ Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now
     const wire::Settlement& settlement = *settlements->Get(at);
     const bool has_text = texts != nullptr && next_text < texts->size() && texts->Get(next_text)->settlement() == at;
     const auto* said = has_text ? texts->Get(next_text++)->text() : nullptr;
+    const auto text = said != nullptr ? said->string_view() : std::string_view();
     const bool is_one_more = settlement.verdict() == wire::Verdict::ack_up_to && ++up_to > 1;  // each looks at all that is open
-    const Code code = is_one_more ? Code::malformed : current ? settle_one(source, member, settlement, said, now) : Code::stale_ack;
+    const Code code = is_one_more ? Code::malformed : current ? settle_one(source, member, settlement, text, now) : Code::stale_ack;
     if (code == Code::ok) continue;
     reply.refused.emplace_back(settlement.position(), settlement.attempt(), code);
     source.group->state.count_stale();
@@ -83,6 +82,42 @@ Result<void> Delivery::settle(Session& session, const wire::Settle& message, Now
   const bool wait = message.request() != 0;
   staging_.hold(wait ? batch : 0, [this, id, answer] { sessions_.send(id, wire::encode(*answer)); });
   return {};
+}
+
+Result<Source*> Delivery::owned_group(Session& session, std::uint32_t subscription) {
+  auto found = owned(session, subscription);
+  if (!found) return found.error();
+  if ((*found)->source->group) return (*found)->source;
+  return Error{Code::unknown_subscription, "a plain subscription has nothing to settle"};
+}
+
+Result<void> Delivery::may_settle(Session& session, const wire::SettleT& message) {
+  auto source = owned_group(session, message.subscription);
+  if (!source) return source.error();
+  const bool current = message.epoch == epoch_of(**source);
+  for (const auto& settlement : message.settlements) {
+    const MemberId member{session.id, message.subscription};
+    const Position position{settlement.position()};
+    const Code code = current ? (*source)->group->state.may_settle(member, position, settlement.attempt()) : Code::stale_ack;
+    if (code == Code::ok) continue;
+    (*source)->group->state.count_stale();
+    ++counters_.stale_acks;
+    return Error{code, "position " + std::to_string(settlement.position()) + " is no longer held by this member of group '" +
+                           (*source)->group->name + "' as attempt " + std::to_string(settlement.attempt())};
+  }
+  return {};
+}
+
+void Delivery::settle_step(Session& session, const wire::SettleT& message, Now now) {
+  Source& source = **owned_group(session, message.subscription);
+  auto text = message.texts.begin();
+  for (std::uint32_t at = 0; at < message.settlements.size(); ++at) {
+    const bool has_text = text != message.texts.end() && (*text)->settlement == at;
+    const std::string_view said = has_text ? std::string_view((*text++)->text) : std::string_view();
+    const Code code = settle_one(source, {session.id, message.subscription}, message.settlements[at], said, now);
+    BUS_CHECK(code == Code::ok);  // may_settle() has said so
+  }
+  changed(source, now);
 }
 
 void Delivery::commit_soon(SteadyTime due) { commit_due_ = std::min(commit_due_.value_or(due), due); }

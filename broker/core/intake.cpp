@@ -91,13 +91,13 @@ bool Intake::has_room(const Publisher& publisher, std::size_t bytes) const {
   return publisher.window_bytes + bytes <= limits::staged_share * (shared - used);
 }
 
-// Rows take more space than a record does, so a batch that schedules something counts for more than its bytes. One alone is taken while
-// the file can still grow.
+// Rows take more space than a record does, and conditions and settlements take memory, so a batch that has some counts for more than its
+// bytes. One alone is taken while the file can still grow.
 Result<void> Intake::admit_scheduled(const Parked& batch) const {
   if (batch.bytes == batch.body.bytes.size() || has_space(batch.bytes)) return {};
   if (space_full_ && batch.bytes > admissible_bytes_) return Error{Code::log_full, "no space is left for so many scheduled events; free some, or send fewer at once"};
   if (staging_.bytes() + parked_bytes_ == 0) return {};
-  return Error{Code::busy, "events that are scheduled take more space than is free just now; send again a little later"};
+  return Error{Code::busy, "scheduled events, conditions and settlements take more space than is free just now; send again a little later"};
 }
 
 // The topic is not known yet: may it be?
@@ -144,8 +144,9 @@ Result<void> Intake::check(Item& item, WallTime now) {
   return {};
 }
 
-Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, WallTime now) {
+Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, Now now) {
   Parked batch;
+  batch.came = now;
   batch.body = body.aligned();
   batch.bytes = batch.body.bytes.size();
   batch.first_sequence = message.first_sequence();
@@ -157,13 +158,15 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, 
     if (batch.items.size() == message.count()) return Error{Code::malformed, "the body has more events than its header says"};
     Item& item = batch.items.emplace_back();
     item.event = *event;
-    if (auto good = check(item, now); !good) {
+    if (auto good = check(item, now.wall); !good) {
       batch.refused.emplace(batch.items.size() - 1, good.error());
       item = {};
     }
     if (item.is_scheduled()) batch.bytes += item.event.size() + limits::schedule_row_bytes;  // pages of rows are half full
   }
   if (batch.items.size() != message.count()) return Error{Code::malformed, "the body has fewer events than its header says"};
+  if (auto good = take_steps(message, batch); !good) return good.error();
+  if (auto good = take_conditions(message, batch); !good) return good.error();
   return batch;
 }
 
@@ -173,7 +176,7 @@ Result<void> Intake::publish(Session& session, const wire::Publish& message, Fra
   if (found == publishers_.end()) return Error{Code::publisher_fenced, "a newer session published as '" + session.publisher + "'"};
   Publisher& publisher = found->second;
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
-  auto batch = unpack(message, std::move(body), now.wall);
+  auto batch = unpack(message, std::move(body), now);
   if (!batch) return batch.error();
   if (auto fits = admit_scheduled(*batch); !fits) return fits;
   pacer_.published(publisher.habit, now.steady);
@@ -226,11 +229,11 @@ bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
   bool wait = false;
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];
-    if (!item.has_key || item.is_scheduled() || state_.keys.is_known(item.key)) continue;
-    wait = true;
-    auto [it, fresh] = cold_.try_emplace(item.key);
-    if (fresh) ask.push_back(item.key);
-    if (it->second.empty() || it->second.back() != name) it->second.push_back(name);
+    if (item.has_key && !item.is_scheduled()) wait |= find_cold_key(name, item.key, ask);
+  }
+  for (const auto& condition : batch.conditions) {
+    const auto at = condition.event();
+    if (at >= batch.receipts.size() && !batch.items[at].event.empty()) wait |= find_cold_key(name, key_of(batch, condition), ask);
   }
   for (auto left = std::span<const Hash128>(ask); !left.empty();) {
     const auto part = left.first(std::min(left.size(), limits::key_reads_max));
@@ -238,6 +241,14 @@ bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
     left = left.subspan(part.size());
   }
   return wait;
+}
+
+bool Intake::find_cold_key(const std::string& name, const Hash128& key, std::vector<Hash128>& ask) {
+  if (state_.keys.is_known(key)) return false;
+  auto [it, fresh] = cold_.try_emplace(key);
+  if (fresh) ask.push_back(key);
+  if (it->second.empty() || it->second.back() != name) it->second.push_back(name);
+  return true;
 }
 
 void Intake::ask_keys(std::vector<Hash128> keys) {
@@ -273,12 +284,18 @@ void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answ
 // publisher's events of other keys need not wait for an operator. Any other failure may pass: the batch is given back.
 void Intake::fail_key(const std::string& name, const Hash128& key, const Error& error) {
   Parked& batch = publishers_.at(name).parked.front();
+  std::vector<std::size_t> wanted_by;
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
-    Item& item = batch.items[at];
-    if (!item.has_key || item.key != key) continue;
-    if (error.code != Code::damaged) return give_back(name, error);
-    batch.refused.insert_or_assign(at, error);
-    item = {};
+    const Item& item = batch.items[at];
+    if (item.has_key && !item.is_scheduled() && item.key == key) wanted_by.push_back(at);
+  }
+  for (const auto& condition : batch.conditions) {
+    const bool is_open = condition.event() >= batch.receipts.size() && !batch.items[condition.event()].event.empty();
+    if (is_open && key_of(batch, condition) == key) wanted_by.push_back(condition.event());
+  }
+  if (!wanted_by.empty() && error.code != Code::damaged) return give_back(name, error);
+  for (const auto at : wanted_by) {
+    if (!batch.items[at].event.empty()) refuse(batch, at, error);  // else it went with another of its step
   }
 }
 
@@ -301,38 +318,48 @@ void Intake::taken(SteadyTime now) {
   }
 }
 
+inline Result<void> Intake::stage(const Item& item, Staging::NewEntry& entry, wire::Receipt& receipt) {
+  entry.topic = item.topic != 0 ? item.topic : staging_.topic(wire::trusted_event(item.event)->topic()->string_view());
+  entry.type = item.type != 0 ? item.type : staging_.type(wire::trusted_event(item.event)->type()->string_view());
+  entry.priority = item.priority;
+  entry.flags = item.flags;
+  entry.key = item.has_key ? &item.key : nullptr;
+  entry.body = item.event;
+  if (item.is_scheduled()) {
+    if (auto scheduled = schedule(item, entry); !scheduled) return scheduled;
+    receipt = {0, 0, false, true};
+    return {};
+  }
+  const Staged staged = staging_.stage(entry);
+  receipt = {number(staged.position), staged.version, false, false};
+  ++counters_.events;
+  return {};
+}
+
 void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch) {
   if (batch.receipts.size() == batch.items.size()) return;
   batch.staged = true;
-  const Session* session = sessions_.find(publisher.holder);
+  Session* session = sessions_.find(publisher.holder);
   BUS_CHECK(session != nullptr && session->publisher == name);  // drop() would have taken the batch with it
   Staging::NewEntry entry;
   entry.publisher = staging_.publisher(*session);
   const auto begun = batch.receipts.size();
-  batch.receipts.resize(batch.items.size());
+  const bool is_free = batch.conditions.empty() && batch.steps.empty();
+  Ahead ahead;
+  batch.receipts.reserve(batch.items.size());
   for (std::size_t at = begun; at < batch.items.size(); ++at) {
+    if (!is_free) decide(*session, batch, at, ahead);
     const Item& item = batch.items[at];
     if (at + keys_ahead < batch.items.size()) state_.keys.prefetch(batch.items[at + keys_ahead].key);
+    wire::Receipt& receipt = batch.receipts.emplace_back();
     if (item.event.empty()) {
       ++counters_.refused;
       continue;
     }
     entry.sequence = batch.first_sequence + at;
-    entry.topic = item.topic != 0 ? item.topic : staging_.topic(wire::trusted_event(item.event)->topic()->string_view());
-    entry.type = item.type != 0 ? item.type : staging_.type(wire::trusted_event(item.event)->type()->string_view());
-    entry.priority = item.priority;
-    entry.flags = item.flags;
-    entry.key = item.has_key ? &item.key : nullptr;
-    entry.body = item.event;
-    if (!item.is_scheduled()) {
-      const Staged staged = staging_.stage(entry);
-      batch.receipts[at] = {number(staged.position), staged.version, false, false};
-      ++counters_.events;
-    } else if (auto scheduled = schedule(item, entry); scheduled) {
-      batch.receipts[at] = {0, 0, false, true};
-    } else {
+    if (auto staged = stage(item, entry, receipt); !staged) {
+      refuse(batch, at, staged.error());
       ++counters_.refused;
-      batch.refused.insert_or_assign(at, scheduled.error());
     }
   }
   const Item& last = batch.items.back();
@@ -341,9 +368,7 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
 
 // It is not in the log yet; its place and version come when it is due.
 Result<void> Intake::schedule(const Item& item, const Staging::NewEntry& entry) {
-  if (schedule_.is_full()) {
-    return Error{Code::schedule_full, "the broker holds " + std::to_string(limits::schedule_max) + " scheduled events, which is as many as it may"};
-  }
+  if (schedule_.is_full()) return Schedule::full();
   schedule_.add({wall_time(item.deliver_at), {entry.publisher, entry.sequence}, wall_time(item.added_at), entry.topic, entry.type, entry.priority, entry.flags,
                  item.has_key ? item.key : Hash128{}, entry.body});
   staging_.add_bytes(2 * item.event.size() + limits::schedule_row_bytes);
@@ -369,12 +394,13 @@ Buffer Intake::result_of(const Parked& batch) {
   flatbuffers::FlatBufferBuilder builder(128 + batch.receipts.size() * sizeof(wire::Receipt));
   const auto receipts = builder.CreateVectorOfStructs(batch.receipts);
   std::vector<flatbuffers::Offset<wire::Refusal>> refusals;
+  refusals.reserve(batch.refused.size());
   auto room = limits::refusal_details_bytes_max;
   for (const auto& [at, error] : batch.refused) {
     const bool fits = error.detail.size() + 8 <= room;
     const auto detail = builder.CreateSharedString(fits ? error.detail : "");
     if (fits) room -= error.detail.size() + 8;
-    refusals.push_back(wire::CreateRefusal(builder, batch.first_sequence + at, error.code, detail));
+    refusals.push_back(wire::CreateRefusal(builder, batch.first_sequence + at, error.code, detail, error.version));
   }
   const auto refused = builder.CreateVector(refusals);
   const auto result = wire::CreatePublishResult(builder, batch.first_sequence, receipts, refused);
@@ -396,6 +422,7 @@ void Intake::set_space(const store::Space& space, std::size_t reserve_bytes) {
   const auto beyond = space.free_bytes > reserve_bytes ? space.free_bytes - reserve_bytes : 0;
   admissible_bytes_ = beyond - beyond / 4;
   space_full_ = space.full;
+  staging_.keep_key_pages(!space.full);
   log_full_ = space.full && admissible_bytes_ < limits::batch_bytes_max;
 }
 

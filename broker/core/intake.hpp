@@ -1,11 +1,12 @@
 // Intake takes published batches: verifies every event, finds the receipts of those sent before, waits for cold
 // keys, and stages the rest, in each publisher's order. Owned by the core; one thread.
 //
-//   receive() ──> parked ──duplicates found, keys known, room in the commit──> staged ──committed──> PublishResult
+//   publish() ──> parked ──duplicates found, keys known, room in the commit──> staged ──committed──> PublishResult
 //                    └──a look-up failed──> given back: Failure
 //
 // A batch is refused as a whole (and uses up nothing) or taken as a whole; of a batch that is taken each event gets a
-// receipt or a refusal. One that is given back has used up nothing either.
+// receipt or a refusal. One that is given back has used up nothing either. What is stored together or not at all is a step:
+// events of one batch, with the settlements that go with them.
 #pragma once
 
 #include <deque>
@@ -14,6 +15,7 @@
 #include <unordered_map>
 
 #include "broker/core/commit_pacer.hpp"
+#include "broker/core/delivery.hpp"
 #include "broker/core/log_view.hpp"
 #include "broker/core/payload_types.hpp"
 #include "broker/core/schedule.hpp"
@@ -29,9 +31,10 @@ class Intake {
   struct Counters {
     std::uint64_t events = 0, duplicates = 0, refused = 0;
   };
-  Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, Schedule& schedule, const PayloadTypes& types,
-         std::uint64_t key_secret)
-      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), types_(types), key_secret_(key_secret) {}
+  Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, Schedule& schedule, Delivery& delivery,
+         const PayloadTypes& types, std::uint64_t key_secret)
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), delivery_(delivery), types_(types),
+        key_secret_(key_secret) {}
 
   // The session will publish as session.publisher; whoever did so before is fenced. Returns the last sequence used
   // up, and in `batch` the one that must have committed before that is said.
@@ -73,11 +76,25 @@ class Intake {
     std::int64_t added_at = 0;          // scheduled: when it came
     bool is_scheduled() const { return deliver_at != 0; }
   };
+  // A key that conditions name.
+  struct ConditionKey {
+    std::string name;
+    Hash128 hash;
+  };
+  // Items [first, end).
+  struct Step {
+    std::size_t first = 0, end = 0;
+    std::vector<wire::SettleT> settles;
+  };
   struct Parked {
     Frame body;
     std::size_t bytes = 0;                // what it takes, of memory and of the log
+    Now came;
     std::uint64_t first_sequence = 0;
     std::vector<Item> items;
+    std::vector<wire::Condition> conditions;  // in the order of their items, as are
+    std::vector<Step> steps;
+    std::vector<ConditionKey> condition_keys;
     std::map<std::size_t, Error> refused;
     std::vector<wire::Receipt> receipts;  // of the items done so far
     bool waiting = false;                 // for a read or a commit
@@ -108,7 +125,10 @@ class Intake {
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
   Result<void> admit_scheduled(const Parked& batch) const;
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
-  Result<Parked> unpack(const wire::Publish& message, Frame body, WallTime now);
+  Result<Parked> unpack(const wire::Publish& message, Frame body, Now now);
+  Result<void> take_conditions(const wire::Publish& message, Parked& batch) const;
+  static Result<void> take_steps(const wire::Publish& message, Parked& batch);
+  static void refuse(Parked& batch, std::size_t at, const Error& error);
   Result<void> check(Item& item, WallTime now);
   Result<void> check_new_topic(std::string_view topic) const;
   const PayloadTypes::Type* payload_type(std::uint32_t number);
@@ -122,13 +142,24 @@ class Intake {
   Parked* wanted_by(const std::string& name, const Search& search);
   void take_duplicates(Parked& batch, const Search& search);
   bool find_cold_keys(const std::string& name, Parked& batch);
+  bool find_cold_key(const std::string& name, const Hash128& key, std::vector<Hash128>& ask);
   void ask_keys(std::vector<Hash128> keys);
   void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
   void fail_key(const std::string& name, const Hash128& key, const Error& error);
   void give_back(const std::string& name, const Error& error);
   bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
+  Result<void> stage(const Item& item, Staging::NewEntry& entry, wire::Receipt& receipt);
   Result<void> schedule(const Item& item, const Staging::NewEntry& entry);
+  // The conditions and steps of a batch that are still ahead while it is staged.
+  struct Ahead {
+    std::size_t condition = 0, step = 0;
+    std::size_t decided = 0;              // items before it are
+  };
+  void decide(Session& session, Parked& batch, std::size_t at, Ahead& ahead);
+  Result<void> decide_step(Session& session, const Parked& batch, const Step& step) const;
+  std::optional<Error> conflict(const Parked& batch, const wire::Condition& condition) const;
+  static const Hash128& key_of(const Parked& batch, const wire::Condition& condition);
   void answer(SessionId session, const std::string& name, const Parked& batch);
   static Buffer result_of(const Parked& batch);
   Parked* waiting_front(const std::string& name);
@@ -138,6 +169,7 @@ class Intake {
   Staging& staging_;
   Reads& reads_;
   Schedule& schedule_;
+  Delivery& delivery_;
   const PayloadTypes& types_;
   std::uint64_t key_secret_;
   std::vector<const PayloadTypes::Type*> payload_types_;   // by the number of the type, as they are asked for; 0: none

@@ -56,6 +56,7 @@ struct Perform {
   Result<ReadAnswer> operator()(const ReadKeyChain& ask) {
     return widen(reader.find_key(ask.key, ask.from, ask.after, ask.most, limits::chain_records_max));
   }
+  Result<ReadAnswer> operator()(const ReadKeyEvents& ask) { return widen(reader.key_events(ask.range)); }
   Result<ReadAnswer> operator()(const ReadRows& ask) { return widen(reader.rows(ask.table, ask.from, ask.until, ask.most, ask.bytes_max, ask.damaged)); }
   Result<ReadAnswer> operator()(const ReadRowsOf& ask) { return widen(rows_of(reader, ask)); }
   Result<ReadAnswer> operator()(const ReadEnvelopes& ask) { return widen(envelopes(reader, ask.positions)); }

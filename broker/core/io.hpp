@@ -39,6 +39,7 @@ struct ReadKeyChain {
   Position from, after;
   std::size_t most;
 };
+struct ReadKeyEvents { store::KeyRange range; };
 struct ReadRows {
   store::Table table;
   std::string from, until;
@@ -62,7 +63,7 @@ struct ReadVerify {
   Position from;
   std::uint64_t chain;
 };
-using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadKeyChain, ReadRows, ReadRowsOf, ReadEnvelopes,
+using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadKeyChain, ReadKeyEvents, ReadRows, ReadRowsOf, ReadEnvelopes,
                              ReadPriority, ReadStat, ReadVerify>;
 
 struct Envelope {
@@ -76,7 +77,7 @@ struct ReadRequest {
 };
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
-                                store::SequenceSlice, store::KeySlice, store::PrioritySlice, store::LogReader::Rows, std::vector<std::optional<Envelope>>,
+                                store::SequenceSlice, store::KeySlice, store::KeyEvents, store::PrioritySlice, store::LogReader::Rows, std::vector<std::optional<Envelope>>,
                                 store::Stat, store::VerifySlice>;
 
 struct ReadResult {

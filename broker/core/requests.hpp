@@ -9,6 +9,7 @@
 #include "broker/core/delivery.hpp"
 #include "broker/core/group_requests.hpp"
 #include "broker/core/intake.hpp"
+#include "broker/core/key_requests.hpp"
 #include "broker/core/payload_types.hpp"
 #include "broker/core/schedule_requests.hpp"
 
@@ -28,6 +29,7 @@ class Requests {
       : about_(about), identity_(identity), state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log),
         intake_(intake), delivery_(delivery), schedule_(schedule), types_(types), answers_(sessions),
         group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret),
+        key_requests_(state, staging, reads, log, answers_, identity.secret),
         schedule_requests_(state, reads, intake, schedule, answers_, identity.secret) {}
 
   void start(SteadyTime now) { started_ = now; }
@@ -56,6 +58,7 @@ class Requests {
   const PayloadTypes& types_;
   Answers answers_;
   GroupRequests group_requests_;
+  KeyRequests key_requests_;
   ScheduleRequests schedule_requests_;
   SteadyTime started_;
 };

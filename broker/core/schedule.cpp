@@ -53,6 +53,10 @@ void Schedule::commit() {
 
 // ---- in
 
+Error Schedule::full() {
+  return {Code::schedule_full, "the broker holds " + std::to_string(limits::schedule_max) + " scheduled events, which is as many as it may"};
+}
+
 void Schedule::add(const ScheduledRow& event) {
   // The next read sees those that are committed by then; one that is under way may not.
   while (!taking_ && !added_.empty() && added_.begin()->first <= staging_.committed_batch()) {

@@ -31,6 +31,7 @@ class Schedule {
 
   std::uint64_t waiting() const { return waiting_; }
   bool is_full() const { return waiting_ >= limits::schedule_max; }
+  static Error full();
   // Why what is due does not go on, if it does not.
   const Error& trouble() const { return trouble_; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "broker/store/key_pages.hpp"
 
 namespace bus::broker {
 
@@ -66,6 +67,7 @@ Staged Staging::stage(const NewEntry& event) {
     const auto before = state_.keys.advance(*event.key, next_);
     staged.version = before.version + 1;
     entry.key = store::KeyLink{*event.key, staged.version, before.position};
+    if (store::has_key_page(*event.key, staged.version) && keeps_key_pages_) put_key_page(*event.key, staged);
   }
   if ((event.flags & store::format::scheduled) == 0) {
     PublisherData& publisher = state_.publishers[event.publisher];
@@ -81,6 +83,13 @@ Staged Staging::stage(const NewEntry& event) {
   ++events_;
   next_ = next_ + 1;
   return staged;
+}
+
+void Staging::put_key_page(const Hash128& key, const Staged& staged) {
+  Writer writer;
+  writer.put(staged.position);
+  rows_.push_back({store::Table::key_pages, store::key_page_key(key, staged.version), writer.take()});
+  staged_bytes_ += limits::key_page_bytes;
 }
 
 void Staging::use_up(std::uint32_t publisher, std::uint64_t last_sequence) {

@@ -36,6 +36,8 @@ class Staging {
   std::uint64_t batch() const { return head_.batch + 1; }
   std::uint64_t committed_batch() const { return committed_batch_; }
   Position last() const { return next_ - 1; }
+  // The one that what is staged at this position commits with.
+  std::uint64_t batch_of(Position position) const { return position > head_.committed ? batch() : head_.batch; }
 
   // The number of a topic or type, made if it is new.
   std::uint32_t topic(std::string_view name);
@@ -57,6 +59,9 @@ class Staging {
   // The number of the name a session publishes under, made if it is new. Who has a transient name is durable with the
   // first event stored for each.
   std::uint32_t publisher(const Session& session);
+  // Rows that lead to the events of keys are a convenience: where the disk is full they are left out, and reading a long key takes
+  // longer.
+  void keep_key_pages(bool keep) { keeps_key_pages_ = keep; }
   // So many bytes go into the batch besides those of its records.
   void add_bytes(std::size_t bytes) { staged_bytes_ += bytes; }
   void put_row(store::Row row) {
@@ -89,6 +94,7 @@ class Staging {
 
  private:
   store::RecordBuilder& begin_record();
+  void put_key_page(const Hash128& key, const Staged& staged);
 
   State& state_;
   Sessions& sessions_;
@@ -101,6 +107,7 @@ class Staging {
   store::RecordBuilder* builder_ = nullptr;     // the last of those
   std::vector<store::Row> rows_;
   std::size_t row_bytes_ = 0;
+  bool keeps_key_pages_ = true;
   Writer journal_;
   std::size_t journal_entries_ = 0;
   std::uint64_t events_ = 0;

@@ -54,7 +54,7 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       return {};
     }
     case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead:
-    case store::Table::schedule: case store::Table::schedule_ids: break;
+    case store::Table::schedule: case store::Table::schedule_ids: case store::Table::key_pages: break;
   }
   return bad_row("that is not of the state");
 }

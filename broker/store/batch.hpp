@@ -12,8 +12,9 @@
 namespace bus::store {
 
 // Small tables whose rows the core writes and reads; the store only guards them with checksums.
-enum class Table : std::uint8_t { topics = 0, types = 1, publishers = 2, groups = 3, open = 4, failures = 5, dead = 6, schedule = 7, schedule_ids = 8 };
-inline constexpr std::size_t table_count = 9;
+enum class Table : std::uint8_t {
+  topics = 0, types = 1, publishers = 2, groups = 3, open = 4, failures = 5, dead = 6, schedule = 7, schedule_ids = 8, key_pages = 11
+};
 
 struct Row {
   Table table;

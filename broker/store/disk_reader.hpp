@@ -21,6 +21,7 @@ class DiskReader final : public LogReader {
   Result<SequenceSlice> find_sequences(std::uint32_t publisher, Position from, std::span<const std::uint64_t> sequences,
                                        std::size_t records_max) override;
   Result<KeySlice> find_key(const Hash128& key, Position from, Position after, std::size_t most, std::size_t records_max) override;
+  Result<KeyEvents> key_events(const KeyRange& range) override;
   Result<PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t records_max) override;
   Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max, Damaged damaged) override;
   Result<Stat> stat() override;

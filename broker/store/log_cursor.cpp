@@ -32,11 +32,28 @@ Result<RecordPtr> LogCursor::load() const { return Record::parse(bytes_of(cursor
 
 Result<RecordPtr> LogCursor::load_index() const { return Record::parse_index(bytes_of(cursor_.value()), position_); }
 
+Result<RecordPtr> LogCursor::load_for_events() const {
+  return Record::is_packed(bytes_of(cursor_.value())) ? load() : load_index();
+}
+
+namespace {
+
+Error bad_body(const Record& record, std::uint32_t at) {
+  return {Code::damaged, "event at position " + std::to_string(number(record.first() + at)) + ": the body does not match its checksum"};
+}
+
+}  // namespace
+
+Result<Buffer> LogCursor::body(const Record& record, std::uint32_t at) const {
+  const Bytes body = record.has_bodies() ? record.body(at) : record.body_in(bytes_of(cursor_.value()), at);
+  if (checksum(body) != record.event_checksum(at)) return bad_body(record, at);
+  return copy_of(body);
+}
+
 Result<void> check_bodies(const Record& record) {
   for (std::uint32_t at = 0; at < record.count(); ++at) {
     if (record.body_intact(at)) continue;
-    return Error{Code::damaged, "event at position " + std::to_string(number(record.first() + at)) +
-                                    ": the body does not match its checksum"};
+    return bad_body(record, at);
   }
   return {};
 }

@@ -24,6 +24,10 @@ class LogCursor {
   // Copies. Errors as of Record::parse(); load() leaves the bodies to check_bodies().
   Result<RecordPtr> load() const;
   Result<RecordPtr> load_index() const;
+  // With as much of the record as body() wants: of a packed one all of it has to be unpacked.
+  Result<RecordPtr> load_for_events() const;
+  // A copy of one body of that record, on which the cursor still stands. Error damaged: it does not match its checksum.
+  Result<Buffer> body(const Record& record, std::uint32_t at) const;
 
  private:
   explicit LogCursor(lmdb::Cursor cursor) : cursor_(std::move(cursor)) {}

@@ -134,8 +134,12 @@ Result<RecordPtr> Record::parse_index(Bytes stored, Position first) {
   return record;
 }
 
+bool Record::is_packed(Bytes stored) {
+  return stored.size() >= sizeof(PackedPrefix) + header_bytes && load<std::uint32_t>(stored.data()) == packed_magic;
+}
+
 std::size_t Record::unpacked_bytes(Bytes stored) {
-  if (stored.size() < sizeof(PackedPrefix) + header_bytes || load<std::uint32_t>(stored.data()) != packed_magic) return stored.size();
+  if (!is_packed(stored)) return stored.size();
   return load<Header>(stored.data() + sizeof(PackedPrefix)).record_bytes;
 }
 

@@ -76,6 +76,7 @@ class Record {
   static Result<RecordPtr> parse_index(Bytes stored, Position first);
   // How many bytes parse() would make of it: what the record says itself, which nothing has verified.
   static std::size_t unpacked_bytes(Bytes stored);
+  static bool is_packed(Bytes stored);
 
   Position first() const { return first_; }
   Position last() const { return first_ + (count_ - 1); }
@@ -131,6 +132,10 @@ class Record {
     const auto begin = body_begin(at);
     return {bytes_.data() + format::header_bytes + begin, body_end(at) - begin};
   }
+
+  bool has_bodies() const { return has_bodies_; }
+  // The same where the bodies were left: in the stored record, which is not packed.
+  Bytes body_in(Bytes stored, std::uint32_t at) const { return stored.subspan(format::header_bytes + body_begin(at), body_bytes(at)); }
 
   // True if the body has the checksum of the index. Not cached.
   bool body_intact(std::uint32_t at) const;

@@ -57,10 +57,10 @@ Result<lmdb::Environment> open_environment(const fs::path& dir, std::size_t map_
 Result<DiskStore::Parts> open_parts(const fs::path& dir, std::size_t map_bytes, File lock, lmdb::Access access) {
   auto env = open_environment(dir, map_bytes, access);
   if (!env) return env.error();
-  auto txn = env->begin(lmdb::Access::read);
+  auto txn = env->begin(access);
   if (!txn) return txn.error();
   if (auto checked = check_format(*txn); !checked) return checked.error();
-  const auto tables = Tables::open(*txn, false);
+  const auto tables = Tables::open(*txn, access == lmdb::Access::write);
   if (!tables) return tables.error();
   const auto identity = get_identity(*txn, *tables);
   if (!identity) return identity.error();

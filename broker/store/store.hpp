@@ -84,6 +84,29 @@ struct KeySlice {
   Position next = Position::none;     // where the walk goes on to older ones; none: there are none that were asked for
 };
 
+// Events of one key, in the order of their versions or backwards.
+struct KeyRange {
+  KeyHead start;                      // from where the walk may go back: the key's last event, or KeyEvents::next
+  std::uint64_t from = 1;             // the first version that is wanted
+  bool backwards = false;
+  std::size_t events_max = 1, bytes_max = 1, records_max = 1;  // of one part; one event at least
+};
+struct KeyEvent {
+  Position position = Position::none;
+  std::uint64_t version = 0;
+  WallTime committed_at;
+  std::uint32_t publisher = 0;
+  std::uint64_t sequence = 0;
+  Buffer body;                        // verified
+};
+struct KeyEvents {
+  std::vector<KeyEvent> events;
+  // Forwards there may be fewer than fit: those up to the next row that leads to the key.
+  // Forwards: the first event was not reached, ask again with this as `start`; none: it was. Backwards: what comes next; none: nothing.
+  KeyHead next;
+  bool is_trimmed = false;            // some that were asked for are no longer there
+};
+
 // One part of the way forward to the next event of some priorities.
 struct PrioritySlice {
   bool is_found = false;
@@ -106,6 +129,9 @@ class LogReader {
 
   // The checkpointed head of each key, in the order asked; nothing where the key is unknown.
   virtual Result<std::vector<std::optional<KeyHead>>> key_heads(std::span<const Hash128> keys) = 0;
+
+  // Costs a look into the index of as many records as events are read, and 64 more, whatever the key has. Errors: damaged.
+  virtual Result<KeyEvents> key_events(const KeyRange& range) = 0;
 
   // Walks the publisher's runs back from its event at `from` to each of `sequences` (ascending, all of them
   // below or at the sequence of that event). Looks into at most `records_max` records (not 0); the caller asks again for

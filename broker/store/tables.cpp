@@ -5,7 +5,7 @@ namespace bus::store {
 namespace {
 
 constexpr std::array<const char*, table_ids> names = {"log",  "journal",  "topics",       "types", "publishers", "groups", "open",
-                                                      "failures", "dead", "schedule", "schedule_ids", "keys",  "meta"};
+                                                      "failures", "dead", "schedule", "schedule_ids", "keys",  "meta", "key_pages"};
 constexpr std::size_t checksum_bytes = 8;
 
 std::uint64_t row_checksum(TableId table, std::string_view key, std::string_view value) {
@@ -49,6 +49,9 @@ Result<Tables> Tables::open(lmdb::Transaction& txn, bool create) {
   Tables tables;
   for (std::size_t id = 0; id < table_ids; ++id) {
     const auto table = txn.open_table(names[id], create);
+    if (!table && table.error().code == Code::not_found) {
+      return Error{Code::bad_format, std::string("the log has no table ") + names[id] + ", as an older version has written it; start busd on it once, which makes it"};
+    }
     if (!table) return table.error();
     tables.dbi_[id] = *table;
   }

@@ -15,8 +15,8 @@
 namespace bus::store {
 
 // The numbers are part of the format: they seed the checksums of rows.
-enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, schedule, schedule_ids, keys, meta };
-inline constexpr std::size_t table_ids = 13;
+enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, schedule, schedule_ids, keys, meta, key_pages };
+inline constexpr std::size_t table_ids = 14;
 const char* name_of(TableId table);
 constexpr TableId id_of(Table table) { return static_cast<TableId>(2 + static_cast<int>(table)); }
 
@@ -41,6 +41,7 @@ Result<std::string_view> verified(TableId table, std::string_view key, std::stri
 // Tables holds the open handles and reads and writes guarded rows through them. A value; free to copy.
 class Tables {
  public:
+  // `create`: those that are missing are made; else they are an error, bad_format, of a log that an older version has written.
   static Result<Tables> open(lmdb::Transaction& txn, bool create);
   lmdb::Dbi operator[](TableId table) const { return dbi_[static_cast<std::size_t>(table)]; }
 

@@ -19,8 +19,14 @@ inline constexpr std::size_t event_bytes_max = 1 * MiB;       // one Event, with
 inline constexpr std::size_t batch_bytes_max = 2 * MiB;       // body frame of one Publish
 inline constexpr std::size_t batch_events_max = 16 * KiB;     // sequences of one Publish
 inline constexpr std::size_t header_bytes_max = 1 * MiB;      // header frame, either way
-inline constexpr std::size_t refusal_details_bytes_max = 128 * KiB;  // of one PublishResult; the codes always are there
+inline constexpr std::size_t refusal_details_bytes_max = 48 * KiB;  // of one PublishResult; the codes always are there
 inline constexpr std::size_t frame_bytes_max = batch_bytes_max + 4 * KiB;  // ZMQ_MAXMSGSIZE
+inline constexpr std::size_t conditions_max = 16;             // of one event
+inline constexpr std::size_t batch_conditions_max = 16 * KiB;
+inline constexpr std::size_t condition_bytes_target = 256 * KiB;  // of a batch's conditions and their keys: libbus begins another one
+inline constexpr std::size_t step_events_max = 1024;
+inline constexpr std::size_t step_settlements_max = 1024;
+inline constexpr std::size_t step_header_bytes_max = 384 * KiB;   // its conditions and settlements
 inline constexpr std::size_t topic_bytes_max = 255;
 inline constexpr std::size_t key_bytes_max = 255;
 inline constexpr std::size_t id_bytes_max = 64;
@@ -76,6 +82,10 @@ inline constexpr std::size_t cold_bytes_max = 32 * MiB;       // records read ba
 inline constexpr std::size_t read_bytes_max = 1 * MiB;        // one answer of the log reader
 inline constexpr std::size_t reads_in_flight_max = 16;
 inline constexpr std::size_t key_reads_max = 256;             // heads of keys that one read looks up
+inline constexpr std::size_t key_heads_max = 1024;            // and one request
+inline constexpr std::size_t key_page_events = 64;            // of one key: each such number of versions has a row that leads to it
+inline constexpr std::size_t key_page_bytes = 4 * KiB;        // what such a row counts for in a commit: a page of its table
+inline constexpr std::size_t key_limit_max = 1024 * KiB;      // events that one request may ask for
 // Looked into by one request that walks along a publisher's chain. Their indexes have less than 16 MiB together: tens of
 // milliseconds, after which others have their turn.
 inline constexpr std::size_t chain_records_max = 64;
@@ -166,9 +176,12 @@ inline constexpr std::size_t grow_ahead_min = 8 * MiB;        // allocated beyon
 static_assert(event_bytes_max + 8 <= batch_bytes_max);
 static_assert(batch_bytes_max < frame_bytes_max && header_bytes_max < frame_bytes_max);
 // The answer to a batch fits into a header even if every event was refused: a receipt and a refusal each, and the details.
-static_assert(batch_events_max * (24 + 28) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
+static_assert(batch_events_max * (24 + 36) + refusal_details_bytes_max + 4 * KiB <= header_bytes_max);
 // The most that libbus says in one Settle fits into a header.
 static_assert(settlements_max * 24 + settlement_texts_max * (error_bytes_max + 32) + 4 * KiB <= header_bytes_max);
+// So do the conditions and steps of a batch, and one step has no more conditions than a batch may.
+static_assert(condition_bytes_target <= step_header_bytes_max && 2 * step_header_bytes_max <= header_bytes_max);
+static_assert(step_header_bytes_max / 24 <= batch_conditions_max);
 // What publishers with something on the way may hold together, of so many bytes that may be staged.
 constexpr std::size_t shared_bytes(std::size_t staged_bytes) { return staged_bytes - staged_bytes / newcomers_part; }
 // A full window is a fair share of what may be staged, so that one publisher within its credit is never told Busy: also

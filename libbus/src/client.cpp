@@ -1,4 +1,5 @@
 #include "bus/client.hpp"
+#include "bus/transaction.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -97,6 +98,13 @@ void Client::publish_at(std::uint64_t sequence, const NewEvent& event, ReceiptCa
   if (impl_->is_closed) return done(was_closed());
   auto taken = impl_->connection->publish(event, sequence, done, Connection::WhenFull::wait);
   if (!taken) done(taken.error());
+}
+
+std::future<Result<std::vector<Receipt>>> Client::transact(const Transaction& step) {
+  if (!impl_->is_closed) return step.begin(*impl_->connection);
+  std::promise<Result<std::vector<Receipt>>> over;
+  over.set_value(was_closed());
+  return over.get_future();
 }
 
 Unknown Client::flush(Duration deadline) { return impl_->connection->flush(deadline); }

@@ -258,11 +258,7 @@ void ClientCore::send_batches(SteadyTime now) {
   if (now < publish_again_) return;
   for (Pending& pending : pending_) {
     if (pending.sent) continue;
-    wire::PublishT message;
-    message.first_sequence = pending.batch.first_sequence;
-    message.count = static_cast<std::uint32_t>(pending.batch.done.size());
-    message.fence = session_->fence;
-    outgoing_.push_back({Frame::of(wire::encode(message)), pending.batch.body});
+    outgoing_.push_back({Frame::of(publish_header(pending.batch, session_->fence)), pending.batch.body});
     pending.sent = true;
     said_ = now;
   }
@@ -318,7 +314,8 @@ void ClientCore::tell(const Batch& batch, const wire::PublishResult& message) {
     const auto refusal = refusals.find(sequence);
     const bool is_named = refusal != refusals.end();
     batch.done[at](Error{is_named ? refusal->second->code() : Code::malformed,
-                         is_named ? flatbuffers::GetString(refusal->second->detail()) : ""});
+                         is_named ? flatbuffers::GetString(refusal->second->detail()) : "",
+                         is_named ? refusal->second->version() : 0});
   }
 }
 

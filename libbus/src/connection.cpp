@@ -104,9 +104,9 @@ void Connection::wake() {
   wake_up_.ring();
 }
 
-Result<void> Connection::wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, WhenFull when_full) {
-  if (outbox_.has_room(bytes) && !over_ && !retired_) return {};
-  const auto ready = [&] { return over_ || retired_ || outbox_.has_room(bytes); };
+Result<void> Connection::wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, std::size_t events, WhenFull when_full) {
+  if (outbox_.has_room(bytes, events) && !over_ && !retired_) return {};
+  const auto ready = [&] { return over_ || retired_ || outbox_.has_room(bytes, events); };
   // A callback that waited here would wait for itself.
   if (!ready() && (when_full == WhenFull::refuse || on_thread())) return Error{Code::busy, "the window is full"};
   if (!changed_.wait_until(lock, deadline_of(options_.publish_timeout), ready)) {
@@ -118,27 +118,56 @@ Result<void> Connection::wait_for_room(std::unique_lock<std::mutex>& lock, std::
 }
 
 Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full) {
+  if (auto good = check_conditions(event.conditions, !event.key.empty()); !good) return good;
   const auto encoded = encode_event(event, std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
   if (!encoded) return encoded.error();
   std::unique_lock lock(mutex_);
-  if (auto room = wait_for_room(lock, encoded->size(), when_full); !room) return room;
+  if (auto room = wait_for_room(lock, encoded->size(), 1, when_full); !room) return room;
   // Without a linger nobody asks how long an event has waited; looking at a clock is a tenth of a publish.
   const auto now = options_.linger > Duration(0) ? std::chrono::steady_clock::now() : SteadyTime();
-  if (auto added = outbox_.add(*encoded, done, sequence, now); !added) return added.error();
-  if (!outbox_.is_ready() || !asleep_) return {};
+  if (auto added = outbox_.add({*encoded, event.conditions}, done, sequence, now); !added) return added.error();
+  send_soon(lock);
+  return {};
+}
+
+Result<void> Connection::transact(std::span<const NewEvent> events, std::span<const Condition> conditions,
+                                  std::vector<wire::SettleT> settles, const ReceiptCallback& done) {
+  const auto now = read_clocks();
+  std::vector<Buffer> encoded;
+  std::vector<Outbox::Item> items;
+  std::size_t bytes = 0, header = header_bytes(conditions) + header_bytes(settles);
+  for (const NewEvent& event : events) {
+    const auto one = encode_event(event, now.wall);
+    if (!one) return one.error();
+    encoded.push_back(copy_of(*one));
+    bytes += one->size();
+    header += header_bytes(event.conditions);
+  }
+  if (bytes > limits::batch_bytes_max || header > limits::step_header_bytes_max) {
+    return Error{Code::bad_argument, "a transaction has " + std::to_string(limits::batch_bytes_max) + " bytes of events at most, and " +
+                                         std::to_string(limits::step_header_bytes_max) + " of conditions and settlements"};
+  }
+  std::vector<Condition> of_first(conditions.begin(), conditions.end());
+  of_first.insert(of_first.end(), events[0].conditions.begin(), events[0].conditions.end());
+  for (std::size_t at = 0; at < events.size(); ++at) items.push_back({encoded[at], at == 0 ? of_first : events[at].conditions});
+  std::unique_lock lock(mutex_);
+  if (auto room = wait_for_room(lock, bytes, events.size(), WhenFull::wait); !room) return room;
+  outbox_.add_step(items, std::move(settles), done, now.steady);
+  send_soon(lock);
+  return {};
+}
+
+// Something may be ready to be sent.
+void Connection::send_soon(std::unique_lock<std::mutex>& lock) {
+  if (!outbox_.is_ready() || !asleep_) return;
   // What lingers is the thread's, which knows for how long.
   std::unique_lock turn(turn_, std::defer_lock);
-  if (options_.linger > Duration(0) || !turn.try_lock()) {
-    wake();
-    return {};
-  }
+  if (options_.linger > Duration(0) || !turn.try_lock()) return wake();
   lock.unlock();
   const bool done_all = send_for_itself();
   turn.unlock();
-  if (done_all) return {};
   lock.lock();
-  wake();
-  return {};
+  if (!done_all) wake();
 }
 
 // With the turn, while the thread sleeps. False: there is something for the thread to do.

@@ -39,6 +39,9 @@ class Connection {
   enum class WhenFull { wait, refuse };
   // Error: nothing was taken, and `done` is as it was; otherwise it is moved from.
   Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full);
+  // Events that are stored together or not at all; `done` is called for each of them. Errors as of publish().
+  Result<void> transact(std::span<const NewEvent> events, std::span<const Condition> conditions, std::vector<wire::SettleT> settles,
+                        const ReceiptCallback& done);
   // Until all that was published before has its answer.
   Unknown flush(Duration deadline);
   // From now on publish() answers `closed`, also to those who wait for room in it.
@@ -70,6 +73,7 @@ class Connection {
   void run();
   void take_commands();
   void take_batches(SteadyTime now);
+  void send_soon(std::unique_lock<std::mutex>& lock);
   bool send_for_itself();
   void receive(Now now);
   void act(Now now);
@@ -79,7 +83,7 @@ class Connection {
   std::optional<std::chrono::milliseconds> fall_asleep(SteadyTime until);
   void wake();
   bool has_work() const;
-  Result<void> wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, WhenFull when_full);
+  Result<void> wait_for_room(std::unique_lock<std::mutex>& lock, std::size_t bytes, std::size_t events, WhenFull when_full);
 
   const ClientOptions options_;
   WakeUp wake_up_;

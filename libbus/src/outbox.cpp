@@ -18,11 +18,11 @@ void Outbox::open(Window window, std::uint64_t last_sequence) {
   next_fresh_ = last_sequence + 1;
 }
 
-bool Outbox::has_room(std::size_t bytes) const {
-  return events_ == 0 || (bytes_ + bytes <= window_.bytes && events_ < window_.events);
+bool Outbox::has_room(std::size_t bytes, std::size_t events) const {
+  return events_ == 0 || (bytes_ + bytes <= window_.bytes && events_ + events <= window_.events);
 }
 
-Result<std::uint64_t> Outbox::add(Bytes event, ReceiptCallback& done, std::optional<std::uint64_t> given, SteadyTime now) {
+Result<std::uint64_t> Outbox::add(const Item& item, ReceiptCallback& done, std::optional<std::uint64_t> given, SteadyTime now) {
   const auto sequence = given.value_or(next_fresh_);
   if (given) {
     if (*given == 0 || *given <= last_given_) {
@@ -34,44 +34,82 @@ Result<std::uint64_t> Outbox::add(Bytes event, ReceiptCallback& done, std::optio
                                            std::to_string(skip_max) + " after " + std::to_string(next_fresh_ - 1)};
     }
   }
-  while (next_fresh_ < sequence) append(next_fresh_, Bytes(skipped), {}, now);
-  append(sequence, event, std::move(done), now);
+  while (next_fresh_ < sequence) append_skipped(now);
+  make_room(sequence, {item.event.size(), 1, item.conditions.empty() ? 0 : header_bytes(item.conditions)}, now);
+  append(item, std::move(done));
+  seal_if_full();
   last_given_ = std::max(last_given_, sequence);
   return sequence;
 }
 
-void Outbox::append(std::uint64_t sequence, Bytes event, ReceiptCallback done, SteadyTime now) {
-  const bool follows = !open_.done.empty() && sequence == open_.first_sequence + open_.done.size();
-  const bool fits = open_.body.size() + event.size() <= limits::batch_bytes_max && open_.done.size() < limits::batch_events_max;
-  if (!open_.done.empty() && !(follows && fits)) seal();
-  if (open_.done.empty()) {
-    open_.first_sequence = sequence;
-    open_.since = now;
-    open_.body.reserve(last_bytes_ + last_bytes_ / 8);
-    open_.done.reserve(last_events_ + last_events_ / 8);
+void Outbox::add_step(std::span<const Item> items, std::vector<wire::SettleT> settles, const ReceiptCallback& done, SteadyTime now) {
+  Size size{0, items.size(), header_bytes(settles)};
+  for (const Item& item : items) {
+    size.bytes += item.event.size();
+    size.header_bytes += header_bytes(item.conditions);
   }
-  bus::append(open_.body, event);
-  open_.done.push_back(std::move(done));
-  next_fresh_ = std::max(next_fresh_, sequence + 1);
-  bytes_ += event.size();
+  make_room(next_fresh_, size, now);
+  open_.header_bytes += header_bytes(settles);
+  open_.batch.steps.push_back({static_cast<std::uint32_t>(open_.batch.done.size()), static_cast<std::uint32_t>(items.size()), std::move(settles)});
+  for (const Item& item : items) append(item, done);
+  last_given_ = std::max(last_given_, next_fresh_ - 1);  // who names sequences is not given one of these again
+  seal_if_full();
+}
+
+void Outbox::append_skipped(SteadyTime now) {
+  make_room(next_fresh_, {sizeof skipped, 1, 0}, now);
+  append({Bytes(skipped)}, {});
+  seal_if_full();
+}
+
+// The batch that is open can take it, or is a new one.
+void Outbox::make_room(std::uint64_t sequence, const Size& size, SteadyTime now) {
+  const Batch& batch = open_.batch;
+  const bool follows = !open_.is_empty() && sequence == batch.first_sequence + batch.done.size();
+  const bool fits = open_.body.size() + size.bytes <= limits::batch_bytes_max && batch.done.size() + size.events <= limits::batch_events_max &&
+                    (open_.header_bytes + size.header_bytes <= limits::condition_bytes_target || size.header_bytes == 0);
+  if (!open_.is_empty() && !(follows && fits)) seal();
+  if (!open_.is_empty()) return;
+  open_.batch.first_sequence = sequence;
+  open_.since = now;
+  open_.body.reserve(last_bytes_ + last_bytes_ / 8);
+  open_.batch.done.reserve(last_events_ + last_events_ / 8);
+}
+
+void Outbox::append(const Item& item, ReceiptCallback done) {
+  Batch& batch = open_.batch;
+  for (const Condition& condition : item.conditions) {
+    if (!condition.key.empty()) batch.condition_keys.push_back(condition.key);
+    const auto key = condition.key.empty() ? 0 : batch.condition_keys.size();
+    batch.conditions.emplace_back(condition.version, static_cast<std::uint32_t>(batch.done.size()), static_cast<std::uint16_t>(key), condition.expect);
+  }
+  if (!item.conditions.empty()) open_.header_bytes += header_bytes(item.conditions);
+  bus::append(open_.body, item.event);
+  batch.done.push_back(std::move(done));
+  next_fresh_ = std::max(next_fresh_, batch.first_sequence + batch.done.size());
+  bytes_ += item.event.size();
   ++events_;
+}
+
+void Outbox::seal_if_full() {
   if (open_.body.size() >= batch_bytes_target) seal();
 }
 
 void Outbox::seal() {
   last_bytes_ = open_.body.size();
-  last_events_ = open_.done.size();
-  full_.push_back({open_.first_sequence, Frame::of(std::move(open_.body)), std::move(open_.done)});
+  last_events_ = open_.batch.done.size();
+  open_.batch.body = Frame::of(std::move(open_.body));
+  full_.push_back(std::move(open_.batch));
   open_ = {};
 }
 
 bool Outbox::is_ready() const {
-  return !full_.empty() || (!open_.done.empty() && on_the_way_.size() < batches_ahead);
+  return !full_.empty() || (!open_.is_empty() && on_the_way_.size() < batches_ahead);
 }
 
 std::optional<SteadyTime> Outbox::due(Duration linger) const {
   if (!full_.empty()) return SteadyTime{};
-  if (open_.done.empty() || on_the_way_.size() >= batches_ahead) return std::nullopt;
+  if (open_.is_empty() || on_the_way_.size() >= batches_ahead) return std::nullopt;
   return open_.since + linger;
 }
 
@@ -94,7 +132,7 @@ void Outbox::answered(const Batch& batch) {
 }
 
 std::vector<Batch> Outbox::take_all() {
-  if (!open_.done.empty()) seal();
+  if (!open_.is_empty()) seal();
   std::vector<Batch> all(std::make_move_iterator(full_.begin()), std::make_move_iterator(full_.end()));
   full_.clear();
   for (const Batch& batch : all) on_the_way_.insert(batch.first_sequence);
@@ -104,7 +142,7 @@ std::vector<Batch> Outbox::take_all() {
 std::uint64_t Outbox::oldest_sequence() const {
   if (!on_the_way_.empty()) return *on_the_way_.begin();
   if (!full_.empty()) return full_.front().first_sequence;
-  return open_.done.empty() ? 0 : open_.first_sequence;
+  return open_.is_empty() ? 0 : open_.batch.first_sequence;
 }
 
 }  // namespace bus

@@ -13,18 +13,9 @@
 #include <set>
 #include <vector>
 
-#include "base/frame.hpp"
-#include "bus/client.hpp"
+#include "batch.hpp"
 
 namespace bus {
-
-// Consecutive sequences of this publisher, as they travel: the body is sent again with the same bytes.
-struct Batch {
-  std::uint64_t first_sequence = 0;
-  Frame body;
-  std::vector<ReceiptCallback> done;     // one per sequence; empty where the sequence is given up
-  std::uint64_t last_sequence() const { return first_sequence + done.size() - 1; }
-};
 
 class Outbox {
  public:
@@ -39,11 +30,18 @@ class Outbox {
   };
   void open(Window window, std::uint64_t last_sequence);
 
-  // True if an event of that size fits into the window. An empty window takes any event.
-  bool has_room(std::size_t bytes) const;
-  // Appends an encoded event, under the next sequence or one of the caller's, and returns the sequence. Call only
-  // with room for it; `done` is moved from. Error bad_argument: the sequence does not rise, or leaves out too many.
-  Result<std::uint64_t> add(Bytes event, ReceiptCallback& done, std::optional<std::uint64_t> sequence, SteadyTime now);
+  // True if events of that size together fit into the window. An empty window takes any event.
+  bool has_room(std::size_t bytes, std::size_t events = 1) const;
+  // An encoded event, and what must be true for it to be stored.
+  struct Item {
+    Bytes event;
+    std::span<const Condition> conditions = {};
+  };
+  // Appends it under the next sequence or one of the caller's, and returns the sequence. Call only with room for it; `done` is
+  // moved from. Error bad_argument: the sequence does not rise, or leaves out too many.
+  Result<std::uint64_t> add(const Item& item, ReceiptCallback& done, std::optional<std::uint64_t> sequence, SteadyTime now);
+  // Appends events that are stored together or not at all, in one batch, which has to have room for them. `done` is called for each.
+  void add_step(std::span<const Item> items, std::vector<wire::SettleT> settles, const ReceiptCallback& done, SteadyTime now);
 
   // The next batch to send, if one is due: full, or open while few are on the way and `linger` has passed.
   std::optional<Batch> take(SteadyTime now, Duration linger);
@@ -60,14 +58,22 @@ class Outbox {
   std::uint64_t newest_sequence() const { return next_fresh_ - 1; }  // the highest that was ever used
 
  private:
-  void append(std::uint64_t sequence, Bytes event, ReceiptCallback done, SteadyTime now);
+  // What is to be one batch.
+  struct Size {
+    std::size_t bytes = 0, events = 1, header_bytes = 0;
+  };
+  void make_room(std::uint64_t sequence, const Size& size, SteadyTime now);
+  void append(const Item& item, ReceiptCallback done);
+  void append_skipped(SteadyTime now);
+  void seal_if_full();
   void seal();
 
   struct Open {
-    std::uint64_t first_sequence = 0;
+    Batch batch;                         // but for its body
     Buffer body;
-    std::vector<ReceiptCallback> done;
+    std::size_t header_bytes = 0;
     SteadyTime since;
+    bool is_empty() const { return batch.done.empty(); }
   };
   Window window_;
   std::uint64_t next_fresh_ = 1;         // the lowest sequence that was never used

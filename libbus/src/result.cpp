@@ -19,6 +19,11 @@ bool is_refusal(Code code) {
     case Code::too_many_topics:
     case Code::refused_before:
     case Code::schedule_full:
+    case Code::step_refused:
+    case Code::stale_ack:
+    case Code::not_delivered:
+    case Code::unknown_subscription:
+    case Code::conflict:
     case Code::damaged:
     case Code::busy:
     case Code::bad_argument: return true;

@@ -232,13 +232,24 @@ void Subscription::State::call(const Callback& callback, const Event& event, boo
 }
 
 void Subscription::State::settle(const Event& event, wire::Verdict verdict, Duration delay, std::string text, bool more) {
+  connection_->settle({id_, event.epoch(), settlement(event, verdict, delay), cut(std::move(text))}, more);
+}
+
+wire::Settlement Subscription::State::settlement(const Event& event, wire::Verdict verdict, Duration delay) {
   const auto delay_ms = std::clamp<Duration>(delay, 0ms, limits::nack_delay_max) / 1ms;
-  const wire::Settlement settlement(number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict);
-  // UTF-8 is cut between characters.
+  return {bus::number(event.position()), event.attempt(), static_cast<std::uint32_t>(delay_ms), verdict};
+}
+
+std::string Subscription::State::cut(std::string text) {
   auto length = std::min(text.size(), limits::error_bytes_max);
   while (length > 0 && length < text.size() && (static_cast<unsigned char>(text[length]) & 0xc0) == 0x80) --length;
   text.resize(length);
-  connection_->settle({id_, event.epoch(), settlement, std::move(text)}, more);
+  return text;
+}
+
+ClientCore::SubscriptionId Subscription::State::number() const {
+  const std::lock_guard lock(mutex_);
+  return id_;
 }
 
 Result<void> Subscription::State::flush(Duration deadline) {

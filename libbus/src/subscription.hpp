@@ -92,6 +92,12 @@ struct Subscription::State final : public EventQueue {
   void start_threads(Callback callback);
   // `more`: of this subscription more will be settled soon.
   void settle(const Event& event, wire::Verdict verdict, Duration delay, std::string text = {}, bool more = false);
+  ClientCore::SubscriptionId number() const;
+  // Its events may be settled by a transaction of this connection.
+  bool may_transact(const Connection& connection) const { return connection_.get() == &connection && !acks_; }
+  static wire::Settlement settlement(const Event& event, wire::Verdict verdict, Duration delay);
+  // UTF-8 is cut between characters.
+  static std::string cut(std::string text);
   Result<void> flush(Duration deadline);
   void close(SteadyTime deadline);
   Result<void> wait();

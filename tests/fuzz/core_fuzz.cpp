@@ -78,6 +78,26 @@ class MemoryLog final : public store::LogReader {
     });
     return slice;
   }
+  // A few at a time, so that the core has to ask again.
+  Result<store::KeyEvents> key_events(const store::KeyRange& range) override {
+    store::KeyEvents found;
+    auto& events = found.events;
+    for (const auto& record : records_) {
+      for (std::uint32_t at = 0; at < record->count(); ++at) {
+        const store::Entry entry = record->entry(at);
+        if (!entry.key || entry.key->hash != range.start.key) continue;
+        const auto version = entry.key->version;
+        if (range.backwards ? version > range.from : version < range.from) continue;
+        events.push_back({record->first() + at, version, record->committed_at(), entry.publisher, entry.sequence, copy_of(record->body(at))});
+      }
+    }
+    if (range.backwards) std::reverse(events.begin(), events.end());
+    const auto most = std::min<std::size_t>(range.events_max, 4);
+    if (events.size() <= most) return found;
+    if (range.backwards) found.next = {range.start.key, events[most].position, events[most].version};
+    events.resize(most);
+    return found;
+  }
   Result<store::PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t) override {
     store::PrioritySlice slice{false, std::max(from, head_.committed + 1)};
     each([&](Position position, const store::Entry& entry) {

@@ -18,7 +18,7 @@ class OutboxTest : public ::testing::Test {
   Result<std::uint64_t> add(std::size_t bytes = 8, std::optional<std::uint64_t> sequence = std::nullopt, SteadyTime now = start) {
     const Buffer event(bytes, 1);
     ReceiptCallback done = [](const Result<Receipt>&) {};
-    return outbox.add(event, done, sequence, now);
+    return outbox.add({event}, done, sequence, now);
   }
   Outbox outbox;
 };
@@ -123,6 +123,75 @@ TEST_F(OutboxTest, KeepsABatchWithinItsLimits) {
   add(limits::event_bytes_max + 8).value();
   add(limits::batch_bytes_max - 8).value();
   while (const auto batch = outbox.take(start, 0ms)) EXPECT_LE(batch->body.bytes.size(), limits::batch_bytes_max);
+}
+
+class OutboxStepTest : public OutboxTest {
+ protected:
+  void add_step(std::size_t events, std::size_t bytes = 8, std::size_t settlements = 0) {
+    const std::vector<Buffer> bodies(events, Buffer(bytes, 2));
+    std::vector<Outbox::Item> items;
+    for (const auto& body : bodies) items.push_back({body, conditions});
+    std::vector<wire::SettleT> settles(settlements > 0 ? 1 : 0);
+    for (std::uint64_t at = 1; at <= settlements; ++at) settles[0].settlements.emplace_back(at, 1, 0, wire::Verdict::ack);
+    outbox.add_step(items, std::move(settles), [](const Result<Receipt>&) {}, start);
+  }
+  std::vector<Condition> conditions;
+};
+
+TEST_F(OutboxStepTest, TravelsInOneBatchWithWhatComesBeforeAndAfterIt) {
+  add().value();
+  conditions = {Condition::at(3), Condition::absent("other")};
+  add_step(2, 8, 1);
+  conditions.clear();
+  add_step(1);
+  const auto batch = outbox.take(start, 0ms);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(batch->done.size(), 4u);
+  ASSERT_EQ(batch->steps.size(), 2u);
+  EXPECT_EQ(batch->steps[0].first, 1u);
+  EXPECT_EQ(batch->steps[0].count, 2u);
+  EXPECT_EQ(batch->steps[0].settles.size(), 1u);
+  EXPECT_EQ(batch->steps[1].first, 3u);
+  ASSERT_EQ(batch->conditions.size(), 4u);
+  EXPECT_EQ(batch->conditions[0].event(), 1u);
+  EXPECT_EQ(batch->conditions[3].event(), 2u);
+  EXPECT_EQ(batch->conditions[0].key(), 0u);
+  EXPECT_EQ(batch->condition_keys, (std::vector<std::string>{"other", "other"}));
+  EXPECT_EQ(batch->conditions[3].key(), 2u);
+}
+
+TEST_F(OutboxStepTest, IsNeverSplitOverBatches) {
+  outbox.open({1 << 30, 1 << 20}, 0);
+  for (std::size_t at = 1; at < limits::batch_events_max; ++at) add(0).value();
+  add_step(2, 0);
+  EXPECT_EQ(outbox.take(start, 0ms)->steps.size(), 0u);
+  EXPECT_EQ(outbox.take(start, 0ms)->steps.at(0).count, 2u);
+  add(100 * 1024).value();
+  add_step(2, limits::batch_bytes_max / 2 / 8 * 8);
+  EXPECT_EQ(outbox.take(start, 0ms)->done.size(), 1u);
+  EXPECT_EQ(outbox.take(start, 0ms)->done.size(), 2u);
+}
+
+TEST_F(OutboxStepTest, BeginsAnotherBatchWhereTheHeaderWouldBeTooLarge) {
+  for (int step = 0; step < 20; ++step) add_step(1, 8, limits::step_settlements_max);
+  std::size_t steps = 0;
+  for (int batch = 0; batch < 20 && steps < 20; ++batch) {
+    const auto taken = outbox.take_all();
+    for (const auto& one : taken) {
+      std::size_t bytes = 0;
+      for (const auto& each : one.steps) bytes += header_bytes(each.settles);
+      EXPECT_LE(bytes, limits::step_header_bytes_max);
+      steps += one.steps.size();
+    }
+  }
+  EXPECT_EQ(steps, 20u);
+}
+
+TEST_F(OutboxStepTest, UsesSequencesThatNobodyNamesAgain) {
+  add(8, 5).value();
+  add_step(2);
+  EXPECT_EQ(add(8, 6).error().code, Code::bad_argument) << "it would be answered with the step's receipt";
+  EXPECT_EQ(add(8, 8).value(), 8u);
 }
 
 TEST_F(OutboxTest, NamesTheOldestSequenceWithoutAReceipt) {

@@ -22,18 +22,6 @@ bool matches(const std::string& pattern, const std::string& topic) {
   return matches(pattern.substr(pattern_dot + 1), topic.substr(topic_dot + 1));
 }
 
-namespace {
-
-std::string place(std::uint64_t position) { return "position " + std::to_string(position) + ": "; }
-
-std::string named(const std::string& publisher, std::uint64_t sequence) {
-  return publisher + " sequence " + std::to_string(sequence) + ": ";
-}
-
-std::uint16_t generation_of(std::uint64_t epoch) { return static_cast<std::uint16_t>(epoch & 0xffff); }
-
-}  // namespace
-
 // ---- the log
 
 void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEvent event) {
@@ -49,6 +37,7 @@ void Ledger::applied(const store::CommitBatch& batch, const broker::State& names
     for (std::uint32_t at = 0; at < record->count(); ++at) store_event(*record, at, names);
   }
   require(number(batch.head.committed) == head(), "the head is not where the log ends");
+  check_steps(batch);
 }
 
 void Ledger::store_event(const store::Record& record, std::uint32_t at, const broker::State& names) {
@@ -71,6 +60,7 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   } else {
     store_scheduled({publisher, entry.sequence}, sent, record.committed_at());
   }
+  for (const Need& need : sent.needs) require(need.is_met_at(versions_[need.key]), name + "stored against its condition on key " + need.key);
   const auto version = sent.key.empty() ? 0 : ++versions_[sent.key];
   require((entry.key ? entry.key->version : 0) == version, name + "the version of its key is not the next one");
   log_.push_back({publisher, entry.sequence, &sent, version, nanoseconds(record.committed_at())});
@@ -199,6 +189,11 @@ void Ledger::entering(const Peer& peer, const wire::Message& message, const Core
     group_of_[{peer, subscribe->subscription()}] = subscribe->group()->str();
   }
   if (const auto* settle = message.body_as_Settle()) settle_entering(peer, *settle);
+  const auto* publish = message.body_as_Publish();
+  for (std::uint32_t at = 0; publish != nullptr && publish->steps() != nullptr && at < publish->steps()->size(); ++at) {
+    const auto* settles = publish->steps()->Get(at)->settles();
+    for (std::uint32_t each = 0; settles != nullptr && each < settles->size(); ++each) settle_entering(peer, *settles->Get(each));
+  }
   const auto* request = message.body_as_Request();
   if (const auto* cancel = request != nullptr ? request->ask_as_ScheduleCancel() : nullptr) {
     auto& names = cancels_[{peer, request->request()}];
@@ -279,15 +274,15 @@ void Ledger::leave_welcome(const Peer& peer, const wire::WelcomeT& message) {
   require(message.last_sequence >= book.answered, publisher + ": Welcome has forgotten an answered sequence");
   for (auto sequence = book.stored + 1; sequence <= message.last_sequence; ++sequence) {
     const auto& sent = sent_.at({publisher, sequence});
-    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok || one.second.deliver_at != 0; });
+    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok || one.second.deliver_at != 0 || one.second.may_fail; });
     require(refused, named(publisher, sequence) + "used up and not stored");
   }
 }
 
 void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message) {
   const std::string& publisher = given_.at(peer);
-  std::map<std::uint64_t, Code> refused;
-  for (const auto& refusal : message.refusals) refused[refusal->sequence] = refusal->code;
+  std::map<std::uint64_t, const wire::RefusalT*> refused;
+  for (const auto& refusal : message.refusals) refused[refusal->sequence] = refusal.get();
   auto sequence = message.first_sequence;
   for (const wire::Receipt& receipt : message.receipts) {
     const auto name = named(publisher, sequence);
@@ -302,9 +297,7 @@ void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message)
       require(receipt.duplicate() || !scheduled_.contains({publisher, sequence}), name + "scheduled twice");
       scheduled_.emplace(publisher, sequence);
     } else if (receipt.position() == 0) {
-      const auto code = refused.contains(sequence) ? refused.at(sequence) : Code::ok;
-      require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));
-      require(code == event.refusal || code == Code::refused_before, name + "refused with " + EnumNameCode(code));
+      leave_refusal(name, event, refused.contains(sequence) ? refused.at(sequence) : nullptr);
     } else {
       require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
       require(!due_.contains({publisher, sequence}), name + "a receipt for what was scheduled says otherwise");
@@ -312,6 +305,7 @@ void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message)
       require(stored.sent == &event, name + "a receipt with the position of another");
       require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt for what was stored under another name");
       require(stored.version == receipt.version(), name + "a receipt with a wrong version");
+      if (event.step_first == sequence) leave_step(name, event);
     }
     ++sequence;
   }

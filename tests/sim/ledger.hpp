@@ -27,6 +27,23 @@ void require(bool holds, const std::string& what);
 // Does the topic match? Written apart from the broker's matcher on purpose.
 bool matches(const std::string& pattern, const std::string& topic);
 
+// How the ledger names things in what it complains of.
+inline std::string place(std::uint64_t position) { return "position " + std::to_string(position) + ": "; }
+inline std::string named(const std::string& publisher, std::uint64_t sequence) {
+  return publisher + " sequence " + std::to_string(sequence) + ": ";
+}
+inline std::uint16_t generation_of(std::uint64_t epoch) { return static_cast<std::uint16_t>(epoch & 0xffff); }
+
+// What must be true of a key before the event is stored.
+struct Need {
+  std::string key;
+  wire::Expect expect = wire::Expect::version;
+  std::uint64_t version = 0;
+  bool is_met_at(std::uint64_t now) const {
+    return expect == wire::Expect::version ? now == version : (now > 0) == (expect == wire::Expect::exists);
+  }
+};
+
 struct SentEvent {
   std::string topic, key;
   Buffer bytes;
@@ -34,6 +51,11 @@ struct SentEvent {
   std::string sender = {};            // the client; a transient publisher is several, one after the other
   std::int64_t deliver_at = 0, expires_at = 0;
   wire::Priority priority = wire::Priority::medium;
+  bool may_fail = false;              // it has conditions, or is part of a step: whether it is stored is for the broker to say
+  std::vector<Need> needs = {};
+  std::uint64_t step_first = 0, step_last = 0;  // sequences of the step it is part of; 0: none. Its first event has what it settles:
+  std::uint64_t acks_epoch = 0;
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> acks = {};  // position and attempt
 };
 
 struct LogEvent {
@@ -62,12 +84,16 @@ class Ledger {
   void leaving(const broker::Outgoing& message);
   void groups_changed(const broker::Core& core);
 
-  // It is this time now, or was later before.
   // It is this time now, or was later once.
   void passed(WallTime now) { now_ = std::max(now_, now); }
   // Somebody asks to cancel this one, of those that were ever scheduled; nothing: there is none yet.
   std::optional<std::pair<std::string, std::uint64_t>> any_scheduled(std::uint64_t dice) const;
 
+  // What steps came to: a run that has none of one kind has not tried it.
+  struct Steps {
+    std::uint64_t stored = 0, conflicts = 0, stale = 0;
+  };
+  const Steps& steps() const { return steps_; }
   const std::vector<LogEvent>& log() const { return log_; }
   std::uint64_t head() const { return log_.size(); }
   const LogEvent& at(std::uint64_t position) const { return log_.at(position - 1); }
@@ -109,6 +135,9 @@ class Ledger {
   };
 
   void store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at);
+  void check_steps(const store::CommitBatch& batch) const;
+  void leave_refusal(const std::string& name, const SentEvent& event, const wire::RefusalT* refusal);
+  void leave_step(const std::string& name, const SentEvent& event);
   void store_event(const store::Record& record, std::uint32_t at, const broker::State& names);
   void check_log(store::LogReader& reader) const;
   void revive(const GroupId& id, std::uint16_t generation);
@@ -134,6 +163,7 @@ class Ledger {
   std::map<std::string, std::uint64_t> versions_;        // by key
   std::vector<LogEvent> log_;
   std::uint64_t epoch_ = 0;
+  Steps steps_;
   WallTime now_;
   std::set<Name> scheduled_;                             // those of which a receipt said so
   std::map<Name, std::uint64_t> due_;                    // those that came into the log from the schedule, and where

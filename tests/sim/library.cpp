@@ -84,7 +84,7 @@ void SimLibrary::publish() {
   if (!outbox_.has_room(bytes.size())) return;
   const auto sequence = before_ + answered_.size() + 1;
   ReceiptCallback done = [this, at = answered_.size()](const Result<Receipt>& receipt) { answered(at, receipt); };
-  const auto added = outbox_.add(bytes, done, std::nullopt, env_.now.steady);
+  const auto added = outbox_.add({bytes}, done, std::nullopt, env_.now.steady);
   require(added.ok() && *added == sequence, "the outbox counts otherwise");
   answered_.push_back(false);
   env_.ledger.sent(publisher_, sequence, {event.topic, event.key, bytes, Code::ok, name_, event.deliver_at});

@@ -15,6 +15,7 @@ namespace bus::sim {
 namespace {
 
 std::uint64_t current_seed = 0;
+Ledger::Steps steps;  // of all runs
 
 // A failed BUS_CHECK ends the process: say of which seed.
 void say_seed(int) {
@@ -35,6 +36,9 @@ std::string run(std::uint64_t seed, Fault fault = Fault::none) try {
   current_seed = seed;
   World world(types(), seed, fault);
   world.run();
+  steps.stored += world.steps().stored;
+  steps.conflicts += world.steps().conflicts;
+  steps.stale += world.steps().stale;
   return "";
 } catch (const Violation& violation) {
   return violation.what();
@@ -47,6 +51,10 @@ TEST(Simulation, KeepsItsPromises) {
   for (auto seed = only != 0 ? only : 1; seed <= (only != 0 ? only : seeds); ++seed) {
     ASSERT_EQ(run(seed), "") << "to run it again: BUS_SEED=" << seed;
   }
+  if (only != 0 || seeds < 50) return;
+  std::printf("steps: %llu stored, %llu in conflict, %llu stale\n", static_cast<unsigned long long>(steps.stored),
+              static_cast<unsigned long long>(steps.conflicts), static_cast<unsigned long long>(steps.stale));
+  EXPECT_TRUE(steps.stored > seeds && steps.conflicts > seeds / 10 && steps.stale > seeds / 10) << "too few steps to prove anything";
 }
 
 class Canary : public ::testing::TestWithParam<Fault> {};

@@ -46,7 +46,7 @@ void SimVisitor::Visit::publish() {
   const Code refusal = bad ? Code::bad_topic : Code::ok;
   ReceiptCallback done = [this, at = answered_.size(), refusal](const Result<Receipt>& receipt) { answered(at, refusal, receipt); };
   const auto sequence = before_ + answered_.size() + 1;
-  const auto added = outbox_.add(bytes, done, std::nullopt, env_.now.steady);
+  const auto added = outbox_.add({bytes}, done, std::nullopt, env_.now.steady);
   require(added.ok() && *added == sequence, "the outbox counts otherwise");
   answered_.push_back(false);
   env_.ledger.sent(publisher_, sequence, {event.topic, event.key, bytes, refusal, name_});

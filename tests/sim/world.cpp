@@ -8,6 +8,7 @@
 #include "tests/sim/publisher.hpp"
 #include "tests/sim/reader.hpp"
 #include "tests/sim/visitor.hpp"
+#include "tests/sim/worker.hpp"
 
 namespace bus::sim {
 
@@ -31,6 +32,8 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
   const bool transient = !has_hours_ && random_.percent(50);
   clients_.push_back(std::make_unique<SimLibrary>(env_, "libbus", quota, transient));
   for (const char* name : {"v1", "v2"}) clients_.push_back(std::make_unique<SimVisitor>(env_, name, quota, has_hours_));
+  const auto steps = any_sharing();
+  for (const char* name : {"w1", "w2"}) clients_.push_back(std::make_unique<SimWorker>(env_, name, "sim.*.y", steps));
   clients_.push_back(std::make_unique<SimOperator>(env_, "op", std::vector<std::string>{"all", "some", "none"}));
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/store/key_pages.hpp"
 #include "broker/store/store.hpp"
 
 namespace bus::testing {
@@ -71,6 +72,7 @@ class BatchMaker {
     return std::exchange(batch_, {});
   }
 
+  bool writes_key_pages = true;  // older versions did not
   const store::Head& head() const { return head_; }
   Hash128 hash_of(std::string_view key) const { return hash128(bytes_of(key), identity_.secret); }
   const std::map<Hash128, store::KeyHead>& keys() const { return keys_; }
@@ -103,6 +105,9 @@ class BatchMaker {
     const store::KeyLink link{hash, head.version + 1, head.position};
     head = {hash, position, link.version};
     changed_keys_[hash] = head;
+    if (writes_key_pages && store::has_key_page(hash, link.version)) {
+      put_row(store::Table::key_pages, store::key_page_key(hash, link.version), std::string(reinterpret_cast<const char*>(&position), sizeof position));
+    }
     return link;
   }
   void seal(store::RecordBuilder& builder) {

@@ -119,8 +119,8 @@ class Harness {
     run();
     if (const auto welcome = take<wire::WelcomeT>(peer); !welcome.empty()) fences_[peer] = welcome.back().fence;
   }
-  void publish(const broker::Peer& peer, std::uint64_t first, const std::vector<Buffer>& events) {
-    wire::PublishT publish;
+  // `publish` may bring conditions and steps.
+  void publish(const broker::Peer& peer, std::uint64_t first, const std::vector<Buffer>& events, wire::PublishT publish = {}) {
     publish.first_sequence = first;
     publish.count = static_cast<std::uint32_t>(events.size());
     publish.fence = fences_[peer];

@@ -163,6 +163,12 @@ class Samples {
     publish.first_sequence = 78;
     publish.count = 2;
     publish.fence = 3;
+    publish.conditions = {wire::Condition(7, 0, 0, wire::Expect::version), wire::Condition(0, 1, 1, wire::Expect::absent)};
+    publish.condition_keys = {"saga-8"};
+    publish.steps.push_back(std::make_unique<wire::StepT>());
+    publish.steps[0]->count = 2;
+    publish.steps[0]->settles.push_back(std::make_unique<wire::SettleT>());
+    publish.steps[0]->settles[0]->settlements.emplace_back(17, 2, 0, wire::Verdict::ack);
     add(publish);
     wire::PublishResultT result;
     result.first_sequence = 78;
@@ -171,6 +177,7 @@ class Samples {
     refusal->sequence = 79;
     refusal->code = Code::bad_topic;
     refusal->detail = "topic 'a..b'";
+    refusal->version = 6;
     result.refusals.push_back(std::move(refusal));
     add(result);
   }
@@ -317,6 +324,15 @@ class Samples {
     wire::ScheduleRunT run;
     run.id = schedule_id();
     ask(run);
+    wire::KeyReadT key;
+    key.key = "saga-7";
+    key.from = 12;
+    key.backwards = true;
+    key.limit = 10;
+    ask(key);
+    wire::KeyHeadsT heads;
+    heads.keys = {"saga-7", "saga-8"};
+    ask(heads);
   }
   static std::unique_ptr<wire::ScheduleIdT> schedule_id() {
     auto id = std::make_unique<wire::ScheduleIdT>();
@@ -452,6 +468,15 @@ class Samples {
     run.position = 18;
     run.version = 2;
     reply(run);
+    wire::KeyReadReplyT key;
+    key.head = std::make_unique<wire::KeyHead>(12, 900);
+    key.deliveries = {wire::Delivery(900, 12, 1'800'000'000'000'000'000, 78, 0, 0)};
+    key.publishers = {"gateway-1"};
+    key.more = 11;
+    reply(key);
+    wire::KeyHeadsReplyT heads;
+    heads.heads = {wire::KeyHead(12, 900), wire::KeyHead(0, 0)};
+    reply(heads);
   }
 
   std::vector<SampleMessage> messages_;

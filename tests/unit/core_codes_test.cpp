@@ -13,15 +13,16 @@
 #include <functional>
 #include <set>
 
-#include "broker/core/intake.hpp"
-#include "tests/support/harness.hpp"
+#include "tests/support/publish_at_limit.hpp"
 
 namespace bus::broker {
 namespace {
 
 using test::encode;
 using test::event;
+using test::fill_names;
 using test::Harness;
+using test::publish_at_limit;
 using test::subscribe;
 
 const std::set<Code> unreachable = {
@@ -135,50 +136,24 @@ std::set<Code> resend_refused() {
   return said(bus, "p");
 }
 
+std::set<Code> refuse_a_step() {
+  Harness bus;
+  bus.hello("p", "alpha");
+  wire::PublishT step;
+  step.steps.push_back(std::make_unique<wire::StepT>());
+  step.steps[0]->count = 2;
+  bus.publish("p", 1, {encode(event()), encode(event("a..b"))}, std::move(step));
+  bus.run();
+  auto codes = said(bus, "p");
+  EXPECT_EQ(codes.erase(Code::bad_topic), 1u);  // of the other event
+  return codes;
+}
+
 std::set<Code> publish_draining() {
   Harness bus;
   bus.hello("p", "alpha");
   bus.core->drain();
   return raw_publish(bus, 1, 1, encode(event()));
-}
-
-// The broker knows as many names, or holds as many scheduled events, as it may: filling in a million of them by messages takes
-// too long for a test. `fill` does it; then one event is published.
-std::set<Code> publish_at_limit(const std::function<void(State&, Schedule&)>& fill, const wire::EventT& event) {
-  State state;
-  state.keys.set_complete(true);
-  Sessions sessions({1, 2});
-  Staging staging(state, sessions, {});
-  Reads reads;
-  Schedule schedule(state, staging, reads);
-  fill(state, schedule);
-  Intake intake(state, sessions, staging, reads, schedule, Harness::types(), 1);
-  intake.set_space({.free_bytes = limits::GiB}, 0);
-  Session& session = sessions.begin("p", SteadyTime());
-  session.publisher = "alpha";
-  std::uint64_t batch = 0;
-  intake.claim(session, batch);
-  const Buffer header = wire::encode(wire::Body::Publish, [&](auto& builder) {
-    return wire::CreatePublish(builder, 1, 1, session.fence).Union();
-  });
-  const auto* publish = wire::parse(header).value()->body_as_Publish();
-  const auto done = intake.publish(session, *publish, Frame::of(encode(event)), Now{wall_time(1), SteadyTime()});
-  if (!done) return {done.error().code};
-  staging.take(wall_time(1), {});
-  staging.committed();
-  staging.release();
-  std::set<Code> codes;
-  for (const auto& message : sessions.take()) {
-    for (const auto* refusal : *wire::parse(message.header.bytes).value()->body_as_PublishResult()->refusals()) {
-      codes.insert(refusal->code());
-    }
-  }
-  return codes;
-}
-
-template <typename Table>
-void fill_names(Table& table, std::size_t most) {
-  for (std::size_t at = 0; at < most; ++at) table.add(std::to_string(at));
 }
 
 wire::EventT scheduled_event() {
@@ -437,6 +412,7 @@ const std::vector<Line>& table() {
          return publish_at_limit([](State& state, Schedule&) { fill_names(state.publishers, limits::publishers_max); }, event());
        }},
       {Code::refused_before, resend_refused},
+      {Code::step_refused, refuse_a_step},
       {Code::bad_pattern, [] { return filtered("a..b", "t"); }},
       {Code::bad_filter, [] { return filtered("a", std::string(256, 't')); }},
       {Code::bad_group, [] { return in_session(subscribe(1, "a group")); }},

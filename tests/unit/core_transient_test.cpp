@@ -297,7 +297,9 @@ TEST(TransientNamesOfAFullTable, AreStillGivenAndPublishedUnder) {
   Staging staging(state, sessions, {});
   Reads reads;
   Schedule schedule(state, staging, reads);
-  Intake intake(state, sessions, staging, reads, schedule, Harness::types(), 1);
+  LogView log(reads, [] {});
+  Delivery delivery(state, sessions, staging, reads, log, 1, 1);
+  Intake intake(state, sessions, staging, reads, schedule, delivery, Harness::types(), 1);
   const auto publish_as_next = [&](const Peer& peer, SteadyTime when) {
     Session& session = sessions.begin(peer, when);
     session.transient = true;

@@ -90,7 +90,7 @@ TEST_F(TablesTest, ARowThatIsNotGuardedIsDamage) {
 
 TEST_F(TablesTest, MissingTablesAreNotMade) {
   auto txn = env_.begin(lmdb::Access::write).value();
-  EXPECT_TRUE(fails(Tables::open(txn, false), Code::not_found, "log"));
+  EXPECT_TRUE(fails(Tables::open(txn, false), Code::bad_format, "log"));
 }
 
 }  // namespace

@@ -122,6 +122,8 @@ struct SubscribeOptions {
   GroupSettings settings = {};         // of a new group; one that is there must have the same: group_mismatch
 };
 
+class Transaction;
+
 // One subscription of a Client; a handle, copies name the same subscription. Thread-safe.
 class BUS_API Subscription {
  public:
@@ -162,6 +164,7 @@ class BUS_API Subscription {
   explicit Subscription(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
  private:
+  friend class Transaction;
   std::shared_ptr<State> state_;
 };
 
@@ -233,6 +236,25 @@ struct Unknown {
   Error reason;                        // what stood in the way last: log_full, disconnected, …; ok: nothing but time
 };
 
+// Where a key has come to; all 0: it has no event.
+struct KeyHead {
+  std::uint64_t version = 0;
+  Position position = Position::none;
+};
+
+// Events of one key, in the order of their versions or backwards.
+struct KeyRange {
+  std::string key;
+  std::uint64_t from = 0;              // the first version wanted; 0: the first there is, or backwards the last
+  bool backwards = false;
+  std::uint32_t limit = 0;             // 0: as many as the broker sends at once, about 256 KiB
+};
+struct KeyEvents {
+  KeyHead head;                        // when the broker looked
+  std::vector<Event> events;
+  std::uint64_t more = 0;              // go on reading from this version; 0: that was all, or as many as the limit says
+};
+
 class BUS_API Client {
  public:
   // Connects and waits for the broker's Welcome. Errors: timed_out (the detail names the endpoint),
@@ -271,6 +293,12 @@ class BUS_API Client {
     return publish(event);
   }
 
+  // One atomic step (bus/transaction.hpp); it travels like its events, in their order. The future holds the receipts of its events,
+  // in order; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, bad_argument (it
+  // is empty or above its limits), or what one of its events was refused for; or unknown, as of publish(): then it was sent
+  // again and again under the same sequences, and took effect once or not at all.
+  std::future<Result<std::vector<Receipt>>> transact(const Transaction& step);
+
   // Waits until everything published before this call has its answer. What is left at the deadline is returned.
   Unknown flush(Duration deadline);
 
@@ -282,6 +310,15 @@ class BUS_API Client {
   Result<Subscription> subscribe(SubscribeOptions options, std::function<void(Subscription&, const Event&)> callback);
 
   Replay replay(ReplayOptions options = {});
+
+  // What is committed of keys; costs grow with the events that are read, not with the log or the key. Errors: bad_key, damaged,
+  // timed_out, disconnected, closed, bad_request (more than 1,024 keys).
+  Result<std::vector<KeyHead>> key_heads(const std::vector<std::string>& keys);
+  Result<KeyHead> key_head(const std::string& key);
+  Result<KeyEvents> read_key(const KeyRange& range);
+  // Calls `fold` with every event of the key from that version on, in order, up to the head, which is returned: an event that
+  // is published on condition of that version follows what was folded. Each has the errors of read_key().
+  Result<KeyHead> fold_key(const std::string& key, const std::function<void(const Event&)>& fold, std::uint64_t from = 1);
 
   // One request of the protocol (schemas/wire.fbs), for operators' tools: `make` builds the Ask union's table.
   //   client.request(bus::wire::GroupRemoveT{.name = "g"})

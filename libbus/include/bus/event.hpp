@@ -14,10 +14,22 @@
 #include "bus/event_generated.h"
 #include "bus/result.hpp"
 #include "bus/types.hpp"
+#include "bus/wire_generated.h"
 
 namespace bus {
 
 using Priority = wire::Priority;
+
+// What must be true of a key where an event is stored, or else it is refused with `conflict`, and Error::version says what the key
+// is at. The broker looks at it when it stores the event, or takes it into its schedule; nothing comes in between.
+struct Condition {
+  wire::Expect expect = wire::Expect::version;
+  std::uint64_t version = 0;                // of its last event; 0: it has none
+  std::string key = {};                     // empty: the event's own
+  static Condition at(std::uint64_t version, std::string key = {}) { return {wire::Expect::version, version, std::move(key)}; }
+  static Condition exists(std::string key = {}) { return {wire::Expect::exists, 0, std::move(key)}; }
+  static Condition absent(std::string key = {}) { return {wire::Expect::absent, 0, std::move(key)}; }
+};
 
 // An event to be published. topic, type and payload are needed; libbus fills in `id` (a UUID) and `time` (now)
 // where they are left out.
@@ -38,6 +50,7 @@ struct NewEvent {
   std::vector<std::pair<std::string, std::string>> attributes;
   std::optional<WallTime> deliver_at = {};  // scheduled: not in the log before then
   std::optional<WallTime> expires_at = {};  // no group delivers it from then on
+  std::vector<Condition> conditions = {};   // all of them, at most 16
 };
 
 // The broker's word that an event is durable.

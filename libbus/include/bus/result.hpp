@@ -1,6 +1,7 @@
 // What a call can end in: a value, or an Error with a documented code.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -19,6 +20,7 @@ namespace bus {
 struct Error {
   Code code = Code::ok;
   std::string detail;
+  std::uint64_t version = 0;  // conflict of a condition: what the key is at
 };
 
 // "code_name: detail", as every tool prints it.
