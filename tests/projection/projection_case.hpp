@@ -9,36 +9,11 @@
 #include <string>
 
 #include "bus/projection.hpp"
-#include "bus/suoke_realtime_generated.h"
 #include "tests/support/broker_process.hpp"
+#include "tests/support/connected.hpp"
 #include "tests/support/results.hpp"
 
 namespace bus::test {
-
-inline constexpr auto patience = std::chrono::seconds(60);
-
-inline Client connect(const std::string& endpoint, const std::string& publisher = "") {
-  ClientOptions options;
-  options.server = endpoint;
-  options.publisher = publisher;
-  options.connect_timeout = options.request_timeout = options.publish_timeout = std::chrono::seconds(30);
-  options.backoff_max = std::chrono::milliseconds(100);
-  return Client::connect(std::move(options)).value();
-}
-
-inline NewEvent note(const std::string& topic, const std::string& key, const std::string& title = "hello") {
-  suoke::realtime::SystemNotificationT payload;
-  payload.notification_id = "n";
-  payload.title = title;
-  flatbuffers::FlatBufferBuilder builder;
-  builder.Finish(suoke::realtime::SystemNotification::Pack(builder, &payload));
-  NewEvent event;
-  event.topic = topic;
-  event.type = "suoke.realtime.SystemNotification";
-  event.key = key;
-  event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
-  return event;
-}
 
 // The last position; `keys` of them in turn.
 inline Position publish(Client& client, std::uint64_t count, const std::string& topic = "a.b", std::uint64_t keys = 7) {

@@ -1,0 +1,66 @@
+"""Goal: what the tutorial says is what happens.
+Method: run the commands of docs/EVENT_SOURCING.md in their order, against an empty log, and compare all that they print."""
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+import unittest
+
+from broker_case import BUS_CLI, PATIENCE, Broker, environment
+
+PAGE = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "EVENT_SOURCING.md")
+
+
+def steps(text):
+    """Each command, and the lines that should follow it."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def is_like(expected, line):
+    """Blanks count as one, and the ellipsis stands for anything."""
+    parts = [re.escape(" ".join(part.split())) for part in expected.split("…")]
+    return re.fullmatch(r"\s*.*\s*".join(parts), " ".join(line.split())) is not None
+
+
+class Tutorial(unittest.TestCase):
+    def run_command(self, command):
+        words = shlex.split(command)
+        self.assertEqual(words[0], "bus-cli", command)
+        return subprocess.run([BUS_CLI, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+                              env={**environment(), "BUS_SERVER": self.broker.endpoint})
+
+    def test_every_command_does_what_the_page_says(self):
+        with open(PAGE, encoding="utf-8") as page:
+            commands = steps(page.read())
+        self.assertGreater(len(commands), 8)
+        with tempfile.TemporaryDirectory() as directory:
+            self.broker = Broker(directory)
+            self.broker.start()
+            self.addCleanup(self.broker.close)
+            for command, expected in commands:
+                result = self.run_command(command)
+                printed = result.stdout.splitlines() + result.stderr.splitlines()
+                if result.returncode != 0:
+                    printed.append(f"[exit {result.returncode}]")
+                self.assertEqual(len(printed), len(expected), f"{command}\n" + "\n".join(printed))
+                for line, wanted in zip(printed, expected):
+                    self.assertTrue(is_like(wanted, line), f"{command}\nprinted: {line}\nthe page: {wanted}")
+            self.broker.stop()
+
+    def test_the_comparison_can_fail(self):
+        self.assertTrue(is_like("1  …  a  {…}", "1\t2026 a {x}"))
+        self.assertFalse(is_like("1  …  a  {…}", "1\t2026 b {x}"))
+        self.assertFalse(is_like("version: 2", "version: 3"))
+
+
+if __name__ == "__main__":
+    unittest.main()
