@@ -98,8 +98,7 @@ void KeyRequests::read(Asker to, const wire::KeyRead& ask) {
   auto& range = reading->range;
   range.backwards = ask.backwards();
   range.from = ask.from() != 0 ? ask.from() : ask.backwards() ? ~std::uint64_t{0} : 1;
-  reading->is_limited = ask.limit() != 0;
-  range.events_max = reading->is_limited ? ask.limit() : limits::key_limit_max;
+  range.events_max = ask.limit() != 0 ? ask.limit() : limits::key_limit_max;
   range.records_max = limits::chain_records_max;
   find_heads({hash128(bytes_of(reading->key), key_secret_)}, [this, reading](Result<Heads> found) {
     if (!found) return answers_.refuse(reading->to, found.error());

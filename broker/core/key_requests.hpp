@@ -36,7 +36,6 @@ class KeyRequests {
     std::string key;
     store::KeyRange range;
     std::size_t bytes = 0;
-    bool is_limited = false;             // the asker wants no more than range.events_max
     wire::KeyReadReplyT reply;
     Buffer body;
   };

@@ -7,6 +7,7 @@
 
 #include "bus/client.hpp"
 #include "bus/suoke_realtime_generated.h"
+#include "bus/transaction.hpp"
 #include "tests/support/broker_process.hpp"
 
 namespace bus {
@@ -43,7 +44,47 @@ class ClientTest : public ::testing::Test {
   }
   void publish_while_the_broker_dies(const std::string& publisher);
   test::BrokerProcess broker;
+  int groups = 0;
 };
+
+// What an automatic subscription holds would be acknowledged even if the transaction fails, and what another client's holds is not
+// this one's to settle.
+TEST_F(ClientTest, TransactsOnlyWithEventsThatItMaySettleByHand) {
+  auto client = connect("service"), other = connect("other");
+  client.publish(event("in")).get().value();
+  const auto settled_by = [&](Client& holder, AckMode ack) {
+    std::promise<Code> code;
+    SubscribeOptions options{.patterns = {"in"}, .group = "g" + std::to_string(++groups)};
+    options.ack = ack;
+    auto held = holder.subscribe(options, [&](Subscription& subscription, const Event& in) {
+      Transaction step;
+      step.publish(event("out")).ack(subscription, in);
+      const auto done = client.transact(step).get();
+      code.set_value(done ? Code::ok : done.error().code);
+    }).value();
+    const auto result = code.get_future().get();
+    held.close();
+    return result;
+  };
+  EXPECT_EQ(settled_by(client, AckMode::automatic), Code::bad_argument);
+  EXPECT_EQ(settled_by(other, AckMode::manual), Code::bad_argument);
+  EXPECT_EQ(settled_by(client, AckMode::manual), Code::ok);
+}
+
+TEST_F(ClientTest, RefusesTransactionsAboveTheirLimits) {
+  auto client = connect("service");
+  const auto transacted = [&](std::size_t events, std::size_t conditions) {
+    Transaction step;
+    for (; events > 0; --events) step.publish(event("out"));
+    for (; conditions > 0; --conditions) step.require(Condition::absent("k" + std::to_string(conditions)));
+    const auto done = client.transact(step).get();
+    return done ? Code::ok : done.error().code;
+  };
+  EXPECT_EQ(transacted(0, 0), Code::bad_argument);
+  EXPECT_EQ(transacted(1024, 16), Code::ok);
+  EXPECT_EQ(transacted(1025, 0), Code::bad_argument);
+  EXPECT_EQ(transacted(1, 17), Code::bad_argument);
+}
 
 TEST_F(ClientTest, PublishesAndReplaysTypedEvents) {
   auto client = connect("service");

@@ -200,6 +200,31 @@ TEST_F(KeyEventsTest, RefusesAStartThatIsNotOfTheKey) {
   EXPECT_EQ(reader->key_events(wanted).error().code, Code::damaged);
 }
 
+TEST_F(KeyEventsTest, ReadsOnWhereTheRowOfAPageIsNotOne) {
+  fill(100);
+  const auto hash = maker.hash_of("anna");
+  std::uint64_t version = 30;
+  while (!has_key_page(hash, version)) ++version;
+  maker.put_row(Table::key_pages, key_page_key(hash, version), "short");
+  fill(1);
+  auto wanted = range(version, 3);
+  wanted.records_max = 1000;
+  const auto found = reader->key_events(wanted).value();
+  EXPECT_EQ(versions(found), from_to(version, version + 2));
+  expect_true_events(found);
+}
+
+TEST_F(KeyEventsTest, NoticesAPageThatLeadsToAnotherVersion) {
+  fill(100);
+  const auto hash = maker.hash_of("anna");
+  std::uint64_t version = 30;
+  while (!has_key_page(hash, version)) ++version;
+  const Position wrong = positions["anna"][version - 5];
+  maker.put_row(Table::key_pages, key_page_key(hash, version), std::string(reinterpret_cast<const char*>(&wrong), sizeof wrong));
+  fill(1);
+  EXPECT_EQ(reader->key_events(range(version - 2, 3)).error().code, Code::damaged);
+}
+
 TEST_F(KeyEventsTest, HasOnePageForEachSixtyFourVersionsOfAKey) {
   fill(200);
   const auto rows = reader->rows(Table::key_pages, {}, {}, 100, 1 << 20, LogReader::Damaged::error).value();
