@@ -17,6 +17,7 @@ Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity
       transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
       requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, types) {}
+Core::~Core() = default;
 
 // ---- recovery
 
@@ -205,6 +206,7 @@ void Core::welcome(const Session& session, std::uint64_t last_sequence) {
   message.event_bytes_max = limits::event_bytes_max;
   message.batch_bytes_max = limits::batch_bytes_max;
   message.batch_events_max = limits::batch_events_max;
+  message.conditions_max = limits::conditions_max;
   message.heartbeat_ms = static_cast<std::uint32_t>(limits::heartbeat / std::chrono::milliseconds(1));
   message.timeout_ms = static_cast<std::uint32_t>(limits::session_timeout / std::chrono::milliseconds(1));
   message.publisher = session.publisher;

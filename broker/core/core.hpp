@@ -28,6 +28,7 @@ struct CoreOptions {
 class Core {
  public:
   Core(CoreOptions options, const PayloadTypes& types, const store::Identity& identity);
+  ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 

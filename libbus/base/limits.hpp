@@ -22,7 +22,7 @@ inline constexpr std::size_t header_bytes_max = 1 * MiB;      // header frame, e
 inline constexpr std::size_t refusal_details_bytes_max = 48 * KiB;  // of one PublishResult; the codes always are there
 inline constexpr std::size_t frame_bytes_max = batch_bytes_max + 4 * KiB;  // ZMQ_MAXMSGSIZE
 inline constexpr std::size_t conditions_max = 16;             // of one event
-inline constexpr std::size_t batch_conditions_max = 16 * KiB;
+inline constexpr std::size_t batch_conditions_max = 24 * KiB;
 inline constexpr std::size_t condition_bytes_target = 256 * KiB;  // of a batch's conditions and their keys: libbus begins another one
 inline constexpr std::size_t step_events_max = 1024;
 inline constexpr std::size_t step_settlements_max = 1024;
@@ -181,7 +181,7 @@ static_assert(batch_events_max * (24 + 36) + refusal_details_bytes_max + 4 * KiB
 static_assert(settlements_max * 24 + settlement_texts_max * (error_bytes_max + 32) + 4 * KiB <= header_bytes_max);
 // So do the conditions and steps of a batch, and one step has no more conditions than a batch may.
 static_assert(condition_bytes_target <= step_header_bytes_max && 2 * step_header_bytes_max <= header_bytes_max);
-static_assert(step_header_bytes_max / 24 <= batch_conditions_max);
+static_assert(step_header_bytes_max / 16 <= batch_conditions_max);
 // What publishers with something on the way may hold together, of so many bytes that may be staged.
 constexpr std::size_t shared_bytes(std::size_t staged_bytes) { return staged_bytes - staged_bytes / newcomers_part; }
 // A full window is a fair share of what may be staged, so that one publisher within its credit is never told Busy: also
@@ -197,8 +197,8 @@ static_assert(grow_ahead_min / 2 - grow_ahead_min / 8 >= batch_bytes_max);
 // A read answer is not evicted before the one who asked has seen it: as many as are asked for at once are kept till then.
 static_assert(reads_in_flight_max * read_bytes_max < cold_bytes_max);
 static_assert(key_shards % final_steps == 0);
-// The keys of a batch stay known until it is staged.
-static_assert(batch_events_max <= keys_resident_max);
+// The keys of a batch, and of its conditions, stay known until it is staged.
+static_assert(batch_events_max + batch_conditions_max <= keys_resident_max);
 static_assert(deliver_events_max <= turn_rows_max && turn_rows_max <= pump_rows_max);
 static_assert(deliver_bytes_max <= credit_bytes_max && batch_bytes_max < outbox_bytes_max);
 // A socket that takes nothing of a round leaves a session that still fits into its outbox.

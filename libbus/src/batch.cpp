@@ -5,6 +5,10 @@
 
 namespace bus {
 
+Error unconditional_broker(const std::string& version) {
+  return {Code::unsupported_version, "busd " + version + " knows neither conditions nor transactions and would store without looking at them; update busd first"};
+}
+
 Buffer publish_header(const Batch& batch, std::uint64_t fence) {
   return wire::encode(wire::Body::Publish, [&](flatbuffers::FlatBufferBuilder& builder) {
     flatbuffers::Offset<flatbuffers::Vector<const wire::Condition*>> conditions;

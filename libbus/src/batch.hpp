@@ -25,8 +25,12 @@ struct Batch {
   std::vector<wire::Condition> conditions;
   std::vector<std::string> condition_keys;
   std::vector<BatchStep> steps;
+  bool is_conditional() const { return !conditions.empty() || !steps.empty(); }
   std::uint64_t last_sequence() const { return first_sequence + done.size() - 1; }
 };
+
+// Of a broker that would store without looking at what must be true.
+Error unconditional_broker(const std::string& version);
 
 // The header frame.
 Buffer publish_header(const Batch& batch, std::uint64_t fence);

@@ -214,6 +214,8 @@ void ClientCore::welcome(const wire::Welcome& message, Now now) {
   wire::WelcomeT said;
   message.UnPackTo(&said);
   if (const auto wrong = changed(said)) return fail(*wrong);
+  const auto is_conditional = [](const Pending& pending) { return pending.batch.is_conditional(); };
+  if (said.conditions_max == 0 && std::any_of(pending_.begin(), pending_.end(), is_conditional)) return fail(unconditional_broker(said.broker));
   const auto first_last_sequence = session_ ? session_->last_sequence : said.last_sequence;
   session_ = said;
   session_->last_sequence = std::max(first_last_sequence, said.last_sequence);

@@ -83,7 +83,8 @@ void Connection::welcomed(const wire::WelcomeT& welcome) {
     window.events = welcome.window_events;
     outbox_.open(window, welcome.last_sequence);
   }
-  server_ = ServerInfo{welcome.broker, welcome.log_id, welcome.history, welcome.epoch, Position{welcome.committed}, welcome.last_sequence};
+  server_ = ServerInfo{welcome.broker, welcome.log_id, welcome.history, welcome.epoch, Position{welcome.committed}, welcome.last_sequence,
+                       welcome.conditions_max > 0};
   changed_.notify_all();
 }
 
@@ -123,6 +124,7 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
   if (!encoded) return encoded.error();
   std::unique_lock lock(mutex_);
   if (auto room = wait_for_room(lock, encoded->size(), 1, when_full); !room) return room;
+  if (!event.conditions.empty() && !server_->knows_conditions) return unconditional_broker(server_->version);
   // Without a linger nobody asks how long an event has waited; looking at a clock is a tenth of a publish.
   const auto now = options_.linger > Duration(0) ? std::chrono::steady_clock::now() : SteadyTime();
   if (auto added = outbox_.add({*encoded, event.conditions}, done, sequence, now); !added) return added.error();
@@ -152,6 +154,7 @@ Result<void> Connection::transact(std::span<const NewEvent> events, std::span<co
   for (std::size_t at = 0; at < events.size(); ++at) items.push_back({encoded[at], at == 0 ? of_first : events[at].conditions});
   std::unique_lock lock(mutex_);
   if (auto room = wait_for_room(lock, bytes, events.size(), WhenFull::wait); !room) return room;
+  if (!server_->knows_conditions) return unconditional_broker(server_->version);
   outbox_.add_step(items, std::move(settles), done, now.steady);
   send_soon(lock);
   return {};

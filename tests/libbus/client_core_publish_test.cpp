@@ -43,13 +43,14 @@ class ClientCoreTest : public ::testing::Test {
     message.publisher = publisher;
     message.last_sequence = last_sequence;
     message.heartbeat_ms = message.timeout_ms = 1'000'000;
+    message.conditions_max = 16;
     return message;
   }
   void publish(std::uint64_t sequence) {
     core.publish({sequence, Frame::of(Buffer(8, 1)), {[this](const Result<Receipt>& receipt) { told.push_back(receipt); }}});
   }
   void connect(const std::string& publisher, std::uint64_t last_sequence = 0) {
-    said<wire::HelloT>();
+    said<wire::HelloT>(1s);
     say(welcome(publisher, last_sequence));
   }
   static std::vector<std::uint64_t> sequences(const std::vector<wire::PublishT>& messages) {
@@ -106,6 +107,27 @@ TEST_F(WithoutAName, AsksForOneAndForThatOneEverAfter) {
   EXPECT_EQ(second.last_sequence, 7u);
   EXPECT_EQ(second.instance, first.instance);
   EXPECT_NE(second.instance, 0u);
+}
+
+// It would store what it sends again without looking at the conditions.
+TEST_F(ClientCoreTest, SendsNothingConditionalToABrokerThatKnowsNoConditions) {
+  connect("alpha");
+  Batch batch{1, Frame::of(Buffer(8, 1)), {[this](const Result<Receipt>& receipt) { told.push_back(receipt); }}};
+  batch.conditions.emplace_back(0, 0, 0, wire::Expect::absent);
+  core.publish(std::move(batch));
+  EXPECT_EQ(said<wire::PublishT>().size(), 1u);
+  core.lost({Code::disconnected, ""}, now.steady);
+  connect("alpha");
+  EXPECT_EQ(said<wire::PublishT>().size(), 1u) << "again, as it is not known what became of it";
+  core.lost({Code::disconnected, ""}, now.steady);
+  said<wire::HelloT>(1s);
+  auto older = welcome("alpha");
+  older.conditions_max = 0;
+  say(older);
+  EXPECT_TRUE(said<wire::PublishT>().empty());
+  EXPECT_EQ(failed.code, Code::unsupported_version);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].error().code, Code::unsupported_version);
 }
 
 TEST_F(WithoutAName, TellsWhatItCannotKnowIfTheNameHasGone) {

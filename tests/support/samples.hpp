@@ -145,6 +145,7 @@ class Samples {
     welcome.event_bytes_max = 1'048'576;
     welcome.batch_bytes_max = 2'097'152;
     welcome.batch_events_max = 16'384;
+    welcome.conditions_max = 16;
     welcome.heartbeat_ms = 5'000;
     welcome.timeout_ms = 15'000;
     welcome.publisher = "anonymous-5-17";

@@ -227,6 +227,7 @@ struct ServerInfo {
   std::uint64_t history = 0, epoch = 0;
   Position committed = Position::none;
   std::uint64_t last_sequence = 0;     // of this client's publisher
+  bool knows_conditions = false;       // false: a busd that stores without looking at conditions; libbus publishes none there
 };
 
 // What flush() and close() could not settle: unknown, neither stored for sure nor refused.
@@ -269,7 +270,8 @@ class BUS_API Client {
 
   // Hands over one event. Thread-safe; events of one thread keep their order. Waits while the window is full, up to
   // publish_timeout. The future holds a receipt (durable), a refusal (not stored and never will be), busy (the window
-  // stayed full: nothing was taken), or closed, publisher_fenced or log_changed (unknown).
+  // stayed full: nothing was taken), unsupported_version (it has conditions, and the broker is one that would not look at
+  // them), or closed, publisher_fenced or log_changed (unknown).
   std::future<Result<Receipt>> publish(const NewEvent& event);
   // The same with a callback; cheaper at high rates.
   void publish(const NewEvent& event, ReceiptCallback done);
@@ -295,7 +297,8 @@ class BUS_API Client {
 
   // One atomic step (bus/transaction.hpp); it travels like its events, in their order. The future holds the receipts of its events,
   // in order; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, bad_argument (it
-  // is empty or above its limits), or what one of its events was refused for; or unknown, as of publish(): then it was sent
+  // is empty or above its limits), unknown_subscription (one of its events', which was closed before it was sent),
+  // unsupported_version (a broker that knows no transactions), or what one of its events was refused for; or unknown, as of publish(): then it was sent
   // again and again under the same sequences, and took effect once or not at all.
   std::future<Result<std::vector<Receipt>>> transact(const Transaction& step);
 
