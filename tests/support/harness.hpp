@@ -24,115 +24,48 @@ struct Received {
 
 class Harness {
  public:
-  Harness() { start(); }
+  Harness();
+  ~Harness();
 
   // ---- the broker
-  void start() {
-    store::Options options;
-    options.dir = dir_.path() / "data";
-    options.map_bytes = map_bytes;
-    options.fill_ahead_bytes = fill_ahead_bytes;
-    options.reserve_bytes = 1 * limits::MiB;
-    store_ = store::Store::open(options).value();
-    reader_ = store_->reader();
-    broker::CoreOptions core_options{{"test", "data", {"ipc://test"}}, 1, options.reserve_bytes};
-    core = std::make_unique<broker::Core>(core_options, types(), store_->identity());
-    core->set_space(store_->space());
-    core->recover(*store_, now).value();
-  }
+  void start();
   // The process dies: what was not committed is lost. `meanwhile` may change the files of the data directory.
-  void crash(const std::function<void(const std::filesystem::path& data)>& meanwhile = {}) {
-    core.reset();
-    reader_.reset();
-    store_.reset();
-    batch_.reset();
-    if (meanwhile) meanwhile(dir_.path() / "data");
-    start();
-  }
+  void crash(const std::function<void(const std::filesystem::path& data)>& meanwhile = {});
   // With a checkpoint of everything, so that nothing is left to replay.
-  void restart() {
-    run();
-    finish();
-    crash();
-  }
+  void restart();
   // The last commits of a life.
-  void finish(std::size_t commits = limits::key_shards / limits::final_steps) {
-    for (; commits > 0; --commits) {
-      store_->commit(core->take_final_batch(now, limits::final_steps)).value();
-      core->committed(now.steady);
-    }
-  }
+  void finish(std::size_t commits = limits::key_shards / limits::final_steps);
 
   // ---- steps
   // Until nothing more happens by itself.
-  void run() {
-    for (int turn = 0; turn < 100; ++turn) {
-      const bool has_more = core->tick(now) <= now.steady;
-      const bool worked = read() | commit();
-      collect();
-      if (!worked && !has_more) return;
-    }
-  }
+  void run();
   // Answers the reads that were asked for.
-  bool read() { return answer(core->take_reads()); }
-  bool answer(const std::vector<broker::ReadRequest>& asked) {
-    for (const auto& request : asked) {
-      const auto error = read_fault ? read_fault(request.ask) : std::nullopt;
-      core->read_done(error ? broker::ReadResult{request.id, *error} : broker::perform(*reader_, request));
-    }
-    return !asked.empty();
-  }
+  bool read();
+  bool answer(const std::vector<broker::ReadRequest>& asked);
   // What a read fails with, if it does.
   std::function<std::optional<Error>(const broker::ReadAsk&)> read_fault;
-  Hash128 key_hash(std::string_view key) const { return hash128(bytes_of(key), store_->identity().secret); }
+  Hash128 key_hash(std::string_view key) const;
   // The next batch goes to the disk, but the core is not told.
-  bool take() {
-    if (!batch_) batch_ = core->take_batch(now);
-    return batch_.has_value();
-  }
-  bool commit() {
-    if (!take()) return false;
-    store_->commit(*batch_).value();
-    batch_.reset();
-    core->committed(now.steady);
-    core->set_space(store_->space());
-    return true;
-  }
-  void advance(Duration passed) {
-    now.steady += passed;
-    now.wall += passed;
-  }
+  bool take();
+  bool commit();
+  void advance(Duration passed);
 
   // ---- messages
+  void send(const broker::Peer& peer, Buffer header, Buffer body);
   template <typename T>
   void send(const broker::Peer& peer, const T& message, Buffer body = {}) {
-    std::vector<Frame> frames{Frame::of(wire::encode(message))};
-    if (!body.empty()) frames.push_back(Frame::of(std::move(body)));
-    core->receive(peer, frames, now);
+    send(peer, wire::encode(message), std::move(body));
   }
-  void hello(const broker::Peer& peer, const std::string& publisher = "") {
-    wire::HelloT hello;
-    hello.protocol = wire::protocol_version;
-    hello.client = peer;
-    hello.publisher = publisher;
-    send(peer, hello);
-    run();
-    if (const auto welcome = take<wire::WelcomeT>(peer); !welcome.empty()) fences_[peer] = welcome.back().fence;
-  }
+  void hello(const broker::Peer& peer, const std::string& publisher = "");
   // `publish` may bring conditions and steps.
-  void publish(const broker::Peer& peer, std::uint64_t first, const std::vector<Buffer>& events, wire::PublishT publish = {}) {
-    publish.first_sequence = first;
-    publish.count = static_cast<std::uint32_t>(events.size());
-    publish.fence = fences_[peer];
-    send(peer, publish, join(events));
-  }
+  void publish(const broker::Peer& peer, std::uint64_t first, const std::vector<Buffer>& events, wire::PublishT publish = {});
   std::uint64_t fence(const broker::Peer& peer) const { return fences_.at(peer); }
+  void ask(const broker::Peer& peer, wire::AskUnion question, std::uint64_t number);
   template <typename T>
   void ask(const broker::Peer& peer, T question, std::uint64_t number = 1) {
-    wire::RequestT request;
-    request.request = number;
-    request.ask.Set(std::move(question));
-    send(peer, request);
+    wire::AskUnion any;
+    any.Set(std::move(question));
+    ask(peer, std::move(any), number);
   }
 
   // All messages of one kind that were sent to the peer, in order; they and what came before them are gone afterwards.
@@ -149,37 +82,19 @@ class Harness {
     return out;
   }
   // The codes of all Failures sent to the peer.
-  std::vector<Code> failures(const broker::Peer& peer) {
-    std::vector<Code> codes;
-    for (const auto& failure : take<wire::FailureT>(peer)) codes.push_back(failure.code);
-    return codes;
-  }
-  const std::vector<Received>& received(const broker::Peer& peer) { return collect(), received_[peer]; }
+  std::vector<Code> failures(const broker::Peer& peer);
+  const std::vector<Received>& received(const broker::Peer& peer);
   // False: the peer's socket takes nothing.
   std::map<broker::Peer, bool> reads;
 
-  static broker::PayloadTypes& types() {
-    static broker::PayloadTypes types;
-    return types;
-  }
+  static broker::PayloadTypes& types();
   std::unique_ptr<broker::Core> core;
   Now now{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h};
   std::size_t map_bytes = limits::map_bytes_min;
   std::size_t fill_ahead_bytes = 8 * limits::MiB;
 
  private:
-  void collect() {
-    for (auto& message : core->take_outgoing()) {
-      const bool taken = !reads.contains(message.peer) || reads.at(message.peer);
-      if (!taken || core->is_blocked(message.peer)) {
-        core->blocked(std::move(message));
-        continue;
-      }
-      const auto* header = wire::parse(message.header.bytes).value();
-      received_[message.peer].push_back({std::unique_ptr<wire::MessageT>(header->UnPack()),
-                                         Buffer(message.body.bytes.begin(), message.body.bytes.end())});
-    }
-  }
+  void collect();
 
   TempDir dir_;
   std::unique_ptr<store::Store> store_;
@@ -189,15 +104,6 @@ class Harness {
   std::map<broker::Peer, std::vector<Received>> received_;
 };
 
-inline wire::SubscribeT subscribe(std::uint32_t number, const std::string& group = "",
-                                  wire::Start from = wire::Start::unspecified) {
-  wire::SubscribeT message;
-  message.subscription = number;
-  message.group = group;
-  message.from = from;
-  message.credit_events = 1000;
-  message.credit_bytes = limits::credit_bytes_max;
-  return message;
-}
+wire::SubscribeT subscribe(std::uint32_t number, const std::string& group = "", wire::Start from = wire::Start::unspecified);
 
 }  // namespace bus::test
