@@ -47,6 +47,7 @@ Result<void> check_settles(const wire::Step& step, Cost& cost) {
   const auto before = cost.settlements;
   for (std::uint32_t at = 0; at < count; ++at) {
     const wire::Settle& settle = *step.settles()->Get(at);
+    if (settle.request() != 0) return malformed("what a step settles is answered by its receipts: no request number");
     if (at > 0 && settle.subscription() <= step.settles()->Get(at - 1)->subscription()) {
       return malformed("a step settles the events of each subscription once, in the order of their numbers");
     }

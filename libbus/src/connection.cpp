@@ -177,7 +177,7 @@ void Connection::send_soon(std::unique_lock<std::mutex>& lock) {
 bool Connection::send_for_itself() {
   if (!core_.is_ready()) return false;
   const auto now = std::chrono::steady_clock::now();
-  take_batches(now);
+  take_batches(now, options_.linger);
   core_.send_batches(now);
   send_all();
   return unsent_.empty() && !dealer_->is_ready(false);
@@ -199,10 +199,10 @@ void Connection::stop_publishing() {
   changed_.notify_all();
 }
 
-bool Connection::post(Command command) {
+bool Connection::post(Command command, When when) {
   const std::lock_guard lock(mutex_);
   if (stop_) return false;
-  commands_.push_back(std::move(command));
+  commands_.push_back({std::move(command), when});
   wake();
   return true;
 }
@@ -245,8 +245,8 @@ void Connection::run() {
     asleep_ = is_dozing_ = false;
   }
   const Now now = read_clocks();
-  take_commands();
-  take_batches(now.steady);
+  take_commands(now.steady);
+  take_batches(now.steady, options_.linger);
   core_.close();
   // What was published but never taken is told so, too.
   std::vector<Batch> rest;
@@ -276,8 +276,8 @@ void Connection::say_bye() {
 SteadyTime Connection::take_turn() {
   const Now now = read_clocks();
   receive(now);
-  take_commands();
-  take_batches(now.steady);
+  take_commands(now.steady);
+  take_batches(now.steady, options_.linger);
   const SteadyTime next = core_.tick(now);
   act(now);
   send_all();
@@ -298,8 +298,8 @@ void Connection::receive(Now now) {
   is_backlogged_ = true;
 }
 
-void Connection::take_commands() {
-  std::vector<Command> commands;
+void Connection::take_commands(SteadyTime now) {
+  std::vector<Posted> commands;
   std::vector<Settling> settlings;
   {
     const std::lock_guard lock(mutex_);
@@ -309,15 +309,21 @@ void Connection::take_commands() {
   // Settlements first: a command may be the flush that waits for them.
   has_settled_ = !settlings.empty();
   for (const Settling& one : settlings) core_.settle(one.subscription, one.epoch, one.settlement, one.text);
-  for (const Command& command : commands) command(core_);
+  for (const Posted& posted : commands) {
+    if (posted.when == When::after_published) {
+      take_batches(now, Duration(0));
+      if (core_.is_ready()) core_.send_batches(now);
+    }
+    posted.command(core_);
+  }
 }
 
-void Connection::take_batches(SteadyTime now) {
+void Connection::take_batches(SteadyTime now, Duration linger) {
   for (;;) {
     std::optional<Batch> batch;
     {
       const std::lock_guard lock(mutex_);
-      batch = outbox_.take(now, options_.linger);
+      batch = outbox_.take(now, linger);
     }
     if (!batch) return;
     core_.publish(std::move(*batch));

@@ -49,7 +49,8 @@ class Connection {
 
   // ---- everything else. False: the connection is over, and the command will not run.
   using Command = std::function<void(ClientCore&)>;
-  bool post(Command command);
+  enum class When { now, after_published };  // what was published before goes first, lingering or not: it may need what the command ends
+  bool post(Command command, When when = When::now);
   // Settlements are frequent: they travel without a command each. `more`: others will follow soon, so that this one may
   // wait for them, for about a millisecond.
   struct Settling {
@@ -68,11 +69,15 @@ class Connection {
   bool on_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
 
  private:
+  struct Posted {
+    Command command;
+    When when;
+  };
   ClientCore::Events events();
   void welcomed(const wire::WelcomeT& welcome);
   void run();
-  void take_commands();
-  void take_batches(SteadyTime now);
+  void take_commands(SteadyTime now);
+  void take_batches(SteadyTime now, Duration linger);
   void send_soon(std::unique_lock<std::mutex>& lock);
   bool send_for_itself();
   void receive(Now now);
@@ -100,7 +105,7 @@ class Connection {
   mutable std::mutex mutex_;
   std::condition_variable changed_;      // room in the window, an answer, a Welcome, the end
   Outbox outbox_;
-  std::vector<Command> commands_;
+  std::vector<Posted> commands_;
   std::vector<Settling> settlings_;
   std::optional<ServerInfo> server_;
   std::optional<Error> over_;            // why nothing works any more

@@ -113,7 +113,7 @@ void EventQueue::halt() {
 }
 
 void EventQueue::leave() {
-  connection_->post([self = shared_from_this()](ClientCore& core) { core.unsubscribe(self->id_); });
+  connection_->post([self = shared_from_this()](ClientCore& core) { core.unsubscribe(self->id_); }, Connection::When::after_published);
 }
 
 void EventQueue::started(const Subscription::Started& started) {

@@ -71,6 +71,26 @@ TEST_F(ClientTest, TransactsOnlyWithEventsThatItMaySettleByHand) {
   EXPECT_EQ(settled_by(client, AckMode::manual), Code::ok);
 }
 
+// Whoever closes first would leave the broker with settlements of a subscription that it has forgotten.
+TEST_F(ClientTest, ATransactionGoesBeforeTheEndOfTheSubscriptionThatItSettlesFor) {
+  ClientOptions options;
+  options.server = broker.endpoint();
+  options.publisher = "service";
+  options.linger = std::chrono::hours(1);
+  auto client = Client::connect(options).value();
+  connect("other").publish(event("in")).get().value();
+  std::promise<std::future<Result<std::vector<Receipt>>>> transacted;
+  auto held = client.subscribe({.patterns = {"in"}, .group = "g", .ack = AckMode::manual}, [&](Subscription& subscription, const Event& in) {
+    Transaction step;
+    step.publish(event("out")).ack(subscription, in);
+    transacted.set_value(client.transact(step));
+  }).value();
+  auto done = transacted.get_future().get();
+  held.close();
+  const auto result = done.get();
+  EXPECT_TRUE(result) << (result ? "" : result.error().detail);
+}
+
 TEST_F(ClientTest, RefusesTransactionsAboveTheirLimits) {
   auto client = connect("service");
   const auto transacted = [&](std::size_t events, std::size_t conditions) {

@@ -239,11 +239,14 @@ TEST_F(StepsTest, RefusesABatchWhoseStepsMakeNoSense) {
   settle(*twice.steps[0], 1), settle(*twice.steps[0], 1);
   settle(*unordered.steps[0], 2), settle(*unordered.steps[0], 1);
   for (std::uint64_t position = 1; position <= limits::step_settlements_max + 1; ++position) settle(*many.steps[0], position);
+  auto asking = step(0, 1);
+  settle(*asking.steps[0], 1);
+  asking.steps[0]->settles[0]->request = 7;
   auto two = step(0, 1);
   settle(*two.steps[0], 1);
   two.steps[0]->settles.push_back(std::make_unique<wire::SettleT>());
   two.steps[0]->settles.back()->subscription = 1;
-  for (const auto& message : {overlapping, empty, beyond, up_to, twice, unordered, many, two}) {
+  for (const auto& message : {overlapping, empty, beyond, up_to, twice, unordered, many, asking, two}) {
     bus.publish("p", 1, {out, out}, message);
     EXPECT_EQ(bus.failures("p"), std::vector{Code::malformed});
   }

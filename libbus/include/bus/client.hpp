@@ -297,9 +297,9 @@ class BUS_API Client {
 
   // One atomic step (bus/transaction.hpp); it travels like its events, in their order. The future holds the receipts of its events,
   // in order; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, bad_argument (it
-  // is empty or above its limits), unknown_subscription (one of its events', which was closed before it was sent),
-  // unsupported_version (a broker that knows no transactions), or what one of its events was refused for; or unknown, as of publish(): then it was sent
-  // again and again under the same sequences, and took effect once or not at all.
+  // is empty or above its limits), unknown_subscription (it settles for one that was closed before), unsupported_version (a
+  // broker that knows no transactions), or what one of its events was refused for; or unknown, as of publish(): then it was
+  // sent again and again under the same sequences, and took effect once or not at all.
   std::future<Result<std::vector<Receipt>>> transact(const Transaction& step);
 
   // Waits until everything published before this call has its answer. What is left at the deadline is returned.
