@@ -142,6 +142,7 @@ SteadyTime ClientCore::tick(Now now) {
     return due_;
   }
   send_batches(now.steady);
+  if (is_over()) return SteadyTime::max();
   send_requests();
   for (auto& [id, subscribed] : subscriptions_) {
     if (!subscribed.is_answered) continue;
@@ -214,8 +215,6 @@ void ClientCore::welcome(const wire::Welcome& message, Now now) {
   wire::WelcomeT said;
   message.UnPackTo(&said);
   if (const auto wrong = changed(said)) return fail(*wrong);
-  const auto is_conditional = [](const Pending& pending) { return pending.batch.is_conditional(); };
-  if (said.conditions_max == 0 && std::any_of(pending_.begin(), pending_.end(), is_conditional)) return fail(unconditional_broker(said.broker));
   const auto first_last_sequence = session_ ? session_->last_sequence : said.last_sequence;
   session_ = said;
   session_->last_sequence = std::max(first_last_sequence, said.last_sequence);
@@ -260,6 +259,8 @@ void ClientCore::send_batches(SteadyTime now) {
   if (now < publish_again_) return;
   for (Pending& pending : pending_) {
     if (pending.sent) continue;
+    // After a reconnect the broker may be an older one.
+    if (pending.batch.is_conditional() && session_->conditions_max == 0) return fail(unconditional_broker(session_->broker));
     outgoing_.push_back({Frame::of(publish_header(pending.batch, session_->fence)), pending.batch.body});
     pending.sent = true;
     said_ = now;

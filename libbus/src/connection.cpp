@@ -180,7 +180,7 @@ bool Connection::send_for_itself() {
   take_batches(now, options_.linger);
   core_.send_batches(now);
   send_all();
-  return unsent_.empty() && !dealer_->is_ready(false);
+  return !core_.is_over() && unsent_.empty() && !dealer_->is_ready(false);
 }
 
 Unknown Connection::flush(Duration deadline) {

@@ -130,6 +130,22 @@ TEST_F(ClientCoreTest, SendsNothingConditionalToABrokerThatKnowsNoConditions) {
   EXPECT_EQ(told[0].error().code, Code::unsupported_version);
 }
 
+// It was made while the broker was a newer one, and came out of the window after the reconnect.
+TEST_F(ClientCoreTest, SendsNothingConditionalThatComesAfterTheWelcomeOfSuchABroker) {
+  said<wire::HelloT>();
+  auto older = welcome("alpha");
+  older.conditions_max = 0;
+  say(older);
+  publish(1);
+  EXPECT_EQ(said<wire::PublishT>().size(), 1u);
+  Batch batch{2, Frame::of(Buffer(8, 1)), {{}}};
+  batch.steps.push_back({0, 1, {}});
+  core.publish(std::move(batch));
+  EXPECT_TRUE(said<wire::PublishT>().empty());
+  EXPECT_EQ(failed.code, Code::unsupported_version);
+  EXPECT_TRUE(core.is_over());
+}
+
 TEST_F(WithoutAName, TellsWhatItCannotKnowIfTheNameHasGone) {
   connect("anonymous-1-1");
   publish(1);
