@@ -135,6 +135,7 @@ void define_dlq(CLI::App& app, Cli& cli);
 void define_schedule(CLI::App& app, Cli& cli);
 void define_event(CLI::App& app, Cli& cli);
 void define_key(CLI::App& app, Cli& cli);
+void define_snapshot(CLI::App& app, Cli& cli);
 void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);
 void define_top(CLI::App& app, Cli& cli);

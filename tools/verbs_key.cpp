@@ -12,8 +12,8 @@ namespace {
 
 struct ShowVerb {
   std::string key;
-  std::uint64_t from = 0, count = 0;
-  bool reverse = false;
+  std::uint64_t from = 0, count = 0, at = 0;
+  bool reverse = false, fold = false;
 };
 
 Exit head(const Globals& globals, const std::vector<std::string>& keys) {
@@ -56,6 +56,34 @@ Exit show(const Globals& globals, const ShowVerb& options) {
   return version == 0 ? Exit::not_found : Exit::ok;
 }
 
+// The key's newest snapshot, if there is one, and the payloads of the events after it merged in, field by field (RFC 7396).
+Exit show_state(const Globals& globals, const ShowVerb& options) {
+  if (options.from != 0 || options.count != 0 || options.reverse) fail(Code::bad_argument, "--fold folds all events up to --at, so --from, --count and --reverse say nothing");
+  auto client = connect(globals);
+  Schemas schemas(client);
+  Json state, type;
+  std::uint64_t snapshot = 0;
+  const auto restore = [&](const Event& saved) {
+    state = Json::parse(schemas.text_of(saved));
+    type = saved.type();
+    snapshot = saved.version();
+    return true;
+  };
+  const auto fold = [&](const Event& event) {
+    state.merge_patch(Json::parse(schemas.text_of(event)));
+    type = event.type();
+  };
+  const auto version = client.load(options.key, restore, fold, options.at != 0 ? options.at : Client::latest).value();
+  if (version == 0) {
+    warn("key '" + printable(options.key) + "' has no event");
+    return Exit::not_found;
+  }
+  if (options.at > version) warn("key '" + printable(options.key) + "' is at version " + std::to_string(version));
+  print_object(globals.format == Format::text ? Format::json : globals.format,
+               {{"key", options.key}, {"version", version}, {"snapshot", snapshot == 0 ? Json() : Json(snapshot)}, {"type", type}, {"state", state}});
+  return Exit::ok;
+}
+
 }  // namespace
 
 void define_key(CLI::App& app, Cli& cli) {
@@ -72,7 +100,12 @@ void define_key(CLI::App& app, Cli& cli) {
   add_number(show_verb, "--from", options->from, "begin with this version");
   add_number(show_verb, "--count", options->count, "end after so many events");
   show_verb.add_flag("--reverse", options->reverse, "the newest first");
-  show_verb.callback([options, &cli] { cli.run = [options, &cli] { return show(cli.globals, *options); }; });
+  show_verb.add_flag("--fold", options->fold, "print the state instead: the newest snapshot, and the payloads of later events merged in, field by field");
+  add_number(show_verb, "--at", options->at, "with --fold: as it was after the event of this version");
+  show_verb.callback([options, &cli] {
+    if (options->at != 0 && !options->fold) throw CLI::ValidationError("--at", "is for --fold");
+    cli.run = [options, &cli] { return options->fold ? show_state(cli.globals, *options) : show(cli.globals, *options); };
+  });
 }
 
 }  // namespace bus::tools

@@ -18,13 +18,13 @@ namespace bus::tools {
 namespace {
 
 struct PubOptions {
-  std::string topic, payload, type, key, key_field, source, subject, correlation_id, causation_id, traceparent, publisher;
+  std::string topic, payload, type, key, key_field, id, source, subject, correlation_id, causation_id, traceparent, publisher;
   std::optional<WallTime> time, at, expires_at;
   std::optional<Duration> after, expires_after;
   Priority priority = Priority::medium;
   std::vector<std::pair<std::string, std::string>> attributes;
   std::vector<Condition> conditions;
-  bool events = false;
+  bool events = false, unique_id = false;
 };
 
 Error bad_payload(std::string why) { return {Code::bad_payload, std::move(why)}; }
@@ -53,6 +53,7 @@ class Publishing {
     common_.topic = options.topic;
     common_.type = schemas_.full_name(options.type.empty() ? last_type(options.topic) : options.type).value();
     common_.key = options.key;
+    common_.id = options.id;
     common_.source = options.source;
     common_.subject = options.subject;
     common_.time = options.time;
@@ -174,11 +175,13 @@ void check(PubOptions& options) {
   }
   if (options.events) return;
   if (options.topic.empty()) fail(Code::bad_argument, "pub needs a TOPIC");
+  if (options.unique_id && options.id.empty()) fail(Code::bad_argument, "--unique-id needs the --id that no other event is to have");
   if (!options.key.empty() && !options.key_field.empty()) fail(Code::bad_argument, "--key and --key-field exclude each other");
 }
 
 Exit publish(const Globals& globals, PubOptions options) {
   check(options);
+  if (options.unique_id) options.conditions.push_back(Condition::unique_id());
   auto client = connect(globals, options.publisher);
   Publishing publishing(options, client);
   const bool single = options.payload != "-" && !options.events;
@@ -244,6 +247,7 @@ void define_envelope(CLI::App& verb, PubOptions& options) {
   };
   verb.add_option_function<std::vector<std::string>>("--attr", take_attributes, "an attribute; may be given several times")
       ->type_name("NAME=VALUE")->allow_extra_args(false)->take_all();
+  verb.add_option("--id", options.id, "left out: one that is new");
   verb.add_option("--source", options.source, "the service that made the event; left out: the publisher");
   verb.add_option("--subject", options.subject, "the person the event is about");
   add_time(verb, "--time", options.time, "when it happened; left out: now");
@@ -269,6 +273,7 @@ void define_pub(CLI::App& app, Cli& cli) {
   verb.add_option("PAYLOAD", options->payload, "JSON; @FILE: JSON in a file; -: standard input, one JSON per line");
   define_envelope(verb, *options);
   define_conditions(verb, *options);
+  verb.add_flag("--unique-id", options->unique_id, "store an event only if none has its source and id; else the receipt is that of the one that has");
   verb.add_flag("--events", options->events, "the input is full events, as `replay -o ndjson` prints them");
   verb.add_option("--publisher", options->publisher, "publish under this name, which keeps its sequence; left out: a transient one");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return publish(cli.globals, *options); }; });

@@ -2,6 +2,7 @@
 // thread.
 #pragma once
 
+#include <string>
 #include <utility>
 
 #include "broker/core/sessions.hpp"
@@ -14,6 +15,12 @@ struct Asker {
   SessionId session;
   std::uint64_t request;
 };
+
+// Of a key that somebody asks for. Error: bad_key.
+inline Result<void> check_key(const flatbuffers::String* key) {
+  if (key != nullptr && key->size() > 0 && key->size() <= limits::key_bytes_max) return {};
+  return Error{Code::bad_key, "a key has 1 to " + std::to_string(limits::key_bytes_max) + " bytes"};
+}
 
 class Answers {
  public:

@@ -13,10 +13,11 @@ Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity
       log_(reads_, [this] { delivery_.wake(); }),
       staging_(state_, sessions_, identity.log_id),
       schedule_(state_, staging_, reads_),
-      intake_(state_, sessions_, staging_, reads_, schedule_, delivery_, types, identity.secret),
+      snapshots_(state_, sessions_, staging_, reads_, identity.secret),
+      intake_(state_, sessions_, staging_, reads_, schedule_, delivery_, snapshots_, types, identity.secret),
       transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
-      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, types) {}
+      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, snapshots_, types) {}
 Core::~Core() = default;
 
 // ---- recovery
@@ -207,6 +208,7 @@ void Core::welcome(const Session& session, std::uint64_t last_sequence) {
   message.batch_bytes_max = limits::batch_bytes_max;
   message.batch_events_max = limits::batch_events_max;
   message.conditions_max = limits::conditions_max;
+  message.snapshots_max = limits::snapshots_max;
   message.heartbeat_ms = static_cast<std::uint32_t>(limits::heartbeat / std::chrono::milliseconds(1));
   message.timeout_ms = static_cast<std::uint32_t>(limits::session_timeout / std::chrono::milliseconds(1));
   message.publisher = session.publisher;

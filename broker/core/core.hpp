@@ -98,6 +98,7 @@ class Core {
   LogView log_;
   Staging staging_;
   Schedule schedule_;
+  Snapshots snapshots_;
   Intake intake_;
   TransientNames transient_names_;
   Delivery delivery_;

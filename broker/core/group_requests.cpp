@@ -209,7 +209,7 @@ void GroupRequests::list_letters(std::shared_ptr<Letters> list) {
   ReadRows ask{store::Table::dead, event_key(list->group, list->last) + '\0', after_group(list->group), rows_a_read};
   reads_.ask(std::move(ask), [this, list](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(list->to, answer.error());
-    const auto& rows = std::get<store::LogReader::Rows>(*answer);
+    const auto& rows = std::get<store::Rows>(*answer);
     for (const auto& [key, value] : rows) {
       const auto row = DeadLetterRow::decode(value);
       const bool is_sound = row && state_.topics.has(row->event.topic) && state_.types.has(row->event.type);
@@ -256,7 +256,7 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
   const auto group = source->group->number;
   reads_.ask(ReadRowsOf{store::Table::dead, {event_key(group, position)}}, [this, to, group, position, none](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
-    const auto& rows = std::get<store::LogReader::Rows>(*answer);
+    const auto& rows = std::get<store::Rows>(*answer);
     const auto row = rows.empty() ? std::nullopt : DeadLetterRow::decode(rows.front().second);
     if (!row) return answers_.refuse(to, none);
     auto reply = std::make_shared<wire::DeadLetterReplyT>();
@@ -264,7 +264,7 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
     ReadRows failures{store::Table::failures, failure_key(group, position, 0), event_key(group, position + 1), limits::failures_kept_max};
     reads_.ask(std::move(failures), [this, to, position, reply](Result<ReadAnswer> second) {
       if (!second) return answers_.refuse(to, second.error());
-      for (const auto& [key, value] : std::get<store::LogReader::Rows>(*second)) {
+      for (const auto& [key, value] : std::get<store::Rows>(*second)) {
         const auto failure = FailureRow::decode(value);
         if (!failure) return answers_.refuse(to, bad_row("failures"));
         auto one = std::make_unique<wire::AttemptFailureT>();
@@ -311,7 +311,7 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
     if (group->group->number != number_then || group->group->state.generation() != generation_then) {
       return answers_.refuse(to, {Code::conflict, "group '" + name + "' was moved, or made anew, meanwhile"});
     }
-    const auto& rows = std::get<store::LogReader::Rows>(*answer);
+    const auto& rows = std::get<store::Rows>(*answer);
     wire::DeadLettersSettledT reply;
     std::size_t next = 0;
     for (const auto& key : keys) {

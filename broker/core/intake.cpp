@@ -95,9 +95,9 @@ bool Intake::has_room(const Publisher& publisher, std::size_t bytes) const {
 // bytes. One alone is taken while the file can still grow.
 Result<void> Intake::admit_scheduled(const Parked& batch) const {
   if (batch.bytes == batch.body.bytes.size() || has_space(batch.bytes)) return {};
-  if (space_full_ && batch.bytes > admissible_bytes_) return Error{Code::log_full, "no space is left for so many scheduled events; free some, or send fewer at once"};
+  if (space_full_ && batch.bytes > admissible_bytes_) return Error{Code::log_full, "no space is left for so many scheduled events and snapshots; free some, or send fewer at once"};
   if (staging_.bytes() + parked_bytes_ == 0) return {};
-  return Error{Code::busy, "scheduled events, conditions and settlements take more space than is free just now; send again a little later"};
+  return Error{Code::busy, "scheduled events, snapshots, conditions and settlements take more space than is free just now; send again a little later"};
 }
 
 // The topic is not known yet: may it be?
@@ -118,8 +118,8 @@ Result<void> Intake::check(Item& item, WallTime now) {
   if (load<std::uint32_t>(item.event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
   wire::Envelope envelope;
   if (auto good = wire::read_envelope(item.event, envelope); !good) return good;
-  item.topic = state_.topics.find(envelope.topic).value_or(0);
-  if (item.topic == 0) {
+  item.topic = item.is_snapshot ? 0 : state_.topics.find(envelope.topic).value_or(0);
+  if (item.topic == 0 && !item.is_snapshot) {
     if (auto good = check_new_topic(envelope.topic); !good) return good;
   }
   item.type = state_.types.find(envelope.type).value_or(0);
@@ -139,6 +139,9 @@ Result<void> Intake::check(Item& item, WallTime now) {
   if (item.is_scheduled() && wall_time(item.deliver_at) - now > limits::schedule_ahead_max) {
     return Error{Code::bad_event, "deliver_at is more than " + std::to_string(limits::schedule_ahead_max / std::chrono::hours(24)) + " days ahead; it is in nanoseconds since 1970"};
   }
+  if (item.is_snapshot) {
+    if (auto good = check_snapshot(envelope); !good) return good;
+  }
   item.has_key = envelope.has_key;
   if (item.has_key) item.key = hash128(bytes_of(envelope.key), key_secret_);
   return {};
@@ -151,6 +154,8 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, 
   batch.bytes = batch.body.bytes.size();
   batch.first_sequence = message.first_sequence();
   batch.items.reserve(message.count());
+  if (auto good = take_snapshots(message, batch); !good) return good.error();
+  auto next_snapshot = batch.snapshots.begin();
   wire::EventCursor cursor(batch.body.bytes);
   while (!cursor.done()) {
     auto event = cursor.next();
@@ -158,11 +163,14 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, 
     if (batch.items.size() == message.count()) return Error{Code::malformed, "the body has more events than its header says"};
     Item& item = batch.items.emplace_back();
     item.event = *event;
+    item.is_snapshot = next_snapshot != batch.snapshots.end() && next_snapshot->event() + 1 == batch.items.size();
+    if (item.is_snapshot) ++next_snapshot;
     if (auto good = check(item, now.wall); !good) {
       batch.refused.emplace(batch.items.size() - 1, good.error());
       item = {};
     }
     if (item.is_scheduled()) batch.bytes += item.event.size() + limits::schedule_row_bytes;  // pages of rows are half full
+    if (item.is_snapshot) batch.bytes += item.event.size() + limits::snapshot_row_bytes;
   }
   if (batch.items.size() != message.count()) return Error{Code::malformed, "the body has fewer events than its header says"};
   if (auto good = take_steps(message, batch); !good) return good.error();
@@ -227,9 +235,11 @@ Intake::Parked* Intake::waiting_front(const std::string& name) {
 bool Intake::find_cold_keys(const std::string& name, Parked& batch) {
   std::vector<Hash128> ask;
   bool wait = false;
-  for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
+  for (std::size_t at = batch.has_unique_ids ? 0 : batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];
-    if (item.has_key && !item.is_scheduled()) wait |= find_cold_key(name, item.key, ask);
+    const bool is_open = at >= batch.receipts.size();
+    if (is_open && item.has_key && !item.is_scheduled()) wait |= find_cold_key(name, item.key, ask);
+    if (wants_id(batch, at)) wait |= find_cold_key(name, batch.condition_keys[item.unique_id - 1u].hash, ask);
   }
   for (const auto& condition : batch.conditions) {
     const auto at = condition.event();
@@ -279,6 +289,11 @@ void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answ
   }
 }
 
+// The item's id is to be unique, and whether it is decides on its answer.
+bool Intake::wants_id(const Parked& batch, std::size_t at) {
+  return batch.items[at].unique_id != 0 && (at >= batch.receipts.size() || batch.refused.contains(at));
+}
+
 // The head of a key cannot be read, and without its version an event cannot be placed. Other than a duplicate, such an
 // event was never stored, so a refusal is true. It is right where the log is damaged: that does not pass, and the
 // publisher's events of other keys need not wait for an operator. Any other failure may pass: the batch is given back.
@@ -288,6 +303,9 @@ void Intake::fail_key(const std::string& name, const Hash128& key, const Error& 
   for (std::size_t at = batch.receipts.size(); at < batch.items.size(); ++at) {
     const Item& item = batch.items[at];
     if (item.has_key && !item.is_scheduled() && item.key == key) wanted_by.push_back(at);
+  }
+  for (std::size_t at = 0; batch.has_unique_ids && at < batch.items.size(); ++at) {
+    if (wants_id(batch, at) && batch.condition_keys[batch.items[at].unique_id - 1u].hash == key) wanted_by.push_back(at);
   }
   for (const auto& condition : batch.conditions) {
     const bool is_open = condition.event() >= batch.receipts.size() && !batch.items[condition.event()].event.empty();
@@ -337,14 +355,15 @@ inline Result<void> Intake::stage(const Item& item, Staging::NewEntry& entry, wi
 }
 
 void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch) {
+  take_duplicate_ids(batch);
   if (batch.receipts.size() == batch.items.size()) return;
-  batch.staged = true;
+  batch.answered_after = staging_.batch();
   Session* session = sessions_.find(publisher.holder);
   BUS_CHECK(session != nullptr && session->publisher == name);  // drop() would have taken the batch with it
   Staging::NewEntry entry;
   entry.publisher = staging_.publisher(*session);
   const auto begun = batch.receipts.size();
-  const bool is_free = batch.conditions.empty() && batch.steps.empty();
+  const bool is_free = batch.conditions.empty() && batch.steps.empty() && batch.snapshots.empty() && !batch.has_unique_ids;
   Ahead ahead;
   batch.receipts.reserve(batch.items.size());
   for (std::size_t at = begun; at < batch.items.size(); ++at) {
@@ -352,18 +371,29 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
     const Item& item = batch.items[at];
     if (at + keys_ahead < batch.items.size()) state_.keys.prefetch(batch.items[at + keys_ahead].key);
     wire::Receipt& receipt = batch.receipts.emplace_back();
+    if (ahead.duplicate) {
+      receipt = *std::exchange(ahead.duplicate, std::nullopt);
+      batch.items[at] = {};
+      ++counters_.duplicates;
+      continue;
+    }
     if (item.event.empty()) {
       ++counters_.refused;
       continue;
     }
     entry.sequence = batch.first_sequence + at;
+    if (item.is_snapshot) {
+      keep(batch, at, entry, receipt);
+      continue;
+    }
+    entry.unique_id = item.unique_id != 0 ? &batch.condition_keys[item.unique_id - 1u].hash : nullptr;
     if (auto staged = stage(item, entry, receipt); !staged) {
       refuse(batch, at, staged.error());
       ++counters_.refused;
     }
   }
   const Item& last = batch.items.back();
-  if (last.event.empty() || last.is_scheduled()) staging_.use_up(entry.publisher, batch.last_sequence());
+  if (last.event.empty() || last.is_scheduled() || last.is_snapshot) staging_.use_up(entry.publisher, batch.last_sequence());
 }
 
 // It is not in the log yet; its place and version come when it is due.
@@ -386,8 +416,7 @@ void Intake::answer(SessionId session, const std::string& name, const Parked& ba
     }
     sessions_.send(session, result);
   };
-  // Duplicates alone were read from committed records: nothing to wait for.
-  staging_.hold(batch.staged ? staging_.batch() : staging_.committed_batch(), std::move(done));
+  staging_.hold(batch.answered_after, std::move(done));
 }
 
 Buffer Intake::result_of(const Parked& batch) {

@@ -20,6 +20,7 @@
 #include "broker/core/payload_types.hpp"
 #include "broker/core/schedule.hpp"
 #include "broker/core/sessions.hpp"
+#include "broker/core/snapshots.hpp"
 #include "broker/core/staging.hpp"
 #include "wire/envelope.hpp"
 #include "wire/event_codec.hpp"
@@ -32,8 +33,8 @@ class Intake {
     std::uint64_t events = 0, duplicates = 0, refused = 0;
   };
   Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, Schedule& schedule, Delivery& delivery,
-         const PayloadTypes& types, std::uint64_t key_secret)
-      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), delivery_(delivery), types_(types),
+         Snapshots& snapshots, const PayloadTypes& types, std::uint64_t key_secret)
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), delivery_(delivery), snapshots_(snapshots), types_(types),
         key_secret_(key_secret) {}
 
   // The session will publish as session.publisher; whoever did so before is fenced. Returns the last sequence used
@@ -72,11 +73,13 @@ class Intake {
     std::uint32_t topic = 0, type = 0;  // their numbers; 0: not known yet
     std::uint8_t priority = 0, flags = 0;
     bool has_key = false;
+    bool is_snapshot = false;           // of its key; not for the log
+    std::uint16_t unique_id = 0;        // which of the batch's condition_keys, from 1; 0: others may have its id
     std::int64_t deliver_at = 0;        // 0: at once
     std::int64_t added_at = 0;          // scheduled: when it came
     bool is_scheduled() const { return deliver_at != 0; }
   };
-  // A key that conditions name.
+  // A key that conditions name, or an id that is to be unique, which is a key of its own without a name.
   struct ConditionKey {
     std::string name;
     Hash128 hash;
@@ -95,11 +98,13 @@ class Intake {
     std::vector<wire::Condition> conditions;  // in the order of their items, as are
     std::vector<Step> steps;
     std::vector<ConditionKey> condition_keys;
+    bool has_unique_ids = false;
+    std::vector<wire::Snapshot> snapshots;    // in the order of their items
     std::map<std::size_t, Error> refused;
     std::vector<wire::Receipt> receipts;  // of the items done so far
     bool waiting = false;                 // for a read or a commit
     std::uint64_t search = 0;             // the number of the search it waits for
-    bool staged = false;                  // some of it is in the batch being gathered
+    std::uint64_t answered_after = 0;     // the batch that has to commit first; 0: these are duplicates, read from committed records
     std::uint64_t last_sequence() const { return first_sequence + items.size() - 1; }
   };
   // The walk back along a publisher's chain, in as many reads as it takes, for what became of `hits.size()` sequences.
@@ -108,7 +113,8 @@ class Intake {
     std::uint32_t publisher = 0;
     std::uint64_t first_sequence = 0;
     std::vector<store::SequenceHit> hits;
-    std::vector<bool> scheduled;          // those that are not in the chain, and are or were in the schedule
+    std::vector<bool> scheduled;          // those that are not in the chain, and are or were in the schedule,
+    std::vector<bool> snapshots;          // or were taken as snapshots
     std::size_t open = 0;                 // of them are still to be found, the lowest ones,
     Position next = Position::none;       // from here on
   };
@@ -127,9 +133,13 @@ class Intake {
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
   Result<Parked> unpack(const wire::Publish& message, Frame body, Now now);
   Result<void> take_conditions(const wire::Publish& message, Parked& batch) const;
+  void take_unique_id(Parked& batch, std::size_t at) const;
+  static Result<void> take_snapshots(const wire::Publish& message, Parked& batch);
   static Result<void> take_steps(const wire::Publish& message, Parked& batch);
+  static const Step* step_of(const Parked& batch, std::size_t at);
   static void refuse(Parked& batch, std::size_t at, const Error& error);
   Result<void> check(Item& item, WallTime now);
+  static Result<void> check_snapshot(const wire::Envelope& envelope);
   Result<void> check_new_topic(std::string_view topic) const;
   const PayloadTypes::Type* payload_type(std::uint32_t number);
   std::uint64_t last_staged(const std::string& name) const;
@@ -138,27 +148,35 @@ class Intake {
   bool find_duplicates(const std::string& name, Parked& batch);
   void walk(const std::string& name, Search search);
   void walked(const std::string& name, Search search, const Result<ReadAnswer>& answer);
-  void find_scheduled(const std::string& name, Search search, bool waiting);
+  void find_rows(const std::string& name, Search search, SequenceRow kind);
+  void find_more(const std::string& name, Search search, std::optional<SequenceRow> asked);
   Parked* wanted_by(const std::string& name, const Search& search);
   void take_duplicates(Parked& batch, const Search& search);
+  void take_duplicate_ids(Parked& batch);
   bool find_cold_keys(const std::string& name, Parked& batch);
   bool find_cold_key(const std::string& name, const Hash128& key, std::vector<Hash128>& ask);
   void ask_keys(std::vector<Hash128> keys);
   void take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answer);
+  static bool wants_id(const Parked& batch, std::size_t at);
   void fail_key(const std::string& name, const Hash128& key, const Error& error);
   void give_back(const std::string& name, const Error& error);
   bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
   Result<void> stage(const Item& item, Staging::NewEntry& entry, wire::Receipt& receipt);
   Result<void> schedule(const Item& item, const Staging::NewEntry& entry);
+  void keep(const Parked& batch, std::size_t at, const Staging::NewEntry& entry, wire::Receipt& receipt);
   // The conditions and steps of a batch that are still ahead while it is staged.
   struct Ahead {
     std::size_t condition = 0, step = 0;
     std::size_t decided = 0;              // items before it are
+    std::optional<wire::Receipt> duplicate;  // the item's id is in the log: this is the answer
   };
   void decide(Session& session, Parked& batch, std::size_t at, Ahead& ahead);
   Result<void> decide_step(Session& session, const Parked& batch, const Step& step) const;
   std::optional<Error> conflict(const Parked& batch, const wire::Condition& condition) const;
+  Result<void> may_keep(const Parked& batch, std::size_t first, std::size_t end) const;
+  std::optional<wire::Receipt> event_of_id(const Parked& batch, const Item& item) const;
+  std::optional<Error> known_id(const Parked& batch, const Step& step) const;
   static const Hash128& key_of(const Parked& batch, const wire::Condition& condition);
   void answer(SessionId session, const std::string& name, const Parked& batch);
   static Buffer result_of(const Parked& batch);
@@ -170,6 +188,7 @@ class Intake {
   Reads& reads_;
   Schedule& schedule_;
   Delivery& delivery_;
+  Snapshots& snapshots_;
   const PayloadTypes& types_;
   std::uint64_t key_secret_;
   std::vector<const PayloadTypes::Type*> payload_types_;   // by the number of the type, as they are asked for; 0: none

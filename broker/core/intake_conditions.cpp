@@ -61,12 +61,17 @@ Result<void> check_settles(const wire::Step& step, Cost& cost) {
 
 }  // namespace
 
+// Null: it is of none.
+const Intake::Step* Intake::step_of(const Parked& batch, std::size_t at) {
+  const auto step = std::upper_bound(batch.steps.begin(), batch.steps.end(), at, [](std::size_t place, const Step& one) { return place < one.end; });
+  return step != batch.steps.end() && step->first <= at ? &*step : nullptr;
+}
+
 // One that is refused takes the others of its step with it. Those that are known by now, as they were sent before, stay so.
 void Intake::refuse(Parked& batch, std::size_t at, const Error& error) {
-  const auto step = std::upper_bound(batch.steps.begin(), batch.steps.end(), at, [](std::size_t place, const Step& one) { return place < one.end; });
-  const bool is_of_step = step != batch.steps.end() && step->first <= at;
-  const auto first = is_of_step ? std::max(step->first, batch.receipts.size()) : at;
-  const auto end = is_of_step ? step->end : at + 1;
+  const Step* step = step_of(batch, at);
+  const auto first = step != nullptr ? std::max(step->first, batch.receipts.size()) : at;
+  const auto end = step != nullptr ? step->end : at + 1;
   for (std::size_t each = first; each < end; ++each) {
     batch.items[each] = {};
     batch.refused.insert_or_assign(each, Error{Code::step_refused, "event " + std::to_string(at - first + 1) + " of its step was refused"});
@@ -124,6 +129,11 @@ Result<void> Intake::take_conditions(const wire::Publish& message, Parked& batch
     last = at;
     if (of_event > limits::conditions_max) return malformed("an event has " + std::to_string(limits::conditions_max) + " conditions at most");
     if (condition->key() > batch.condition_keys.size() || condition->expect() > wire::Expect::MAX) return malformed("a condition names no key, or expects nothing known");
+    if (condition->expect() == wire::Expect::unique_id) {
+      if (condition->key() != 0) return malformed("unique_id is of the event's own id, and names no key");
+      take_unique_id(batch, at);
+      continue;
+    }
     batch.conditions.push_back(*condition);
     const Item& item = batch.items[at];
     if (condition->key() == 0 && !item.event.empty() && !item.has_key) {
@@ -147,6 +157,7 @@ std::optional<Error> Intake::conflict(const Parked& batch, const wire::Condition
       case wire::Expect::version: return version == condition.version() ? "" : "not at version " + std::to_string(condition.version());
       case wire::Expect::exists: return version > 0 ? "" : "and should have an event";
       case wire::Expect::absent: return version == 0 ? "" : "and should have no event yet";
+      case wire::Expect::unique_id: break;  // of no key
     }
     return "";
   }();
@@ -161,6 +172,8 @@ Result<void> Intake::decide_step(Session& session, const Parked& batch, const St
   if (batch.receipts.size() != step.first) return Error{Code::bad_event, "a part of its step was sent before, without the rest"};
   const auto begin = batch.items.begin() + static_cast<std::ptrdiff_t>(step.first), end = batch.items.begin() + static_cast<std::ptrdiff_t>(step.end);
   const auto scheduled = static_cast<std::uint64_t>(std::count_if(begin, end, [](const Item& item) { return item.is_scheduled(); }));
+  if (const auto known = known_id(batch, step)) return *known;
+  if (auto may = may_keep(batch, step.first, step.end); !may) return may;
   if (scheduled > 0 && schedule_.waiting() + scheduled > limits::schedule_max) return Schedule::full();
   for (const auto& settle : step.settles) {
     if (auto may = delivery_.may_settle(session, settle); !may) return may;
@@ -178,6 +191,11 @@ void Intake::decide(Session& session, Parked& batch, std::size_t at, Ahead& ahea
   ahead.decided = is_step ? step->end : at + 1;
   if (is_step) {
     if (auto may = decide_step(session, batch, *step); !may) return refuse(batch, at, may.error());
+  }
+  if (!is_step) {
+    ahead.duplicate = event_of_id(batch, batch.items[at]);
+    if (ahead.duplicate) return;
+    if (auto may = may_keep(batch, at, at + 1); !may) return refuse(batch, at, may.error());
   }
   while (ahead.condition < batch.conditions.size() && batch.conditions[ahead.condition].event() < at) ++ahead.condition;
   for (; ahead.condition < batch.conditions.size() && batch.conditions[ahead.condition].event() < ahead.decided; ++ahead.condition) {

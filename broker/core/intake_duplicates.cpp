@@ -16,13 +16,14 @@ bool Intake::find_duplicates(const std::string& name, Parked& batch) {
     waiting_for_commit_[publisher.last_batch].push_back(name);
     return true;
   }
-  Search search{++last_search_, *state_.publishers.find(name), next, {}, {}, 0, publisher.last_position};
+  Search search{++last_search_, *state_.publishers.find(name), next, {}, {}, {}, 0, publisher.last_position};
   search.open = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
   search.hits.resize(search.open);
   search.scheduled.resize(search.open);
+  search.snapshots.resize(search.open);
   batch.search = search.number;
   if (publisher.last_position == Position::none) {
-    find_scheduled(name, std::move(search), true);
+    find_more(name, std::move(search), {});
   } else {
     walk(name, std::move(search));
   }
@@ -71,41 +72,46 @@ void Intake::walked(const std::string& name, Search search, const Result<ReadAns
   search.open = slice.open;
   search.next = slice.next;
   if (search.open > 0) return walk(name, std::move(search));
-  find_scheduled(name, std::move(search), true);
+  find_more(name, std::move(search), {});
 }
 
-// Those that are not in the chain were refused, unless they wait in the schedule, or did.
-void Intake::find_scheduled(const std::string& name, Search search, bool waiting) {
-  const bool is_all = std::none_of(search.hits.begin(), search.hits.end(), [](const auto& hit) { return hit.position == Position::none; });
-  if (is_all) {
-    Parked& batch = *waiting_front(name);
-    batch.search = 0;
-    take_duplicates(batch, search);
-    return advance(name);
-  }
+// Those that are not in the chain were refused, unless a row says what else became of them: they wait in the schedule, or did, or
+// were snapshots.
+void Intake::find_rows(const std::string& name, Search search, SequenceRow kind) {
   const auto after = search.first_sequence + search.hits.size();
-  ReadRows ask{store::Table::schedule_ids, schedule_id_key({search.publisher, search.first_sequence}, waiting),
-               schedule_id_key({search.publisher, after}, waiting), search.hits.size()};
-  reads_.ask(std::move(ask), [this, name, search = std::move(search), waiting](const Result<ReadAnswer>& answer) mutable {
+  ReadRows ask{store::Table::schedule_ids, sequence_row_key({search.publisher, search.first_sequence}, kind),
+               sequence_row_key({search.publisher, after}, kind), search.hits.size()};
+  reads_.ask(std::move(ask), [this, name, search = std::move(search), kind](const Result<ReadAnswer>& answer) mutable {
     if (wanted_by(name, search) == nullptr) return;
     if (!answer) return give_back(name, answer.error());
-    for (const auto& [key, value] : std::get<store::LogReader::Rows>(*answer)) {
-      search.scheduled[sequence_of_schedule_key(key) - search.first_sequence] = true;
-    }
-    if (waiting) return find_scheduled(name, std::move(search), false);
-    Parked& batch = *waiting_front(name);
-    batch.search = 0;
-    take_duplicates(batch, search);
-    advance(name);
+    auto& found = kind == SequenceRow::snapshot ? search.snapshots : search.scheduled;
+    for (const auto& [key, value] : std::get<store::Rows>(*answer)) found[sequence_of_schedule_key(key) - search.first_sequence] = true;
+    find_more(name, std::move(search), kind);
   });
 }
 
+// What is asked for next, unless all is known.
+void Intake::find_more(const std::string& name, Search search, std::optional<SequenceRow> asked) {
+  const bool is_all = std::none_of(search.hits.begin(), search.hits.end(), [](const auto& hit) { return hit.position == Position::none; });
+  Parked& batch = *wanted_by(name, search);
+  if (!is_all && !asked) return find_rows(name, std::move(search), SequenceRow::waiting);
+  if (!is_all && asked == SequenceRow::waiting) return find_rows(name, std::move(search), SequenceRow::settled);
+  if (!is_all && asked == SequenceRow::settled && !batch.snapshots.empty()) return find_rows(name, std::move(search), SequenceRow::snapshot);
+  batch.waiting = false;
+  batch.search = 0;
+  take_duplicates(batch, search);
+  advance(name);
+}
+
 void Intake::take_duplicates(Parked& batch, const Search& search) {
+  auto snapshot = batch.snapshots.begin();
   for (std::size_t at = 0; at < search.hits.size(); ++at) {
     const auto index = batch.receipts.size();
     const store::SequenceHit& hit = search.hits[at];
-    const bool is_known = hit.position != Position::none || search.scheduled[at];
-    batch.receipts.emplace_back(number(hit.position), hit.version, is_known, search.scheduled[at]);
+    while (snapshot != batch.snapshots.end() && snapshot->event() < index) ++snapshot;
+    const bool is_snapshot = search.snapshots[at] && snapshot != batch.snapshots.end() && snapshot->event() == index;
+    const bool is_known = hit.position != Position::none || search.scheduled[at] || is_snapshot;
+    batch.receipts.emplace_back(number(hit.position), is_snapshot ? snapshot->version() : hit.version, is_known, search.scheduled[at]);
     if (is_known) {
       batch.refused.erase(index);
       ++counters_.duplicates;

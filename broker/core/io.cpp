@@ -35,10 +35,10 @@ Result<std::vector<std::optional<Envelope>>> envelopes(store::LogReader& reader,
   return all;
 }
 
-Result<store::LogReader::Rows> rows_of(store::LogReader& reader, const ReadRowsOf& ask) {
-  store::LogReader::Rows all;
+Result<store::Rows> rows_of(store::LogReader& reader, const ReadRowsOf& ask) {
+  store::Rows all;
   for (const auto& key : ask.keys) {
-    auto found = reader.rows(ask.table, key, key + '\0', 1, 1, store::LogReader::Damaged::error);
+    auto found = reader.rows({.table = ask.table, .from = key, .until = key + '\0'});
     if (!found) return found.error();
     std::move(found->begin(), found->end(), std::back_inserter(all));
   }
@@ -57,7 +57,7 @@ struct Perform {
     return widen(reader.find_key(ask.key, ask.from, ask.after, ask.most, limits::chain_records_max));
   }
   Result<ReadAnswer> operator()(const ReadKeyEvents& ask) { return widen(reader.key_events(ask.range)); }
-  Result<ReadAnswer> operator()(const ReadRows& ask) { return widen(reader.rows(ask.table, ask.from, ask.until, ask.most, ask.bytes_max, ask.damaged)); }
+  Result<ReadAnswer> operator()(const ReadRows& ask) { return widen(reader.rows(ask)); }
   Result<ReadAnswer> operator()(const ReadRowsOf& ask) { return widen(rows_of(reader, ask)); }
   Result<ReadAnswer> operator()(const ReadEnvelopes& ask) { return widen(envelopes(reader, ask.positions)); }
   Result<ReadAnswer> operator()(const ReadPriority& ask) {

@@ -40,13 +40,7 @@ struct ReadKeyChain {
   std::size_t most;
 };
 struct ReadKeyEvents { store::KeyRange range; };
-struct ReadRows {
-  store::Table table;
-  std::string from, until;
-  std::size_t most;
-  std::size_t bytes_max = ~std::size_t{0};
-  store::LogReader::Damaged damaged = store::LogReader::Damaged::error;
-};
+using ReadRows = store::RowRange;
 // Those of these keys that are there, in the order of `keys`.
 struct ReadRowsOf {
   store::Table table;
@@ -77,7 +71,7 @@ struct ReadRequest {
 };
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
-                                store::SequenceSlice, store::KeySlice, store::KeyEvents, store::PrioritySlice, store::LogReader::Rows, std::vector<std::optional<Envelope>>,
+                                store::SequenceSlice, store::KeySlice, store::KeyEvents, store::PrioritySlice, store::Rows, std::vector<std::optional<Envelope>>,
                                 store::Stat, store::VerifySlice>;
 
 struct ReadResult {

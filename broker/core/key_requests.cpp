@@ -6,15 +6,6 @@
 
 namespace bus::broker {
 
-namespace {
-
-Result<void> check_key(const flatbuffers::String* key) {
-  if (key != nullptr && key->size() > 0 && key->size() <= limits::key_bytes_max) return {};
-  return Error{Code::bad_key, "a key has 1 to " + std::to_string(limits::key_bytes_max) + " bytes"};
-}
-
-}  // namespace
-
 bool KeyRequests::receive(Asker to, const wire::Request& message) {
   switch (message.ask_type()) {
     case wire::Ask::KeyHeads: heads(to, *message.ask_as_KeyHeads()); break;

@@ -18,6 +18,15 @@ void Keys::install(const Hash128& key, Head head) {
   slot.recent = 1;
 }
 
+void Keys::place(const Hash128& key, Head head) {
+  const auto known = size_;
+  KeyTable::Slot& slot = find_or_add(key);
+  BUS_CHECK(size_ == known || complete_);
+  BUS_CHECK(slot.position == Position::none);
+  slot.set(head.position, head.version);
+  mark_dirty(key, slot);
+}
+
 void Keys::restore(const Hash128& key, Head head) {
   KeyTable::Slot& slot = find_or_add(key);
   if (slot.position >= head.position) return;

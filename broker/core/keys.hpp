@@ -1,5 +1,5 @@
 // Keys knows the head (last position, version) of every key that was used lately; the others are cold: their
-// heads lie in the store's `keys` table. A pure value; the core owns it.
+// heads lie in the store's `keys` table. An id that is unique is a key of its own, of one event: its head is that event's place. A pure value; the core owns it.
 //
 //   cold ──read──> clean ──advance()──> dirty ──checkpoint(), committed()──> clean ──evict()──> cold
 //
@@ -47,6 +47,8 @@ class Keys {
     mark_dirty(key, slot);
     return before;
   }
+  // The head of a key that has no event yet, which must be known.
+  void place(const Hash128& key, Head head);
   // Recovery: the head is at least this.
   void restore(const Hash128& key, Head head);
 

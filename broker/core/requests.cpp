@@ -21,7 +21,10 @@ Result<void> Requests::receive(Session& session, const wire::Request& message, N
     case wire::Ask::LogStatRequest: return log_stat(to), Result<void>();
     case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
     default:
-      if (group_requests_.receive(to, message, now) || key_requests_.receive(to, message) || schedule_requests_.receive(to, message)) return {};
+      if (group_requests_.receive(to, message, now) || key_requests_.receive(to, message) || schedule_requests_.receive(to, message) ||
+          snapshots_.receive(to, message)) {
+        return {};
+      }
   }
   --session.requests;
   return Error{Code::bad_request, "a request of an unknown kind"};

@@ -43,7 +43,7 @@ void Schedule::ended() {
 // What was changed can be read by the next one.
 void Schedule::commit() {
   for (const auto publisher : std::exchange(left_, {})) {
-    const auto kept = kept_from(publisher);
+    const auto kept = state_.publishers[publisher].kept_from();
     if (kept == 0) continue;
     const auto first = schedule_id_key({publisher, 0}, false), end = schedule_id_key({publisher, kept}, false);
     staging_.put_row({store::Table::schedule_ids, first, std::nullopt, end});
@@ -96,7 +96,7 @@ std::optional<SteadyTime> Schedule::tick(Now now, bool has_room) {
 // What was added in a batch that has not committed cannot be read yet.
 void Schedule::read_due() {
   std::erase_if(added_, [&](const auto& one) { return one.first <= staging_.committed_batch(); });
-  ReadRows ask{store::Table::schedule, from_, {}, limits::schedule_taken_max, limits::read_bytes_max, store::LogReader::Damaged::empty};
+  ReadRows ask{store::Table::schedule, from_, {}, limits::schedule_taken_max, limits::read_bytes_max, store::Damaged::empty};
   reads_.ask(std::move(ask), [this, now = now_.wall](Result<ReadAnswer> answer) { take_due(now, std::move(answer)); });
 }
 
@@ -115,7 +115,7 @@ void Schedule::take_due(WallTime now, Result<ReadAnswer> answer) {
     return ended();
   }
   if (from_.empty()) trouble_ = {};
-  auto& rows = std::get<store::LogReader::Rows>(*answer);
+  auto& rows = std::get<store::Rows>(*answer);
   std::vector<Due> events;
   bool is_all = rows.empty();
   std::string last;
@@ -210,18 +210,12 @@ std::optional<Staged> Schedule::stage(const ScheduledRow& event) {
   return staged;
 }
 
-// What became of earlier sequences nobody asks any more: their publisher has a receipt for them.
-std::uint64_t Schedule::kept_from(std::uint32_t publisher) const {
-  const auto last = state_.publishers[publisher].last_sequence;
-  return last > limits::window_events ? last - limits::window_events : 0;
-}
-
 void Schedule::leave(const ScheduleId& id, WallTime due, ScheduleFate fate, Position position) {
   --waiting_;
   staging_.put_row({store::Table::schedule, schedule_key(due, id), std::nullopt});
   staging_.put_row({store::Table::schedule_ids, schedule_id_key(id, true), std::nullopt});
   left_.insert(id.publisher);
-  if (id.sequence < kept_from(id.publisher)) return;
+  if (id.sequence < state_.publishers[id.publisher].kept_from()) return;
   staging_.put_row({store::Table::schedule_ids, schedule_id_key(id, false), ScheduleIdRow{fate, due, position}.encode()});
 }
 
@@ -236,7 +230,7 @@ void Schedule::cancel(std::vector<ScheduleId> ids, std::function<void(Result<std
     }
     reads_.ask(std::move(ask), [this, ids, done](Result<ReadAnswer> answer) {
       if (!answer) return done(answer.error()), ended();
-      const auto& rows = std::get<store::LogReader::Rows>(*answer);
+      const auto& rows = std::get<store::Rows>(*answer);
       const std::map<std::string, std::string> found(rows.begin(), rows.end());
       std::map<ScheduleId, Code> codes;
       for (const ScheduleId& id : ids) {
@@ -264,13 +258,13 @@ void Schedule::run(ScheduleId id, std::function<void(Result<Staged>)> done) {
     ReadRowsOf ask{store::Table::schedule_ids, {schedule_id_key(id, true), schedule_id_key(id, false)}};
     reads_.ask(std::move(ask), [this, id, done, fail](Result<ReadAnswer> answer) {
       if (!answer) return fail(answer.error());
-      const auto& rows = std::get<store::LogReader::Rows>(*answer);
+      const auto& rows = std::get<store::Rows>(*answer);
       const auto row = rows.empty() ? std::nullopt : ScheduleIdRow::decode(rows.front().second);
       if (!row) return fail({Code::not_found, "there is no such event in the schedule"});
       if (row->fate != ScheduleFate::waiting) return fail({Code::conflict, "it does not wait any more"});
       reads_.ask(ReadRowsOf{store::Table::schedule, {schedule_key(row->due, id)}}, [this, id, due = row->due, done, fail](Result<ReadAnswer> second) {
         if (!second) return fail(second.error());
-        auto& event = std::get<store::LogReader::Rows>(*second);
+        auto& event = std::get<store::Rows>(*second);
         if (event.empty() || !ScheduledRow::decode(event.front().first, event.front().second)) return fail(unreadable(schedule_key(due, id)));
         find_keys({{event.front().first, event.front().second}}, [this, done, fail](const Error& error) {
           if (!last_staged_) return fail(error);

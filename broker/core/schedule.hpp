@@ -70,7 +70,6 @@ class Schedule {
   void ask_keys(std::vector<Hash128> keys, std::shared_ptr<Search> search);
   void part_done(Search& search);
   std::optional<Staged> stage(const ScheduledRow& event);
-  std::uint64_t kept_from(std::uint32_t publisher) const;
   void leave(const ScheduleId& id, WallTime due, ScheduleFate fate, Position position);
 
   State& state_;

@@ -79,10 +79,10 @@ bool ScheduleRequests::wants(Listing& list, const ScheduledRow& row) const {
 // From one part of the table to the next, until enough has been found, or looked at.
 void ScheduleRequests::go_on(std::shared_ptr<Listing> list) {
   ReadRows ask{store::Table::schedule, list->after.empty() ? "" : list->after + '\0', {}, rows_a_read, limits::read_bytes_max,
-               store::LogReader::Damaged::empty};
+               store::Damaged::empty};
   reads_.ask(std::move(ask), [this, list](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(list->to, answer.error());
-    const auto& rows = std::get<store::LogReader::Rows>(*answer);
+    const auto& rows = std::get<store::Rows>(*answer);
     auto& reply = list->reply;
     for (const auto& [key, value] : rows) {
       const auto row = ScheduledRow::decode(key, value);
@@ -111,7 +111,7 @@ void ScheduleRequests::show(Asker to, const wire::ScheduleGet& ask) {
   ReadRowsOf rows_of{store::Table::schedule_ids, {schedule_id_key(*id, true), schedule_id_key(*id, false)}};
   reads_.ask(std::move(rows_of), [this, to, id = *id](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
-    const auto& rows = std::get<store::LogReader::Rows>(*answer);
+    const auto& rows = std::get<store::Rows>(*answer);
     if (rows.empty()) return answers_.refuse(to, {Code::not_found, "no such event is in the schedule, nor was lately"});
     const auto row = ScheduleIdRow::decode(rows.front().second);
     if (!row) return answers_.refuse(to, bad_row("schedule_ids"));
@@ -126,7 +126,7 @@ void ScheduleRequests::show(Asker to, const wire::ScheduleGet& ask) {
 void ScheduleRequests::show_waiting(Asker to, ScheduleId id, WallTime due) {
   reads_.ask(ReadRowsOf{store::Table::schedule, {schedule_key(due, id)}}, [this, to](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
-    const auto& rows = std::get<store::LogReader::Rows>(*answer);
+    const auto& rows = std::get<store::Rows>(*answer);
     if (rows.empty()) return answers_.refuse(to, {Code::not_found, "it was published or cancelled just now"});
     const auto row = ScheduledRow::decode(rows.front().first, rows.front().second);
     if (!row) return answers_.refuse(to, bad_row("schedule"));

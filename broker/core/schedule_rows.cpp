@@ -40,10 +40,10 @@ std::optional<ScheduledRow> ScheduledRow::decode(std::string_view key, std::stri
   return row;
 }
 
-std::string schedule_id_key(const ScheduleId& id, bool waits) {
+std::string sequence_row_key(const ScheduleId& id, SequenceRow kind) {
   std::string key;
   put_big(key, id.publisher);
-  key += waits ? '\0' : '\1';
+  key += static_cast<char>(kind);
   put_big(key, id.sequence);
   return key;
 }

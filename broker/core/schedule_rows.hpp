@@ -47,7 +47,10 @@ struct ScheduleIdRow {
   std::string encode() const;
   static std::optional<ScheduleIdRow> decode(std::string_view value);
 };
-std::string schedule_id_key(const ScheduleId& id, bool waits);
+// What became of a sequence that is not in the chain of its publisher: a part of the keys of table schedule_ids.
+enum class SequenceRow : std::uint8_t { waiting = 0, settled = 1, snapshot = 2 };
+std::string sequence_row_key(const ScheduleId& id, SequenceRow kind);
+inline std::string schedule_id_key(const ScheduleId& id, bool waits) { return sequence_row_key(id, waits ? SequenceRow::waiting : SequenceRow::settled); }
 // 0: it is no such key.
 std::uint64_t sequence_of_schedule_key(std::string_view key);
 

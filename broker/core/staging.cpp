@@ -69,6 +69,11 @@ Staged Staging::stage(const NewEntry& event) {
     entry.key = store::KeyLink{*event.key, staged.version, before.position};
     if (store::has_key_page(*event.key, staged.version) && keeps_key_pages_) put_key_page(*event.key, staged);
   }
+  if (event.unique_id != nullptr) {
+    state_.keys.place(*event.unique_id, {next_, staged.version});
+    entry.unique_id = *event.unique_id;
+    staged_bytes_ += limits::event_id_row_bytes;
+  }
   if ((event.flags & store::format::scheduled) == 0) {
     PublisherData& publisher = state_.publishers[event.publisher];
     entry.publisher_previous = publisher.last_position;

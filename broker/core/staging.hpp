@@ -43,13 +43,15 @@ class Staging {
   std::uint32_t topic(std::string_view name);
   std::uint32_t type(std::string_view name);
 
-  // Appends a verified event of a known publisher, topic and type; its key, if it has one, must be known to state.keys.
+  // Appends a verified event of a known publisher, topic and type; its key and its id to be unique,
+  // if it has them, must be known to state.keys, and no event has the id.
   struct NewEntry {
     std::uint32_t publisher = 0;
     std::uint64_t sequence = 0;
     std::uint32_t topic = 0, type = 0;
     std::uint8_t priority = 0, flags = 0;  // flags: KindFlag
     const Hash128* key = nullptr;
+    const Hash128* unique_id = nullptr;
     Bytes body;
   };
   // One that was scheduled has used up its sequence before.

@@ -54,7 +54,7 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       return {};
     }
     case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead:
-    case store::Table::schedule: case store::Table::schedule_ids: case store::Table::key_pages: break;
+    case store::Table::schedule: case store::Table::schedule_ids: case store::Table::key_pages: case store::Table::snapshots: break;
   }
   return bad_row("that is not of the state");
 }
@@ -124,6 +124,7 @@ Result<void> State::apply(const store::Record& record) {
                                       " names a topic, type or publisher that is not in its table"};
     }
     if (entry.key) keys.restore(entry.key->hash, {record.first() + at, entry.key->version});
+    if (entry.unique_id) keys.restore(*entry.unique_id, {record.first() + at, entry.key ? entry.key->version : 0});
     if ((entry.flags & store::format::scheduled) != 0) continue;  // its sequence was used up before
     PublisherData& publisher = publishers[entry.publisher];
     if (entry.sequence > publisher.last_sequence) publisher.last_sequence = entry.sequence;

@@ -36,6 +36,8 @@ struct PublisherData {
   Position last_position = Position::none;  // as staged
   std::uint64_t last_batch = 0;             // the batch that staged it
   bool dirty = false;
+  // What became of sequences before this one nobody asks any more: the publisher has a receipt for them.
+  std::uint64_t kept_from() const { return last_sequence > limits::window_events ? last_sequence - limits::window_events : 0; }
 };
 
 struct State {

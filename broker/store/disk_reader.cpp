@@ -102,20 +102,38 @@ Result<PrioritySlice> DiskReader::find_priority(Position from, std::uint8_t prio
   return slice;
 }
 
-Result<LogReader::Rows> DiskReader::rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max,
-                                        Damaged damaged) {
+namespace {
+
+// Moves to the first row of the range, or backwards to its last. False: there is none.
+Result<bool> enter(lmdb::Cursor& cursor, const RowRange& range) {
+  if (!range.backwards) return range.from.empty() ? cursor.first() : cursor.seek(range.from);
+  if (range.until.empty()) return cursor.last();
+  const auto after = cursor.seek(range.until);
+  if (!after) return after;
+  return *after ? cursor.previous() : cursor.last();
+}
+
+bool is_in(const RowRange& range, std::string_view key) { return key >= range.from && (range.until.empty() || key < range.until); }
+
+}  // namespace
+
+Result<Rows> DiskReader::rows(const RowRange& range) {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
-  auto cursor = txn->cursor(tables_[id_of(table)]);
+  const auto table = id_of(range.table);
+  auto cursor = txn->cursor(tables_[table]);
   if (!cursor) return cursor.error();
   Rows rows;
   std::size_t bytes = 0;
-  auto found = from.empty() ? cursor->first() : cursor->seek(from);
-  for (; found && *found && rows.size() < most && bytes < bytes_max && (until.empty() || cursor->key() < until); found = cursor->next()) {
-    const auto value = verified(id_of(table), cursor->key(), cursor->value());
-    if (!value && damaged == Damaged::error) return value.error();
-    rows.emplace_back(cursor->key(), value ? *value : std::string_view());
-    bytes += cursor->key().size() + cursor->value().size();
+  auto found = enter(*cursor, range);
+  for (; found && *found && rows.size() < range.most && bytes < range.bytes_max && is_in(range, cursor->key()); found = range.backwards ? cursor->previous() : cursor->next()) {
+    rows.emplace_back(cursor->key(), std::string());
+    bytes += cursor->key().size();
+    if (range.keys_only) continue;
+    const auto value = verified(table, cursor->key(), cursor->value());
+    if (!value && range.damaged == Damaged::error) return value.error();
+    if (value) rows.back().second = *value;
+    bytes += cursor->value().size();
   }
   if (!found) return found.error();
   return rows;

@@ -64,7 +64,7 @@ Result<StoredRecord> find_parts(Bytes stored, Position first) {
   StoredRecord parts{load<Header>(stored.data()), {}, {}, *compression};
   const Header& header = parts.header;
   if (header.magic != record_magic) return fault(Code::damaged, first, "it does not begin as a record");
-  if (header.version != record_version) {
+  if (header.version != record_version && header.version != record_version_with_ids) {
     return fault(Code::bad_format, first, "format version " + std::to_string(header.version) + " is not known here");
   }
   const bool is_packed = *compression != Compression::none;
@@ -89,6 +89,7 @@ Result<StoredRecord> find_parts(Bytes stored, Position first) {
 Record::Record(const Header& header, Buffer bytes, bool has_bodies)
     : bytes_(std::move(bytes)),
       has_bodies_(has_bodies),
+      has_unique_ids_(header.version == record_version_with_ids),
       keys_(header.keys),
       runs_(header.runs),
       kinds_(header.kinds),
@@ -158,6 +159,7 @@ const char* Record::index_fault() const {
     if (entry.body_end < body_end + 8 || entry.body_end > bodies_bytes_) return "a body is misplaced";
     if (entry.body_end % 8 != 0) return "a body is not padded";
     body_end = entry.body_end;
+    if (has_unique_ids_ && entry.unique_id > keys_) return "an entry names an id that is not there";
     if (entry.key == no_key) continue;
     if (entry.key >= keys_) return "an entry names a key that is not there";
     if (entry.key_back > at || (entry.key_back == 0) != (entry.key_ordinal == 0)) return "a key's events are misplaced";
@@ -187,7 +189,11 @@ Entry Record::entry(std::uint32_t at) const {
   const KindRow kind_row = kind(entry_row.kind);
   const RunRow run_row = run(entry_row.run);
   Entry entry{kind_row.topic, kind_row.type, kind_row.priority, kind_row.flags, entry_row.checksum, run_row.publisher,
-              run_row.first_sequence + (at - run_row.first_index), Position{run_row.previous}, std::nullopt};
+              run_row.first_sequence + (at - run_row.first_index), Position{run_row.previous}, std::nullopt, std::nullopt};
+  if (has_unique_ids_ && entry_row.unique_id != 0) {
+    const KeyRow id_row = key(entry_row.unique_id - 1u);
+    entry.unique_id = Hash128{id_row.high, id_row.low};
+  }
   if (entry_row.key == no_key) return entry;
   const KeyRow key_row = key(entry_row.key);
   const Position previous = entry_row.key_back == 0 ? Position{key_row.previous} : first_ + at - entry_row.key_back;

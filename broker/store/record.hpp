@@ -43,6 +43,7 @@ struct Entry {
   std::uint64_t sequence = 0;
   Position publisher_previous = Position::none;  // the publisher's last event before this one's run
   std::optional<KeyLink> key;
+  std::optional<Hash128> unique_id;  // hash of source and id, which no other event of the log has
 };
 
 // What a delivery says of one event.
@@ -161,6 +162,7 @@ class Record {
 
   Buffer bytes_;                      // the whole record, or header and index without the bodies
   bool has_bodies_ = false;
+  bool has_unique_ids_ = false;
   std::size_t keys_at_ = 0, runs_at_ = 0, entries_at_ = 0, kinds_at_ = 0;
   std::uint32_t keys_ = 0, runs_ = 0, kinds_ = 0;
   std::uint32_t bodies_bytes_ = 0;
@@ -207,12 +209,13 @@ class RecordBuilder {
   static constexpr std::size_t record_bytes_max = limits::record_bytes_target - 16;
   // What one more event adds to the index at most.
   static constexpr std::size_t index_growth_max =
-      sizeof(format::EntryRow) + sizeof(format::KeyRow) + sizeof(format::RunRow) + sizeof(format::KindRow);
+      sizeof(format::EntryRow) + 2 * sizeof(format::KeyRow) + sizeof(format::RunRow) + sizeof(format::KindRow);
   void reserve(std::size_t bytes);
   void clear();
   std::uint16_t kind_of(const Entry& entry);
   std::uint16_t run_of(const Entry& entry);
   void link_key(const KeyLink& link, format::EntryRow& row);
+  void add_unique_id(const Hash128& id, format::EntryRow& row);
   void write_index(std::uint8_t* to) const;
   format::Header header(const Seal& seal) const;
 
@@ -225,6 +228,7 @@ class RecordBuilder {
   std::vector<format::RunRow> runs_;
   std::vector<format::KindRow> kinds_;
   OrdinalTable key_ordinals_, kind_ordinals_;
+  bool has_unique_ids_ = false;
 };
 
 }  // namespace bus::store

@@ -49,6 +49,7 @@ std::uint8_t* write_rows(std::uint8_t* to, const std::vector<Row>& rows) {
   row.checksum = entry.checksum;
   row.run = run_of(entry);
   if (entry.key) link_key(*entry.key, row);
+  if (entry.unique_id) add_unique_id(*entry.unique_id, row);
   entries_.push_back(row);
   ++count_;
   index_bytes_ += sizeof row;
@@ -103,6 +104,14 @@ void RecordBuilder::link_key(const KeyLink& link, EntryRow& entry) {
   entry.key_back = static_cast<std::uint16_t>(index - std::exchange(key.last_index, index));
 }
 
+// The caller knows that no other event has it. Nobody looks for it among the keys.
+void RecordBuilder::add_unique_id(const Hash128& id, EntryRow& entry) {
+  keys_.push_back({{id.high, id.low, 0, 0}});
+  entry.unique_id = static_cast<std::uint16_t>(keys_.size());
+  index_bytes_ += sizeof(KeyRow);
+  has_unique_ids_ = true;
+}
+
 void RecordBuilder::write_index(std::uint8_t* to) const {
   for (const KeyState& key : keys_) {
     std::memcpy(to, &key.row, sizeof key.row);
@@ -115,6 +124,7 @@ void RecordBuilder::write_index(std::uint8_t* to) const {
 
 Header RecordBuilder::header(const Seal& seal) const {
   Header header;
+  if (has_unique_ids_) header.version = record_version_with_ids;
   std::memcpy(header.log_id, seal.log_id.data(), seal.log_id.size());
   header.first_position = number(seal.first);
   header.count = count();
@@ -137,6 +147,7 @@ void RecordBuilder::clear() {
   used_ = header_bytes;
   index_bytes_ = 0;
   count_ = 0;
+  has_unique_ids_ = false;
   entries_.clear();
   keys_.clear();
   runs_.clear();

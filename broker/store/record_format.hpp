@@ -13,6 +13,7 @@ namespace bus::store::format {
 inline constexpr std::uint32_t record_magic = 0x43455242;  // "BREC"
 inline constexpr std::uint32_t packed_magic = 0x4b415042;  // "BPAK"
 inline constexpr std::uint16_t record_version = 1;
+inline constexpr std::uint16_t record_version_with_ids = 2;  // some of its events have ids that are unique
 inline constexpr std::uint16_t no_key = 0xffff;
 inline constexpr std::uint32_t count_max = 0xfffe;         // ordinals are 16 bits wide
 
@@ -27,7 +28,7 @@ struct PackedPrefix {
 
 struct Header {
   std::uint32_t magic = record_magic;
-  std::uint16_t version = record_version;
+  std::uint16_t version = record_version;  // or the other one
   std::uint16_t header_bytes = 128;
   std::uint8_t log_id[16] = {};
   std::uint64_t first_position = 0;
@@ -46,6 +47,7 @@ struct Header {
   std::uint64_t checksum = 0;         // of the index, seeded with the checksum of the 120 bytes before
 };
 
+// Of a key; or of an id that is unique, where the last two are 0.
 struct KeyRow {
   std::uint64_t high = 0, low = 0;
   std::uint64_t base_version = 0;     // of the key's first event in this record
@@ -69,7 +71,7 @@ struct EntryRow {
   std::uint16_t key_ordinal = 0;      // how many events of the key come before it in this record
   std::uint16_t key_back = 0;         // how many events back the last of those is; 0: there is none
   std::uint16_t run = 0;
-  std::uint16_t reserved = 0;
+  std::uint16_t unique_id = 0;        // its row among the keys, from 1; 0: none. Version 1 has none
 };
 
 enum KindFlag : std::uint8_t {

@@ -107,6 +107,19 @@ struct KeyEvents {
   bool is_trimmed = false;            // some that were asked for are no longer there
 };
 
+// Rows of a table, with their keys: `most` of them, and no more once they have `bytes_max`.
+enum class Damaged { error, empty };  // what a damaged row is: an error, or a row with an empty value
+struct RowRange {
+  Table table;
+  std::string from, until;            // from here up to before there; until empty: to the end
+  std::size_t most = 1;
+  std::size_t bytes_max = ~std::size_t{0};
+  Damaged damaged = Damaged::error;
+  bool backwards = false;             // the last ones, the last first
+  bool keys_only = false;             // values stay empty, and are not verified
+};
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
 // One part of the way forward to the next event of some priorities.
 struct PrioritySlice {
   bool is_found = false;
@@ -148,12 +161,8 @@ class LogReader {
   // 0), of which it touches the index only.
   virtual Result<PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t records_max) = 0;
 
-  // Rows from `from` up to before `until` (empty: to the end), `most` of them, and no more once they have `bytes_max`; with their
-  // keys. One that is damaged is an error, or with Damaged::empty has an empty value.
-  enum class Damaged { error, empty };
-  using Rows = std::vector<std::pair<std::string, std::string>>;
-  virtual Result<Rows> rows(Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max,
-                            Damaged damaged) = 0;
+  // Errors: damaged.
+  virtual Result<Rows> rows(const RowRange& range) = 0;
 
   virtual Result<Stat> stat() = 0;
 

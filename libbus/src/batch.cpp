@@ -1,12 +1,30 @@
 #include "batch.hpp"
 
+#include <algorithm>
+
 #include "base/limits.hpp"
 #include "wire/message.hpp"
 
 namespace bus {
 
-Error unconditional_broker(const std::string& version) {
-  return {Code::unsupported_version, "busd " + version + " knows neither conditions nor transactions and would store without looking at them; update busd first"};
+Result<void> check_needs(Needs needs, Needs known, const std::string& broker) {
+  if (needs.conditions && !known.conditions) {
+    return Error{Code::unsupported_version, "busd " + broker + " knows neither conditions nor transactions and would store without looking at them; update busd first"};
+  }
+  if (needs.snapshots && !known.snapshots) {
+    return Error{Code::unsupported_version, "busd " + broker + " knows neither snapshots nor unique ids; update busd first"};
+  }
+  return {};
+}
+
+Needs needs_of(std::span<const Condition> conditions) {
+  const auto is_unique_id = [](const Condition& condition) { return condition.expect == wire::Expect::unique_id; };
+  return {!conditions.empty(), std::any_of(conditions.begin(), conditions.end(), is_unique_id)};
+}
+
+Needs Batch::needs() const {
+  const auto is_unique_id = [](const wire::Condition& condition) { return condition.expect() == wire::Expect::unique_id; };
+  return {!conditions.empty() || !steps.empty(), !snapshots.empty() || std::any_of(conditions.begin(), conditions.end(), is_unique_id)};
 }
 
 Buffer publish_header(const Batch& batch, std::uint64_t fence) {
@@ -14,6 +32,7 @@ Buffer publish_header(const Batch& batch, std::uint64_t fence) {
     flatbuffers::Offset<flatbuffers::Vector<const wire::Condition*>> conditions;
     flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>> keys;
     flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Step>>> steps;
+    flatbuffers::Offset<flatbuffers::Vector<const wire::Snapshot*>> snapshots;
     if (!batch.conditions.empty()) conditions = builder.CreateVectorOfStructs(batch.conditions);
     if (!batch.condition_keys.empty()) keys = builder.CreateVectorOfStrings(batch.condition_keys);
     if (!batch.steps.empty()) {
@@ -25,8 +44,9 @@ Buffer publish_header(const Batch& batch, std::uint64_t fence) {
       }
       steps = builder.CreateVector(all);
     }
+    if (!batch.snapshots.empty()) snapshots = builder.CreateVectorOfStructs(batch.snapshots);
     const auto count = static_cast<std::uint32_t>(batch.done.size());
-    return wire::CreatePublish(builder, batch.first_sequence, count, fence, conditions, keys, steps).Union();
+    return wire::CreatePublish(builder, batch.first_sequence, count, fence, conditions, keys, steps, snapshots).Union();
   });
 }
 
@@ -36,6 +56,10 @@ Result<void> check_conditions(std::span<const Condition> conditions, bool has_ke
                                          std::to_string(limits::conditions_max) + " at most"};
   }
   for (const Condition& condition : conditions) {
+    if (condition.expect == wire::Expect::unique_id) {
+      if (condition.key.empty()) continue;
+      return Error{Code::bad_argument, "unique_id is of the event's own id, and names no key"};
+    }
     if (condition.key.empty() && !has_key) return Error{Code::bad_argument, "a condition on the event's own key, and it has none"};
     if (condition.key.size() > limits::key_bytes_max) {
       return Error{Code::bad_key, "the key of a condition has " + std::to_string(condition.key.size()) + " bytes, the limit is " +
@@ -43,6 +67,15 @@ Result<void> check_conditions(std::span<const Condition> conditions, bool has_ke
     }
   }
   return {};
+}
+
+Result<void> check_snapshot(const NewSnapshot& snapshot) {
+  if (snapshot.key.empty() || snapshot.key.size() > limits::key_bytes_max) {
+    return Error{Code::bad_key, "a snapshot is of a key, which has 1 to " + std::to_string(limits::key_bytes_max) + " bytes"};
+  }
+  if (snapshot.version == 0) return Error{Code::bad_argument, "a snapshot of key '" + snapshot.key + "' without the version that its state belongs to"};
+  if (snapshot.keep >= 1 && snapshot.keep <= limits::snapshots_max) return {};
+  return Error{Code::bad_argument, std::to_string(snapshot.keep) + " snapshots to be kept of key '" + snapshot.key + "'; 1 to " + std::to_string(limits::snapshots_max) + " can be"};
 }
 
 std::size_t header_bytes(std::span<const Condition> conditions) {

@@ -18,6 +18,12 @@ struct BatchStep {
   std::vector<wire::SettleT> settles;    // in the order of their subscriptions
 };
 
+// What not every broker knows: it would store without looking at it.
+struct Needs {
+  bool conditions = false;               // and steps
+  bool snapshots = false;                // and unique_id
+};
+
 struct Batch {
   std::uint64_t first_sequence = 0;
   Frame body;                            // sent again with the same bytes
@@ -25,18 +31,22 @@ struct Batch {
   std::vector<wire::Condition> conditions;
   std::vector<std::string> condition_keys;
   std::vector<BatchStep> steps;
-  bool is_conditional() const { return !conditions.empty() || !steps.empty(); }
+  std::vector<wire::Snapshot> snapshots;
+  Needs needs() const;
   std::uint64_t last_sequence() const { return first_sequence + done.size() - 1; }
 };
 
-// Of a broker that would store without looking at what must be true.
-Error unconditional_broker(const std::string& version);
+// Error unsupported_version: a broker of this version knows less.
+Result<void> check_needs(Needs needs, Needs known, const std::string& broker);
+Needs needs_of(std::span<const Condition> conditions);
 
 // The header frame.
 Buffer publish_header(const Batch& batch, std::uint64_t fence);
 
 // Of one event with this key. Errors: bad_argument (too many, or one on the event's own key, and it has none), bad_key.
 Result<void> check_conditions(std::span<const Condition> conditions, bool has_key);
+// Of a snapshot. Errors: bad_argument, bad_key.
+Result<void> check_snapshot(const NewSnapshot& snapshot);
 // What they take in a header, at most.
 std::size_t header_bytes(std::span<const Condition> conditions);
 std::size_t header_bytes(std::span<const wire::SettleT> settles);

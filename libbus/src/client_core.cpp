@@ -260,7 +260,8 @@ void ClientCore::send_batches(SteadyTime now) {
   for (Pending& pending : pending_) {
     if (pending.sent) continue;
     // After a reconnect the broker may be an older one.
-    if (pending.batch.is_conditional() && session_->conditions_max == 0) return fail(unconditional_broker(session_->broker));
+    const Needs known{session_->conditions_max > 0, session_->snapshots_max > 0};
+    if (auto good = check_needs(pending.batch.needs(), known, session_->broker); !good) return fail(good.error());
     outgoing_.push_back({Frame::of(publish_header(pending.batch, session_->fence)), pending.batch.body});
     pending.sent = true;
     said_ = now;
@@ -316,6 +317,10 @@ void ClientCore::tell(const Batch& batch, const wire::PublishResult& message) {
     }
     const auto refusal = refusals.find(sequence);
     const bool is_named = refusal != refusals.end();
+    if (!is_named && said.version() != 0) {  // a snapshot
+      batch.done[at](Receipt{Position::none, said.version(), sequence, said.duplicate()});
+      continue;
+    }
     batch.done[at](Error{is_named ? refusal->second->code() : Code::malformed,
                          is_named ? flatbuffers::GetString(refusal->second->detail()) : "",
                          is_named ? refusal->second->version() : 0});

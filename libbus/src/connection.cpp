@@ -84,7 +84,7 @@ void Connection::welcomed(const wire::WelcomeT& welcome) {
     outbox_.open(window, welcome.last_sequence);
   }
   server_ = ServerInfo{welcome.broker, welcome.log_id, welcome.history, welcome.epoch, Position{welcome.committed}, welcome.last_sequence,
-                       welcome.conditions_max > 0};
+                       welcome.conditions_max > 0, welcome.snapshots_max > 0};
   changed_.notify_all();
 }
 
@@ -124,7 +124,7 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
   if (!encoded) return encoded.error();
   std::unique_lock lock(mutex_);
   if (auto room = wait_for_room(lock, encoded->size(), 1, when_full); !room) return room;
-  if (!event.conditions.empty() && !server_->knows_conditions) return unconditional_broker(server_->version);
+  if (auto good = check_needs(needs_of(event.conditions), known(), server_->version); !good) return good;
   // Without a linger nobody asks how long an event has waited; looking at a clock is a tenth of a publish.
   const auto now = options_.linger > Duration(0) ? std::chrono::steady_clock::now() : SteadyTime();
   if (auto added = outbox_.add({*encoded, event.conditions}, done, sequence, now); !added) return added.error();
@@ -132,29 +132,44 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
   return {};
 }
 
-Result<void> Connection::transact(std::span<const NewEvent> events, std::span<const Condition> conditions,
-                                  std::vector<wire::SettleT> settles, const ReceiptCallback& done) {
+// The conditions stand with the first item.
+Result<void> Connection::transact(const Step& step, std::vector<wire::SettleT> settles, const ReceiptCallback& done) {
   const auto now = read_clocks();
   std::vector<Buffer> encoded;
-  std::vector<Outbox::Item> items;
-  std::size_t bytes = 0, header = header_bytes(conditions) + header_bytes(settles);
-  for (const NewEvent& event : events) {
+  std::size_t bytes = 0;
+  const auto encode = [&](const NewEvent& event) -> Result<void> {
     const auto one = encode_event(event, now.wall);
     if (!one) return one.error();
     encoded.push_back(copy_of(*one));
     bytes += one->size();
-    header += header_bytes(event.conditions);
+    return {};
+  };
+  for (const NewEvent& event : step.events) {
+    if (auto good = encode(event); !good) return good;
+  }
+  for (const NewSnapshot& snapshot : step.snapshots) {
+    if (auto good = encode({.topic = {}, .type = snapshot.type, .key = snapshot.key, .payload = snapshot.state}); !good) return good;
+  }
+  std::vector<Condition> of_first(step.conditions.begin(), step.conditions.end());
+  if (!step.events.empty()) of_first.insert(of_first.end(), step.events[0].conditions.begin(), step.events[0].conditions.end());
+  std::vector<Outbox::Item> items;
+  Needs needs{true, !step.snapshots.empty()};
+  std::size_t header = header_bytes(settles);
+  for (std::size_t at = 0; at < encoded.size(); ++at) {
+    Outbox::Item& item = items.emplace_back(Outbox::Item{encoded[at]});
+    if (at == 0) item.conditions = of_first;
+    else if (at < step.events.size()) item.conditions = step.events[at].conditions;
+    if (at >= step.events.size()) item.snapshot = &step.snapshots[at - step.events.size()];
+    header += item.header_bytes();
+    needs.snapshots |= needs_of(item.conditions).snapshots;
   }
   if (bytes > limits::batch_bytes_max || header > limits::step_header_bytes_max) {
-    return Error{Code::bad_argument, "a transaction has " + std::to_string(limits::batch_bytes_max) + " bytes of events at most, and " +
+    return Error{Code::bad_argument, "a transaction has " + std::to_string(limits::batch_bytes_max) + " bytes of events and snapshots at most, and " +
                                          std::to_string(limits::step_header_bytes_max) + " of conditions and settlements"};
   }
-  std::vector<Condition> of_first(conditions.begin(), conditions.end());
-  of_first.insert(of_first.end(), events[0].conditions.begin(), events[0].conditions.end());
-  for (std::size_t at = 0; at < events.size(); ++at) items.push_back({encoded[at], at == 0 ? of_first : events[at].conditions});
   std::unique_lock lock(mutex_);
-  if (auto room = wait_for_room(lock, bytes, events.size(), WhenFull::wait); !room) return room;
-  if (!server_->knows_conditions) return unconditional_broker(server_->version);
+  if (auto room = wait_for_room(lock, bytes, items.size(), WhenFull::wait); !room) return room;
+  if (auto good = check_needs(needs, known(), server_->version); !good) return good;
   outbox_.add_step(items, std::move(settles), done, now.steady);
   send_soon(lock);
   return {};

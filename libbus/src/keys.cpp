@@ -1,5 +1,9 @@
 // The part of Client that reads single keys.
+#include <algorithm>
+
+#include "base/limits.hpp"
 #include "bus/client.hpp"
+#include "wire/envelope.hpp"
 #include "wire/event_codec.hpp"
 
 namespace bus {
@@ -76,6 +80,52 @@ Result<KeyEvents> Client::read_key(const KeyRange& range) {
   auto events = events_of(*reply, std::move(answer->body));
   if (!events) return events.error();
   return KeyEvents{head_of(*reply->head), std::move(*events), reply->more};
+}
+
+Result<std::optional<Event>> Client::snapshot(const std::string& key, std::uint64_t up_to) {
+  wire::SnapshotGetT ask;
+  ask.key = key;
+  ask.version = up_to;
+  auto answer = request(question(std::move(ask)));
+  if (!answer && answer.error().code == Code::not_found) return std::optional<Event>();
+  if (!answer) return answer.error();
+  const auto* reply = answer->reply->answer.AsSnapshotReply();
+  auto body = std::make_shared<std::vector<std::uint8_t>>(std::move(answer->body));
+  wire::Envelope envelope;
+  if (reply == nullptr || !wire::EventCursor(*body).next() || !wire::read_envelope(*body, envelope)) return unexpected();
+  Event::Place place;
+  place.version = reply->version;
+  place.committed_at = wall_time(reply->saved_at);
+  return std::optional(Event(place, body, *body));
+}
+
+Result<std::uint64_t> Client::load(const std::string& key, const std::function<bool(const Event&)>& restore,
+                                   const std::function<void(const Event&)>& fold, std::uint64_t up_to) {
+  const auto found = snapshot(key, up_to);
+  if (!found) return found.error();
+  std::uint64_t version = 0;
+  if (*found && restore(**found)) version = (*found)->version();
+  while (version < up_to) {
+    KeyRange range{key, version + 1};
+    range.limit = up_to == latest ? 0 : static_cast<std::uint32_t>(std::min<std::uint64_t>(up_to - version, limits::key_limit_max));
+    const auto part = read_key(range);
+    if (!part) return part.error();
+    if (part->events.empty()) break;
+    for (const Event& event : part->events) fold(event);
+    version = part->events.back().version();
+    if (range.limit == 0 && part->more == 0) break;
+  }
+  return version;
+}
+
+Result<std::uint64_t> Client::erase_snapshots(const std::string& key) {
+  wire::SnapshotsEraseT ask;
+  ask.key = key;
+  const auto answer = request(question(std::move(ask)));
+  if (!answer) return answer.error();
+  const auto* reply = answer->reply->answer.AsSnapshotsErased();
+  if (reply == nullptr) return unexpected();
+  return reply->count;
 }
 
 Result<KeyHead> Client::fold_key(const std::string& key, const std::function<void(const Event&)>& fold, std::uint64_t from) {

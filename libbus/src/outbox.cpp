@@ -35,7 +35,7 @@ Result<std::uint64_t> Outbox::add(const Item& item, ReceiptCallback& done, std::
     }
   }
   while (next_fresh_ < sequence) append_skipped(now);
-  make_room(sequence, {item.event.size(), 1, item.conditions.empty() ? 0 : header_bytes(item.conditions)}, now);
+  make_room(sequence, {item.event.size(), 1, item.header_bytes()}, now);
   append(item, std::move(done));
   seal_if_full();
   last_given_ = std::max(last_given_, sequence);
@@ -46,7 +46,7 @@ void Outbox::add_step(std::span<const Item> items, std::vector<wire::SettleT> se
   Size size{0, items.size(), header_bytes(settles)};
   for (const Item& item : items) {
     size.bytes += item.event.size();
-    size.header_bytes += header_bytes(item.conditions);
+    size.header_bytes += item.header_bytes();
   }
   make_room(next_fresh_, size, now);
   open_.header_bytes += header_bytes(settles);
@@ -83,7 +83,8 @@ void Outbox::append(const Item& item, ReceiptCallback done) {
     const auto key = condition.key.empty() ? 0 : batch.condition_keys.size();
     batch.conditions.emplace_back(condition.version, static_cast<std::uint32_t>(batch.done.size()), static_cast<std::uint16_t>(key), condition.expect);
   }
-  if (!item.conditions.empty()) open_.header_bytes += header_bytes(item.conditions);
+  if (item.snapshot != nullptr) batch.snapshots.emplace_back(item.snapshot->version, static_cast<std::uint32_t>(batch.done.size()), item.snapshot->keep);
+  open_.header_bytes += item.header_bytes();
   bus::append(open_.body, item.event);
   batch.done.push_back(std::move(done));
   next_fresh_ = std::max(next_fresh_, batch.first_sequence + batch.done.size());

@@ -32,10 +32,12 @@ class Outbox {
 
   // True if events of that size together fit into the window. An empty window takes any event.
   bool has_room(std::size_t bytes, std::size_t events = 1) const;
-  // An encoded event, and what must be true for it to be stored.
+  // An encoded event, and what must be true for it to be stored; or a snapshot, encoded as one.
   struct Item {
     Bytes event;
     std::span<const Condition> conditions = {};
+    const NewSnapshot* snapshot = nullptr;
+    std::size_t header_bytes() const { return bus::header_bytes(conditions) + (snapshot != nullptr ? sizeof(wire::Snapshot) : 0); }
   };
   // Appends it under the next sequence or one of the caller's, and returns the sequence. Call only with room for it; `done` is
   // moved from. Error bad_argument: the sequence does not rise, or leaves out too many.

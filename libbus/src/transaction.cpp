@@ -13,6 +13,7 @@ namespace bus {
 
 Transaction& Transaction::require(Condition condition) { return conditions_.push_back(std::move(condition)), *this; }
 Transaction& Transaction::publish(NewEvent event) { return events_.push_back(std::move(event)), *this; }
+Transaction& Transaction::snapshot(NewSnapshot snapshot) { return snapshots_.push_back(std::move(snapshot)), *this; }
 
 Transaction& Transaction::settle(const Subscription& subscription, const Event& event, wire::Verdict verdict, Duration delay, std::string text) {
   using State = Subscription::State;
@@ -68,10 +69,10 @@ Result<std::vector<wire::SettleT>> Transaction::settles(const Connection& connec
 
 namespace {
 
-// The receipts of a step as they come, in order.
+// The receipts of a step as they come, in order: those of its events first.
 struct Receipts {
   std::promise<Result<std::vector<Receipt>>> promise;
-  std::size_t wanted = 0;
+  std::size_t wanted = 0, events = 0;
   std::size_t told = 0;
   std::vector<Receipt> receipts;
   std::optional<Error> error;              // step_refused only tells that there is another
@@ -80,21 +81,29 @@ struct Receipts {
     if (receipt) receipts.push_back(*std::move(receipt));
     else if (!error || error->code == Code::step_refused) error = receipt.error();
     if (++told < wanted) return;
-    if (error) promise.set_value(*std::move(error));
-    else promise.set_value(std::move(receipts));
+    if (error) return promise.set_value(*std::move(error));
+    receipts.resize(events);
+    promise.set_value(std::move(receipts));
   }
 };
 
 // Errors: bad_argument, bad_key.
-Result<void> check(std::span<const NewEvent> events, std::span<const Condition> conditions) {
-  if (events.empty() || events.size() > limits::step_events_max) {
-    return Error{Code::bad_argument, std::to_string(events.size()) + " events; a transaction has 1 to " + std::to_string(limits::step_events_max)};
+Result<void> check(const Connection::Step& step) {
+  const auto items = step.events.size() + step.snapshots.size();
+  if (items == 0 || items > limits::step_events_max) {
+    return Error{Code::bad_argument, std::to_string(items) + " events and snapshots; a transaction has 1 to " + std::to_string(limits::step_events_max)};
   }
-  std::size_t count = conditions.size();
-  if (auto good = check_conditions(conditions, false); !good) return good;
-  for (const NewEvent& event : events) {
+  std::size_t count = step.conditions.size();
+  if (auto good = check_conditions(step.conditions, false); !good) return good;
+  for (const Condition& condition : step.conditions) {
+    if (condition.expect == wire::Expect::unique_id) return Error{Code::bad_argument, "unique_id is a condition of an event, not of the transaction"};
+  }
+  for (const NewEvent& event : step.events) {
     count += event.conditions.size();
     if (auto good = check_conditions(event.conditions, !event.key.empty()); !good) return good;
+  }
+  for (const NewSnapshot& snapshot : step.snapshots) {
+    if (auto good = check_snapshot(snapshot); !good) return good;
   }
   if (count <= limits::conditions_max) return {};
   return Error{Code::bad_argument, std::to_string(count) + " conditions; a transaction has " + std::to_string(limits::conditions_max) + " at most"};
@@ -104,13 +113,15 @@ Result<void> check(std::span<const NewEvent> events, std::span<const Condition> 
 
 std::future<Result<std::vector<Receipt>>> Transaction::begin(Connection& connection) const {
   auto receipts = std::make_shared<Receipts>();
-  receipts->wanted = events_.size();
+  receipts->events = events_.size();
+  receipts->wanted = events_.size() + snapshots_.size();
   auto future = receipts->promise.get_future();
   const auto begin = [&]() -> Result<void> {
-    if (auto good = check(events_, conditions_); !good) return good;
+    const Connection::Step step{events_, conditions_, snapshots_};
+    if (auto good = check(step); !good) return good;
     auto settles = this->settles(connection);
     if (!settles) return settles.error();
-    return connection.transact(events_, conditions_, std::move(*settles), [receipts](Result<Receipt> receipt) { receipts->tell(std::move(receipt)); });
+    return connection.transact(step, std::move(*settles), [receipts](Result<Receipt> receipt) { receipts->tell(std::move(receipt)); });
   };
   if (auto begun = begin(); !begun) receipts->promise.set_value(begun.error());
   return future;

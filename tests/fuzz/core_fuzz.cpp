@@ -105,14 +105,16 @@ class MemoryLog final : public store::LogReader {
     });
     return slice;
   }
-  Result<Rows> rows(store::Table table, std::string_view from, std::string_view until, std::size_t most, std::size_t bytes_max, Damaged) override {
-    Rows found;
+  Result<store::Rows> rows(const store::RowRange& range) override {
+    store::Rows found;
+    const auto& all = tables_[range.table];
+    const auto begin = all.lower_bound(range.from), end = range.until.empty() ? all.end() : all.lower_bound(std::max(range.from, range.until));
+    for (auto it = begin; it != end; ++it) found.emplace_back(it->first, range.keys_only ? std::string() : it->second);
+    if (range.backwards) std::reverse(found.begin(), found.end());
     std::size_t bytes = 0;
-    const auto& all = tables_[table];
-    for (auto it = all.lower_bound(std::string(from)); it != all.end() && found.size() < most && bytes < bytes_max && (until.empty() || it->first < until); ++it) {
-      found.push_back(*it);
-      bytes += it->first.size() + it->second.size();
-    }
+    const auto is_beyond = [&](const auto& row) { return std::exchange(bytes, bytes + row.first.size() + row.second.size()) >= range.bytes_max; };
+    found.erase(std::find_if(found.begin(), found.end(), is_beyond), found.end());
+    if (found.size() > range.most) found.resize(range.most);
     return found;
   }
   Result<store::Stat> stat() override { return store::Stat(); }

@@ -175,7 +175,7 @@ std::vector<KeptRow> kept_rows() {
 }
 
 // Which the version that wrote the fixture did not have.
-bool is_new(TableId table) { return table == TableId::key_pages; }
+bool is_new(TableId table) { return table == TableId::key_pages || table == TableId::snapshots; }
 
 void make_log(const StoreDir& dir) {
   std::filesystem::create_directory(dir.path() / "log");
@@ -190,6 +190,25 @@ void make_log(const StoreDir& dir) {
     txn.put(txn.open_table(row.table.c_str(), false).value(), row.key, row.value).value();
   }
   txn.commit().value();
+}
+
+// Of two events one has a key and a unique id, the other neither.
+TEST(StoreGolden, ARecordWithUniqueIdsIsWrittenAsEver) {
+  store::RecordBuilder builder;
+  const Buffer body = event("a.b", "k");
+  store::Entry entry;
+  entry.topic = 1, entry.type = 2, entry.publisher = 3, entry.sequence = 4;
+  entry.checksum = checksum(body);
+  builder.append(entry, body);
+  entry.sequence = 5;
+  entry.key = store::KeyLink{{6, 7}, 8, Position{9}};
+  entry.unique_id = Hash128{10, 11};
+  builder.append(entry, body);
+  const auto record = builder.seal({{}, Position{12}, wall_time(13), 14, 15});
+  const Bytes bytes = record->bytes();
+  expect_golden("record_v2.txt", "# A record of format version 2.\n" + RecordText(text_of(bytes)).all());
+  EXPECT_EQ(store::Record::parse(bytes, Position{12}).value()->entry(1).unique_id, (Hash128{10, 11}));
+  EXPECT_EQ(store::Record::parse(bytes, Position{12}).value()->entry(0).unique_id, std::nullopt);
 }
 
 TEST(StoreGolden, ALogIsWrittenAsEver) {

@@ -227,7 +227,7 @@ TEST_F(KeyEventsTest, NoticesAPageThatLeadsToAnotherVersion) {
 
 TEST_F(KeyEventsTest, HasOnePageForEachSixtyFourVersionsOfAKey) {
   fill(200);
-  const auto rows = reader->rows(Table::key_pages, {}, {}, 100, 1 << 20, LogReader::Damaged::error).value();
+  const auto rows = reader->rows({.table = Table::key_pages, .from = {}, .until = {}, .most = 100}).value();
   const auto hash = maker.hash_of("anna");
   std::size_t found = 0;
   for (std::uint64_t version = 1; version <= 200; ++version) {

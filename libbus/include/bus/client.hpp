@@ -228,6 +228,7 @@ struct ServerInfo {
   Position committed = Position::none;
   std::uint64_t last_sequence = 0;     // of this client's publisher
   bool knows_conditions = false;       // false: a busd that stores without looking at conditions; libbus publishes none there
+  bool knows_snapshots = false;        // nor at snapshots and Condition::unique_id()
 };
 
 // What flush() and close() could not settle: unknown, neither stored for sure nor refused.
@@ -296,7 +297,7 @@ class BUS_API Client {
   }
 
   // One atomic step (bus/transaction.hpp); it travels like its events, in their order. The future holds the receipts of its events,
-  // in order; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, bad_argument (it
+  // in order, and none of its snapshots; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, bad_argument (it
   // is empty or above its limits), unknown_subscription (it settles for one that was closed before), unsupported_version (a
   // broker that knows no transactions), or what one of its events was refused for; or unknown, as of publish(): then it was
   // sent again and again under the same sequences, and took effect once or not at all.
@@ -323,11 +324,25 @@ class BUS_API Client {
   // is published on condition of that version follows what was folded. Each has the errors of read_key().
   Result<KeyHead> fold_key(const std::string& key, const std::function<void(const Event&)>& fold, std::uint64_t from = 1);
 
+  static constexpr std::uint64_t latest = ~std::uint64_t{0};
+  // The newest snapshot of a key up to that version; nothing: there is none. It comes as an event without topic: its type and
+  // payload are those of the state, its version is that of the key's last event in the state, committed_at() is when it was saved.
+  // Transaction::snapshot() saves one. Errors as of read_key().
+  Result<std::optional<Event>> snapshot(const std::string& key, std::uint64_t up_to = latest);
+  // The state of a key: calls `restore` with that snapshot, if there is one, and `fold` with every event after it, in order, up to
+  // the head or to version `up_to`. `restore` returns false where it cannot use the snapshot, as it is of another type for
+  // example: then every event is folded, from the first on. Returns the version that the state is at, 0 for a key without events.
+  // Errors as of read_key().
+  Result<std::uint64_t> load(const std::string& key, const std::function<bool(const Event& snapshot)>& restore,
+                             const std::function<void(const Event&)>& fold, std::uint64_t up_to = latest);
+  // All snapshots of a key go, as after a mistake in the fold. Returns how many there were.
+  Result<std::uint64_t> erase_snapshots(const std::string& key);
+
   // One request of the protocol (schemas/wire.fbs), for operators' tools: `make` builds the Ask union's table.
   //   client.request(bus::wire::GroupRemoveT{.name = "g"})
   struct Answer {
     std::unique_ptr<wire::ReplyT> reply;
-    std::vector<std::uint8_t> body;    // EventReply: the event; aligned to 8
+    std::vector<std::uint8_t> body;    // the body frame, such as the event of an EventReply; aligned to 8
   };
   Result<Answer> request(wire::AskUnion ask);
 

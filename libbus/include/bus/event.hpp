@@ -29,6 +29,10 @@ struct Condition {
   static Condition at(std::uint64_t version, std::string key = {}) { return {wire::Expect::version, version, std::move(key)}; }
   static Condition exists(std::string key = {}) { return {wire::Expect::exists, 0, std::move(key)}; }
   static Condition absent(std::string key = {}) { return {wire::Expect::absent, 0, std::move(key)}; }
+  // No event in the log has the source and id of this one. If one has, its receipt is the answer, as a duplicate, whoever published
+  // it and however long ago, and other conditions are passed over; in a transaction it is a conflict. An id that libbus makes is
+  // always new, so NewEvent::id should be set. Not for scheduled events.
+  static Condition unique_id() { return {wire::Expect::unique_id, 0, {}}; }
 };
 
 // An event to be published. topic, type and payload are needed; libbus fills in `id` (a UUID) and `time` (now)
@@ -53,12 +57,22 @@ struct NewEvent {
   std::vector<Condition> conditions = {};   // all of them, at most 16
 };
 
+// State of a key as its service has folded it, up to the key's event of this version: Client::load() begins there, and need not
+// read all events. A convenience: what the events say counts, and a snapshot can be erased at any time.
+struct NewSnapshot {
+  std::string key;
+  std::uint64_t version = 0;                // one that the key has, or has once the transaction that it is in is stored
+  std::string type;                         // full name of the state's root table, which the broker must know
+  std::vector<std::uint8_t> state;          // a finished FlatBuffer of that type
+  std::uint32_t keep = 2;                   // of the key's snapshots the last so many are kept: 1 to 64
+};
+
 // The broker's word that an event is durable.
 struct Receipt {
   Position position = Position::none;
   std::uint64_t version = 0;                // place among the key's events, from 1; 0 without a key
   std::uint64_t sequence = 0;               // the publisher's own number of it
-  bool duplicate = false;                   // stored by an earlier send; position and version are that event's
+  bool duplicate = false;                   // stored by an earlier send, or with the same id; position and version are that event's
   std::string schedule_id = {};             // scheduled: position and version come when it is due. Else empty
 };
 

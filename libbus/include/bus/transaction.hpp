@@ -1,4 +1,4 @@
-// One atomic step: events to any topics and keys, under conditions, and the settlement of the events it comes from. All of it
+// One atomic step: events to any topics and keys, under conditions, snapshots, and the settlement of the events it comes from. All of it
 // takes effect, or nothing.
 //
 //   auto subscription = client.subscribe({.group = "risk", .ack = bus::AckMode::manual}, [&](auto& subscription, auto& event) {
@@ -24,8 +24,11 @@ class BUS_API Transaction {
  public:
   // Of a key as it is before the step, which has to be named. With those that the events bring, 16 at most.
   Transaction& require(Condition condition);
-  // At least one event, 1,024 at most; one that is scheduled sets a timer.
+  // One that is scheduled sets a timer.
   Transaction& publish(NewEvent event);
+  // The state of a key, as it is with the events of the transaction: of a version that the key has by then, else conflict. Events
+  // and snapshots are 1 to 1,024 together.
+  Transaction& snapshot(NewSnapshot snapshot);
   // As those of Subscription, which must be one of the client's own with AckMode::manual; anything else is bad_argument. If one of them is stale, as somebody
   // else has the event by now, nothing of the transaction happens. Each event once, 1,024 at most.
   Transaction& ack(const Subscription& subscription, const Event& event);
@@ -47,6 +50,7 @@ class BUS_API Transaction {
 
   std::vector<Condition> conditions_;
   std::vector<NewEvent> events_;
+  std::vector<NewSnapshot> snapshots_;
   std::vector<Settling> settlings_;
 };
 
