@@ -2,17 +2,15 @@
 // importing a file again stores nothing twice; a row that cannot be published gives its sequence up.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
-#include <mutex>
 #include <string>
 
 #include "bus/client.hpp"
 #include "tools/csv_map.hpp"
 #include "tools/csv_reader.hpp"
-#include "tools/interrupts.hpp"
 #include "tools/output.hpp"
 #include "tools/payload_json.hpp"
+#include "tools/source_publisher.hpp"
 
 namespace bus::tools {
 
@@ -34,7 +32,9 @@ class CsvImport {
 
   // `client` publishes under the name of the file and lives longer.
   CsvImport(ImportOptions options, CsvMap map, PayloadJson schema, Client& client)
-      : options_(std::move(options)), map_(std::move(map)), schema_(std::move(schema)), client_(client) {}
+      : options_(std::move(options)), map_(std::move(map)), schema_(std::move(schema)),
+        publisher_(client, options_.patience,
+                   {"line", "; an earlier import gave this row up, and --publisher NAME would import the file anew"}) {}
 
   // Reads the file once. Returns early if interrupted, or once the broker takes no more. Throws Failed if the file or its header cannot be read.
   Summary run();
@@ -43,29 +43,15 @@ class CsvImport {
   void read_header(CsvReader& reader);
   void take_rows(CsvReader& reader, std::istream& in);
   Result<NewEvent> event_of(const CsvRow& row, std::uint64_t number) const;
-  void publish(std::uint64_t line, std::uint64_t number, const NewEvent& event);
-  bool wait_for_room();
-  void take(std::uint64_t line, const Result<Receipt>& receipt);
   void reject(const std::string& why);
-  void give_up(const Error& why);
-  bool over() const { return over_ || interrupted() != 0; }
   void keep_pace(std::uint64_t rows);
-  std::uint64_t settle();
 
   ImportOptions options_;
   CsvMap map_;
   PayloadJson schema_;
-  Client& client_;
+  SourcePublisher publisher_;
   SteadyTime begun_;
-  std::uint64_t rows_ = 0;
-  // Receipts come on the client's thread.
-  std::atomic<std::uint64_t> published_{0}, duplicates_{0}, bad_{0}, unknown_{0}, answers_{0};
-  std::atomic<std::size_t> open_bytes_{0}, open_rows_{0};
-  Bell bell_;                          // at each of them, while somebody waits for room
-  std::atomic<bool> waiting_{false};
-  std::atomic<bool> over_{false};      // rows after one that was not taken would give its sequence up
-  std::mutex mutex_;
-  Error trouble_;                      // of the first one
+  std::uint64_t rows_ = 0, bad_ = 0;
 };
 
 }  // namespace bus::tools

@@ -33,10 +33,9 @@ Exit import(const Globals& globals, const ImportVerb& options) {
   write(dump(json) + "\n");
   flush();
   if (summary.trouble.code != Code::ok) warn("stopped after " + std::to_string(summary.rows) + " rows: " + describe(summary.trouble));
-  if (summary.unknown > 0) {
-    warn(std::to_string(summary.unknown) + " rows got no receipt; run the import again, what is stored is not stored twice");
-    return summary.trouble.code != Code::ok ? exit_for(summary.trouble.code) : Exit::unavailable;
-  }
+  if (summary.unknown > 0) warn(std::to_string(summary.unknown) + " rows got no receipt; run the import again, what is stored is not stored twice");
+  if (summary.trouble.code != Code::ok) return exit_for(summary.trouble.code);
+  if (summary.unknown > 0) return Exit::unavailable;
   return summary.bad > 0 ? Exit::partial : Exit::ok;
 }
 
