@@ -92,6 +92,12 @@ bool confirmed(const std::string& question, bool yes) {
 
 Json time_or_null(std::int64_t time) { return time == 0 ? Json() : Json(show_time(wall_time(time))); }
 
+At end_of(const std::optional<At>& to, Position head) {
+  if (!to) return At::end();
+  const bool beyond = to->kind == wire::Start::position && static_cast<std::uint64_t>(to->value) > number(head);
+  return beyond ? At::end() : *to;
+}
+
 Event fetch_event(Client& client, Position position) {
   wire::EventGetT get;
   get.position = number(position);

@@ -121,6 +121,8 @@ bool confirmed(const std::string& question, bool yes);
 inline std::string count_of(std::uint64_t count, const std::string& what) { return std::to_string(count) + " " + what + (count == 1 ? "" : "s"); }
 // Times that are not known are null.
 Json time_or_null(std::int64_t time);
+// A read ends at the head it saw at its start, so a later end means that head.
+At end_of(const std::optional<At>& to, Position head);
 // One event of the log. Throws Failed.
 Event fetch_event(Client& client, Position position);
 

@@ -1,4 +1,4 @@
-// replay and event get: reading the log without a group.
+// replay: reading the log without a group.
 #include <unistd.h>
 
 #include <memory>
@@ -18,13 +18,6 @@ struct ReplayVerb {
   Filter filter;
   std::uint64_t count = 0;
 };
-
-// A replay ends at the head it saw at its start, so a later end means that head.
-At end_of(const std::optional<At>& to, Position head) {
-  if (!to) return At::end();
-  const bool beyond = to->kind == wire::Start::position && static_cast<std::uint64_t>(to->value) > number(head);
-  return beyond ? At::end() : *to;
-}
 
 Exit replay(const Globals& globals, const ReplayVerb& options) {
   auto client = connect(globals);
@@ -50,28 +43,6 @@ Exit replay(const Globals& globals, const ReplayVerb& options) {
   return Exit::ok;
 }
 
-Position position_of(const At& at, Position head) {
-  const auto value = static_cast<std::uint64_t>(at.value);
-  switch (at.kind) {
-    case wire::Start::start: return Position{1};
-    case wire::Start::position: return Position{value};
-    case wire::Start::last: return value > number(head) ? Position{1} : head - (value - 1);
-    case wire::Start::end: return head;
-    default: fail(Code::bad_argument, "event get needs the position of one event: N, -N, start or end");
-  }
-}
-
-Exit get_event(const Globals& globals, const At& at) {
-  auto client = connect(globals);
-  Schemas schemas(client);
-  const auto event = fetch_event(client, position_of(at, client.server().committed));
-  // One event is one object, in JSON too.
-  Items items(globals.format == Format::json ? Format::ndjson : globals.format);
-  schemas.print(items, event);
-  items.finish();
-  return Exit::ok;
-}
-
 }  // namespace
 
 void define_replay(CLI::App& app, Cli& cli) {
@@ -86,15 +57,6 @@ void define_replay(CLI::App& app, Cli& cli) {
   add_envelope_filter(verb, options->filter.priorities, options->filter.attributes);
   add_number(verb, "--count", options->count, "end after so many events");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return replay(cli.globals, *options); }; });
-}
-
-void define_event(CLI::App& app, Cli& cli) {
-  auto& parent = add_verb(app, "event", "look at one event", "bus-cli event get 42");
-  parent.require_subcommand(1);
-  auto& verb = add_verb(parent, "get", "print the event at a position", "bus-cli event get 42 -o json");
-  auto at = std::make_shared<At>();
-  add_parsed(verb, "POSITION", *at, [](const std::string& text) { return parse_position(text, wall_now()); }, "N, -N, start or end", "")->required();
-  verb.callback([at, &cli] { cli.run = [at, &cli] { return get_event(cli.globals, *at); }; });
 }
 
 }  // namespace bus::tools
