@@ -18,6 +18,12 @@ struct FreeState {
   void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
 };
 
+std::string digits(XXH128_hash_t hash) {
+  XXH128_canonical_t bytes;
+  XXH128_canonicalFromHash(&bytes, hash);
+  return hexadecimal(bytes.digest);
+}
+
 }  // namespace
 
 Result<std::string> file_hash(const std::filesystem::path& path) {
@@ -30,9 +36,9 @@ Result<std::string> file_hash(const std::filesystem::path& path) {
     XXH3_128bits_update(state.get(), block.data(), static_cast<std::size_t>(file.gcount()));
   }
   if (file.bad()) return Error{Code::disk_error, path.string() + ": " + std::strerror(errno)};
-  XXH128_canonical_t bytes;
-  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state.get()));
-  return hexadecimal(bytes.digest);
+  return digits(XXH3_128bits_digest(state.get()));
 }
+
+std::string text_hash(std::string_view text) { return digits(XXH3_128bits(text.data(), text.size())); }
 
 }  // namespace bus::tools

@@ -1,8 +1,9 @@
-// Names a file by its contents.
+// Names a file, or a text, by its contents.
 #pragma once
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "bus/result.hpp"
 
@@ -11,5 +12,7 @@ namespace bus::tools {
 // XXH3-128 of the file's bytes as 32 hexadecimal digits, what `xxhsum -H2` prints. Errors: not_found (it cannot be
 // opened), disk_error (it cannot be read to its end).
 Result<std::string> file_hash(const std::filesystem::path& path);
+// The same of a text.
+std::string text_hash(std::string_view text);
 
 }  // namespace bus::tools

@@ -1,4 +1,4 @@
-// replay: reading the log without a group.
+// replay: reading the log without a group, to stdout or to a topic.
 #include <unistd.h>
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include "tools/interrupts.hpp"
 #include "tools/position.hpp"
 #include "tools/progress.hpp"
+#include "tools/republish.hpp"
 #include "tools/schemas.hpp"
 
 namespace bus::tools {
@@ -17,16 +18,23 @@ struct ReplayVerb {
   std::optional<At> from, to;
   Filter filter;
   std::uint64_t count = 0;
+  std::string to_topic, publisher;
+  bool dry_run = false;
 };
 
-Exit replay(const Globals& globals, const ReplayVerb& options) {
-  auto client = connect(globals);
-  Schemas schemas(client);
+ReplayOptions range_of(Schemas& schemas, const ReplayVerb& options, Position head) {
   ReplayOptions range;
   range.filter = options.filter;
   for (auto& type : range.filter.types) type = schemas.full_name(type).value();
   range.from = options.from.value_or(At::start());
-  range.to = end_of(options.to, client.server().committed);
+  range.to = end_of(options.to, head);
+  return range;
+}
+
+Exit replay(const Globals& globals, const ReplayVerb& options) {
+  auto client = connect(globals);
+  Schemas schemas(client);
+  const auto range = range_of(schemas, options, client.server().committed);
   const GracefulEnd graceful;
   Items items(globals.format);
   Progress progress("replayed", 0);
@@ -43,11 +51,77 @@ Exit replay(const Globals& globals, const ReplayVerb& options) {
   return Exit::ok;
 }
 
+// ---- to a topic
+
+// What names another part of the log each time cannot go on where it was.
+void check_stays(const CLI::App& verb, const std::string& name) {
+  const auto texts = verb.get_option(name)->results();
+  if (texts.empty()) return;
+  const auto& text = texts.front();
+  if (text != "end" && !text.starts_with('-') && !text.starts_with("@-")) return;
+  fail(Code::bad_argument, name + " " + text + " means something else when it is run again, and then events would be stored twice: --to-topic needs a position or a "
+                           "full time; --dry-run with it prints the first position");
+}
+
+void check_topic(Client& client, const std::string& topic) {
+  if (topic.find_first_of("*>") != topic.npos) fail(Code::bad_argument, "--to-topic: '" + topic + "' is a pattern, and not the name of one topic");
+  ReplayOptions nothing;
+  nothing.filter.patterns = {topic};
+  nothing.from = At::end();
+  const auto read = client.replay(nothing).read();
+  if (!read) fail(read.error().code == Code::bad_pattern ? Code::bad_argument : read.error().code, "--to-topic: " + read.error().detail);
+}
+
+Exit exit_of(const Republish::Summary& summary, const std::string& topic) {
+  const auto& published = summary.published;
+  if (summary.own > 0) warn("left out, since they are of " + topic + " itself: " + count_of(summary.own, "event"));
+  if (published.trouble.code != Code::ok) warn("stopped after position " + std::to_string(number(summary.last)) + ": " + describe(published.trouble));
+  if (published.unknown > 0) warn(count_of(published.unknown, "event") + " got no receipt; run it again, what is stored is not stored twice");
+  if (published.trouble.code != Code::ok) return exit_for(published.trouble.code);
+  if (published.unknown > 0) return Exit::unavailable;
+  return published.refused > 0 ? Exit::partial : Exit::ok;
+}
+
+Exit replay_to_topic(const Globals& globals, const ReplayVerb& options) {
+  auto client = connect(globals);
+  check_topic(client, options.to_topic);
+  const auto head = client.server().committed;
+  Schemas schemas(client);
+  auto range = range_of(schemas, options, head);
+  // What comes from now on is not of the range, also if the broker restarts meanwhile.
+  if (range.to.kind == wire::Start::end && head != Position::none) range.to = At::position(head);
+  if (range.from.kind == wire::Start::start) range.from = At::position(Position{1});
+  const auto publisher = options.publisher.empty() ? republisher(range, options.to_topic) : options.publisher;
+  if (!options.dry_run) client = connect(globals, publisher);
+  const GracefulEnd graceful;
+  Republish republish({options.to_topic, publisher, options.count, options.dry_run, globals.timeout_or(std::chrono::seconds(30))}, client);
+  const auto summary = republish.run(range);
+  // No receipt comes any more after this, which `republish` would have to be there for.
+  client.close(summary.published.unknown > 0 ? Duration(0) : globals.patience());
+  const auto position_or_null = [](Position position) { return position == Position::none ? Json() : Json(number(position)); };
+  print_object(globals.format, {{"events", summary.events}, {"first", position_or_null(summary.first)}, {"last", position_or_null(summary.last)},
+                                {"published", summary.published.published}, {"duplicates", summary.duplicates + summary.published.duplicates},
+                                {"refused", summary.published.refused}, {"publisher", publisher}});
+  return exit_of(summary, options.to_topic);
+}
+
+Exit run_replay(const Globals& globals, const CLI::App& verb, const ReplayVerb& options) {
+  if (options.to_topic.empty()) {
+    if (options.dry_run || !options.publisher.empty()) fail(Code::bad_argument, "--as and --dry-run go with --to-topic");
+    return replay(globals, options);
+  }
+  if (!options.dry_run) {
+    for (const auto* name : {"--from", "--since", "--until"}) check_stays(verb, name);
+  }
+  return replay_to_topic(globals, options);
+}
+
 }  // namespace
 
 void define_replay(CLI::App& app, Cli& cli) {
-  auto& verb = add_verb(app, "replay", "print events of the log, up to the head at the start; changes nothing",
-                        "bus-cli replay --from @-1h --topic 'health.>' -o ndjson");
+  auto& verb = add_verb(app, "replay", "print events of the log, up to the head at the start, or publish them again to a topic",
+                        "bus-cli replay --from @-1h --topic 'health.>' -o ndjson\n"
+                        "  bus-cli replay --from 1000 --to 2000 --topic 'health.>' --to-topic health.again --dry-run");
   auto options = std::make_shared<ReplayVerb>();
   add_position(verb, "--from", options->from, "first position: start, end, N, -N (the last N), @TIME or @-1h by commit time");
   add_position(verb, "--to", options->to, "last position, inclusive");
@@ -56,7 +130,12 @@ void define_replay(CLI::App& app, Cli& cli) {
   add_index_filter(verb, &options->filter.patterns, options->filter.types, options->filter.keys);
   add_envelope_filter(verb, options->filter.priorities, options->filter.attributes);
   add_number(verb, "--count", options->count, "end after so many events");
-  verb.callback([options, &cli] { cli.run = [options, &cli] { return replay(cli.globals, *options); }; });
+  verb.add_option("--to-topic", options->to_topic, "publish each again as a new event of this topic, which names its origin; run again, it goes on where it was")
+      ->type_name("TOPIC");
+  verb.add_option("--as", options->publisher, "publish under this name; left out: one for the same topic, --from and filter, so that events are stored once")
+      ->type_name("NAME");
+  verb.add_flag("--dry-run", options->dry_run, "count what --to-topic would publish; publish nothing");
+  verb.callback([options, &verb, &cli] { cli.run = [options, &verb, &cli] { return run_replay(cli.globals, verb, *options); }; });
 }
 
 }  // namespace bus::tools
