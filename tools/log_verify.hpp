@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bus/client.hpp"
@@ -18,14 +20,39 @@ struct LogFault {
 
 struct LogSlice {
   Position next = Position::none;       // none: the end was reached
-  std::uint64_t chain = 0;
+  std::uint64_t chain = 0;              // at the end: that of the head
   std::uint64_t records = 0, events = 0;
   Position last = Position::none;       // the head
   std::vector<LogFault> faults;
+  std::vector<std::pair<Position, Position>> lost;  // known to be gone, first and last; offline, at the end
+};
+
+// Where a log stands, or stood: the chain says which events lie up to the position.
+struct LogHead {
+  Position position = Position::none;
+  std::uint64_t chain = 0;
+};
+// POSITION:CHAIN, the chain in 16 hexadecimal digits. Errors: bad_argument, naming the grammar.
+Result<LogHead> parse_head(std::string_view text);
+std::string show_head(const LogHead& head);
+std::string show_chain(std::uint64_t chain);
+
+// All that verifying has found, slice after slice.
+struct LogFindings {
+  std::uint64_t records = 0, events = 0;
+  LogHead head;
+  std::vector<LogFault> faults;
+  std::vector<std::pair<Position, Position>> lost;
 };
 
 // Verifies about 50 ms worth of log from a position on; the chain is that of the slice before.
 using SliceVerifier = std::function<LogSlice(Position from, std::uint64_t chain)>;
+
+// From the start to the head.
+LogFindings verify_all(const SliceVerifier& verify);
+// Empty: the log that `verify` reads holds the events of `head` and goes on from them, as far as `findings` are without faults. Else why
+// it does not.
+std::string why_not_from(const LogHead& head, const LogFindings& findings, const SliceVerifier& verify);
 
 // Both throw Failed: what the broker answers; not_found, locked, damaged, bad_format.
 SliceVerifier verify_online(Client& client);

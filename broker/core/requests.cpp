@@ -188,7 +188,7 @@ void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
     reply.chain = slice.chain;
     reply.records = slice.records;
     reply.events = slice.events;
-    reply.last = number(log_.committed());
+    reply.last = number(slice.last);
     for (const auto& fault : slice.faults) {
       if (reply.faults.size() == limits::faults_max) break;  // the extent is known by then
       auto one = std::make_unique<wire::FaultT>();

@@ -4,8 +4,8 @@
 
 namespace bus::store {
 
-// The record that holds `from`, or the oldest if `from` was trimmed; null at the end of the log.
-Result<RecordPtr> DiskReader::first_record(LogCursor& cursor, Position from) const {
+// The record that holds `from`, or the oldest if `from` was trimmed; null at the end of the log. Error damaged: it is missing.
+Result<RecordPtr> DiskReader::first_record(const lmdb::Transaction& txn, LogCursor& cursor, Position from) const {
   const auto found = cursor.seek(from);
   if (!found) return found.error();
   if (!*found) return RecordPtr{};
@@ -15,6 +15,9 @@ Result<RecordPtr> DiskReader::first_record(LogCursor& cursor, Position from) con
   const auto later = cursor.next();
   if (!later) return later.error();
   if (*later) return missing(end + 1, cursor.position() - 1);
+  const auto head = get_head(txn, tables_);
+  if (!head) return head.error();
+  if (from <= head->head.committed) return missing(end + 1, head->head.committed);
   return RecordPtr{};
 }
 
@@ -25,7 +28,7 @@ Result<std::vector<RecordPtr>> DiskReader::records(Position from, std::size_t by
   if (!cursor) return cursor.error();
   std::vector<RecordPtr> records;
   std::size_t bytes = 0;
-  auto record = first_record(*cursor, from);
+  auto record = first_record(*txn, *cursor, from);
   // What is wrong with a later record is said when that one is asked for.
   while (record && *record != nullptr) {
     if (auto intact = check_bodies(**record); !intact) {
@@ -56,14 +59,15 @@ Result<Position> DiskReader::position_at(WallTime time) {
   if (!head) return head.error();
   Position high = head->head.committed + 1;  // invariant: the answer is in [low, high]
   while (low < high) {
-    const auto sought = cursor->seek(low + (high - low) / 2);
+    const Position middle = low + (high - low) / 2;
+    const auto sought = cursor->seek(middle);
     if (!sought) return sought.error();
     const auto record = cursor->load_index();
     if (!record) return record.error();
     if ((*record)->committed_at() >= time) {
       high = std::min(high, (*record)->first());
     } else {
-      low = std::max(low, (*record)->last()) + 1;
+      low = std::max(middle, (*record)->last()) + 1;  // the record lies before it where positions are missing
     }
   }
   return low;

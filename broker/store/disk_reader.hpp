@@ -28,7 +28,7 @@ class DiskReader final : public LogReader {
   Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) override;
 
  private:
-  Result<RecordPtr> first_record(LogCursor& cursor, Position from) const;
+  Result<RecordPtr> first_record(const lmdb::Transaction& txn, LogCursor& cursor, Position from) const;
 
   const lmdb::Environment& env_;
   const Tables& tables_;

@@ -19,6 +19,7 @@ class LogCursor {
   Result<bool> next() { return stand(cursor_.next()); }
 
   Position position() const { return position_; }  // as the row's key says
+  Bytes stored() const { return bytes_of(cursor_.value()); }  // in the map
   // Of the record in memory, unpacked, by its own word.
   std::size_t record_bytes() const { return Record::unpacked_bytes(bytes_of(cursor_.value())); }
   // Copies. Errors as of Record::parse(); load() leaves the bodies to check_bodies().

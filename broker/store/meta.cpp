@@ -4,7 +4,7 @@ namespace bus::store {
 
 namespace {
 
-constexpr std::string_view format_key = "format", identity_key = "identity", epoch_key = "epoch", head_key = "head";
+constexpr std::string_view format_key = "format", identity_key = "identity", epoch_key = "epoch", head_key = "head", lost_key = "lost";
 
 Error bad_row(std::string_view key) {
   return {Code::damaged, "table meta: row " + std::string(key) + " is missing or cannot be read"};
@@ -39,20 +39,27 @@ Result<void> put_format(lmdb::Transaction& txn, const Tables& tables) {
   return tables.put(txn, TableId::meta, format_key, Writer().put(store_version).bytes());
 }
 
+std::optional<Identity> read_identity(std::string_view value) {
+  Reader reader(value);
+  Identity identity;
+  for (auto& byte : identity.log_id) byte = reader.get<std::uint8_t>();
+  identity.history = reader.get<std::uint64_t>();
+  identity.secret = reader.get<std::uint64_t>();
+  if (!reader.done()) return std::nullopt;
+  return identity;
+}
+
 Result<Identity> get_identity(const lmdb::Transaction& txn, const Tables& tables) {
   const auto value = get(txn, tables, identity_key);
   if (!value) return value.error();
   const auto epoch = get(txn, tables, epoch_key);
   if (!epoch) return epoch.error();
-  Reader reader(*value), epoch_reader(*epoch);
-  Identity identity;
-  for (auto& byte : identity.log_id) byte = reader.get<std::uint8_t>();
-  identity.history = reader.get<std::uint64_t>();
-  identity.secret = reader.get<std::uint64_t>();
-  identity.epoch = epoch_reader.get<std::uint64_t>();
-  if (!reader.done()) return bad_row(identity_key);
-  if (!epoch_reader.done()) return bad_row(epoch_key);
-  return identity;
+  auto identity = read_identity(*value);
+  if (!identity) return bad_row(identity_key);
+  Reader reader(*epoch);
+  identity->epoch = reader.get<std::uint64_t>();
+  if (!reader.done()) return bad_row(epoch_key);
+  return *identity;
 }
 
 Result<void> put_identity(lmdb::Transaction& txn, const Tables& tables, const Identity& identity) {
@@ -66,10 +73,8 @@ Result<void> put_epoch(lmdb::Transaction& txn, const Tables& tables, std::uint64
   return tables.put(txn, TableId::meta, epoch_key, Writer().put(epoch).bytes());
 }
 
-Result<StoredHead> get_head(const lmdb::Transaction& txn, const Tables& tables) {
-  const auto value = get(txn, tables, head_key);
-  if (!value) return value.error();
-  Reader reader(*value);
+std::optional<StoredHead> read_head(std::string_view value) {
+  Reader reader(value);
   StoredHead stored;
   stored.head.batch = reader.get<std::uint64_t>();
   stored.head.committed = reader.get<Position>();
@@ -78,8 +83,16 @@ Result<StoredHead> get_head(const lmdb::Transaction& txn, const Tables& tables) 
   stored.head.replay_from = reader.get<Position>();
   stored.head.replay_batch = reader.get<std::uint64_t>();
   stored.journal_last = reader.get<std::uint64_t>();
-  if (!reader.done()) return bad_row(head_key);
+  if (!reader.done()) return std::nullopt;
   return stored;
+}
+
+Result<StoredHead> get_head(const lmdb::Transaction& txn, const Tables& tables) {
+  const auto value = get(txn, tables, head_key);
+  if (!value) return value.error();
+  const auto head = read_head(*value);
+  if (!head) return bad_row(head_key);
+  return *head;
 }
 
 Result<void> put_head(lmdb::Transaction& txn, const Tables& tables, const StoredHead& stored) {
@@ -88,6 +101,34 @@ Result<void> put_head(lmdb::Transaction& txn, const Tables& tables, const Stored
   writer.put(head.batch).put(head.committed).put(nanoseconds(head.committed_at)).put(head.chain);
   writer.put(head.replay_from).put(head.replay_batch).put(stored.journal_last);
   return tables.put(txn, TableId::meta, head_key, writer.bytes());
+}
+
+std::optional<std::vector<LostRange>> read_lost(std::string_view value) {
+  std::vector<LostRange> lost;
+  Reader reader(value);
+  const auto count = reader.get<std::uint32_t>();
+  for (std::uint32_t at = 0; at < count && reader.ok(); ++at) {
+    const auto first = reader.get<Position>();
+    lost.push_back({first, reader.get<Position>()});
+  }
+  if (!reader.done()) return std::nullopt;
+  return lost;
+}
+
+Result<std::vector<LostRange>> get_lost(const lmdb::Transaction& txn, const Tables& tables) {
+  const auto value = tables.get(txn, TableId::meta, lost_key);
+  if (!value) return value.error();
+  if (!*value) return std::vector<LostRange>();
+  const auto lost = read_lost(**value);
+  if (!lost) return bad_row(lost_key);
+  return *lost;
+}
+
+Result<void> put_lost(lmdb::Transaction& txn, const Tables& tables, std::span<const LostRange> lost) {
+  Writer writer;
+  writer.put(static_cast<std::uint32_t>(lost.size()));
+  for (const LostRange& range : lost) writer.put(range.first).put(range.last);
+  return tables.put(txn, TableId::meta, lost_key, writer.bytes());
 }
 
 }  // namespace bus::store

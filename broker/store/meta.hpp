@@ -22,7 +22,15 @@ Result<Identity> get_identity(const lmdb::Transaction& txn, const Tables& tables
 Result<void> put_identity(lmdb::Transaction& txn, const Tables& tables, const Identity& identity);
 Result<void> put_epoch(lmdb::Transaction& txn, const Tables& tables, std::uint64_t epoch);
 
+// Nothing: this is not the value of such a row.
+std::optional<StoredHead> read_head(std::string_view value);
+std::optional<std::vector<LostRange>> read_lost(std::string_view value);
+std::optional<Identity> read_identity(std::string_view value);  // without the epoch
 Result<StoredHead> get_head(const lmdb::Transaction& txn, const Tables& tables);
 Result<void> put_head(lmdb::Transaction& txn, const Tables& tables, const StoredHead& stored);
+
+// In the order of their positions; none where there is no such row, as in most logs.
+Result<std::vector<LostRange>> get_lost(const lmdb::Transaction& txn, const Tables& tables);
+Result<void> put_lost(lmdb::Transaction& txn, const Tables& tables, std::span<const LostRange> lost);
 
 }  // namespace bus::store

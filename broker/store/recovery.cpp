@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "broker/store/disk_store.hpp"
+#include "broker/store/log_check.hpp"
 #include "broker/store/log_cursor.hpp"
 
 namespace bus::store {
@@ -53,6 +54,8 @@ Result<void> DiskStore::each_record(Position from, const RecordVisitor& visit) c
   if (!txn) return txn.error();
   auto cursor = LogCursor::open(*txn, tables_);
   if (!cursor) return cursor.error();
+  const auto lost = get_lost(*txn, tables_);
+  if (!lost) return lost.error();
   const Position committed = head_.head.committed;
   Position next = from;
   auto found = cursor->seek(from);
@@ -60,12 +63,13 @@ Result<void> DiskStore::each_record(Position from, const RecordVisitor& visit) c
     const auto record = cursor->load_index();
     if (!record) return record.error();
     if (is_first && (*record)->last() < from) continue;
-    if (!is_first && (*record)->first() > next) return missing(next, (*record)->first() - 1);
+    const bool is_gap = !is_first && (*record)->first() > next && !is_lost(*lost, next, (*record)->first() - 1);
+    if (is_gap) return missing(next, (*record)->first() - 1);
     if (auto visited = visit(**record); !visited) return visited;
     next = (*record)->last() + 1;
   }
   if (!found) return found.error();
-  if (next <= committed) return missing(next, committed);
+  if (next <= committed && !is_lost(*lost, next, committed)) return missing(next, committed);
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "broker/store/disk_store.hpp"
+#include "broker/store/offline.hpp"
 
 namespace bus::store {
 
@@ -39,7 +40,7 @@ Result<std::uint64_t> data_file_bytes(const fs::path& dir) {
   const auto bytes = fs::file_size(path, failed);
   if (failed) return Error{Code::damaged, "cannot find " + path.string() + ": " + failed.message()};
   // LMDB would take an empty file for a new one.
-  if (bytes < 2 * lmdb::page_bytes) return Error{Code::damaged, path.string() + " is cut off: it has no header"};
+  if (bytes < 2 * lmdb::page_bytes) return Error{Code::damaged, path.string() + " is cut off: it has no header" + last_whole_record(path)};
   return bytes;
 }
 
@@ -51,7 +52,7 @@ Result<lmdb::Environment> open_environment(const fs::path& dir, std::size_t map_
   if (!env || *bytes >= env->used_bytes()) return env;
   return Error{Code::damaged, "the data file in " + log_path(dir).string() + " is cut off: it has " +
                                   std::to_string(*bytes) + " bytes of " + std::to_string(env->used_bytes()) +
-                                  "; restore it from a backup"};
+                                  last_whole_record(log_path(dir) / "data.mdb")};
 }
 
 Result<DiskStore::Parts> open_parts(const fs::path& dir, std::size_t map_bytes, File lock, lmdb::Access access) {

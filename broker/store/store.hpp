@@ -57,11 +57,18 @@ struct Fault {
   std::string what;
 };
 
+// Positions that the log knows to be gone: salvage or repair has not found them. Both ends belong to it.
+struct LostRange {
+  Position first = Position::none, last = Position::none;
+};
+
 struct VerifySlice {
   Position next = Position::none;     // none: the end was reached
-  std::uint64_t chain = 0;
+  std::uint64_t chain = 0;            // at the end: that of the head
+  Position last = Position::none;     // the head
   std::uint64_t records = 0, events = 0;
   std::vector<Fault> faults;
+  std::vector<LostRange> lost;        // with the last slice: all of the log; no faults
 };
 
 // What became of one sequence of a publisher.
@@ -169,6 +176,8 @@ class LogReader {
   // Reads every byte from `from` on for about `bytes_max`: record keys, gaps, checksums of headers, indexes
   // and bodies, links between records, and the chain, which continues from `chain` (ignored for the first
   // record). The last slice also checks every row of every other table. Position::none as `from`: the start.
+  // `from` may lie inside a record. A fault at the position before `from` says that the chain there is not `chain`;
+  // no other fault names a position before `from`.
   virtual Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) = 0;
 };
 

@@ -147,6 +147,31 @@ class Verifying(LogCase):
         self.broker.stop()
         self.assertEqual(self.verify("--data", self.broker.data, expect=0), found)
 
+    def proof(self, head, expect, *words):
+        return self.verify("--from-head", head, *words, expect=expect)["from_head"]
+
+    def test_a_head_of_yesterday_is_proven(self):
+        heads = []
+        for first in (1, 4, 7):
+            self.publish(3, first=first)
+            heads.append(self.verify(expect=0)["head"])
+        self.assertEqual([head.split(":")[0] for head in heads], ["3", "6", "9"])
+        self.assertEqual(heads[2].split(":")[1], json.loads(self.run_cli("log", "stat", "-o", "json").stdout)["chain"])
+        self.assertIn(f"head {heads[2]}\nextends {heads[0]}\n", self.run_cli("log", "verify", "--from-head", heads[0]).stdout)
+        self.broker.stop()
+        offline = ("--data", self.broker.data)
+        longer, other = "10" + heads[2][1:], heads[1][:-1] + ("0" if heads[1][-1] != "0" else "1")
+        for words, start in ((offline, self.broker.start), ((), lambda: None)):
+            for head in heads + ["0:0000000000000000"]:
+                self.assertEqual(self.proof(head, 0, *words), {"head": head, "extended": True, "why_not": None})
+            self.assertIn("shorter than that head: it ends at position 9", self.proof(longer, 1, *words)["why_not"])
+            self.assertIn("the chain differs", self.proof(other, 1, *words)["why_not"])
+            self.assertIn("the chain differs", self.proof("0:0000000000000001", 1, *words)["why_not"])
+            start()
+        self.assertIn("DOES NOT EXTEND " + other, self.run_cli("log", "verify", "--from-head", other, expect=1).stdout)
+        for wrong in ("3", "3:12", "x:0123456789abcdef", "3:0123456789abcdeg", ":0123456789abcdef"):
+            self.assertIn("POSITION:CHAIN", self.run_cli("log", "verify", "--from-head", wrong, expect=2).stderr)
+
     def flip(self, mark):
         """In all copies of the page that LMDB has left behind, because only one of them is in use."""
         with open(self.data_file(), "r+b") as file:

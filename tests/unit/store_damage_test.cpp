@@ -2,6 +2,7 @@
 // Method: commit, close, flip bytes of data.mdb or change rows behind the store's back, open again and look.
 #include <gtest/gtest.h>
 
+#include "broker/store/meta.hpp"
 #include "broker/store/record_format.hpp"
 #include "broker/store/tables.hpp"
 #include "tests/support/batch_maker.hpp"
@@ -243,7 +244,85 @@ TEST_F(StoreDamage, AReplacedEventBreaksTheChain) {
   change([&](auto& txn, auto& tables) {
     return txn.put(tables[TableId::log], NumberKey(Position{21}), text_of(forged->bytes()));
   });
-  expect_fault(26, "chain");
+  expect_fault(25, "chain");
+}
+
+// Whatever record it lies in: only the one chain that the log had there is taken.
+TEST_F(StoreDamage, EachHeadThatTheLogHadIsProven) {
+  store_ = Store::open_read_only(dir_.path()).value();
+  const auto reader = store_->reader();
+  std::uint64_t chain = 0;
+  const auto records = reader->records(Position{1}, 64 * MiB).value();
+  for (const auto& record : records) {
+    for (std::uint32_t at = 0; at < record->count(); ++at) {
+      const Position position = record->first() + at;
+      chain = chain_fold(chain, number(position), record->event_checksum(at));
+      const auto slice = reader->verify(position + 1, chain, ~std::size_t{0}).value();
+      EXPECT_TRUE(slice.faults.empty()) << number(position) << ": " << slice.faults[0].what;
+      EXPECT_EQ(slice.events, 50 - number(position));
+      EXPECT_EQ(slice.last, Position{50});
+      const auto other = reader->verify(position + 1, chain ^ 1, ~std::size_t{0}).value();
+      ASSERT_EQ(other.faults.size(), 1u) << number(position);
+      EXPECT_EQ(other.faults[0].position, position);
+    }
+  }
+  EXPECT_EQ(chain, store_->head().chain);
+}
+
+TEST_F(StoreDamage, AHeadBeyondTheEndIsNoticed) {
+  store_ = Store::open_read_only(dir_.path()).value();
+  const auto slice = store_->reader()->verify(Position{52}, store_->head().chain, ~std::size_t{0}).value();
+  ASSERT_GE(slice.faults.size(), 1u);
+  EXPECT_EQ(slice.last, Position{50});
+}
+
+// What is known to be gone is no fault, and its neighbours are read; a read of it says which positions are missing.
+TEST_F(StoreDamage, ALostRangeIsAGapThatIsKnown) {
+  for (const auto& [erased, first, last] : {std::tuple{21, 21, 25}, std::tuple{46, 46, 50}}) {
+    change([&, erased = erased](auto& txn, auto& tables) { return txn.erase(tables[TableId::log], NumberKey(std::uint64_t(erased))); });
+    EXPECT_GE(verify().faults.size(), 1u);
+    store_.reset();
+    const std::vector<LostRange> lost = {{Position{21}, Position{25}}, {Position{46}, Position{50}}};
+    const auto known = erased == 21 ? std::span(lost).first(1) : std::span(lost);
+    change([&](auto& txn, auto& tables) { return put_lost(txn, tables, known); });
+    const auto slice = verify();
+    EXPECT_TRUE(slice.faults.empty()) << slice.faults[0].what;
+    EXPECT_EQ(slice.lost.size(), known.size());
+    EXPECT_TRUE(is_ok(visit_records()));
+    const auto missing = "positions " + std::to_string(first) + " to " + std::to_string(last) + " are missing";
+    EXPECT_TRUE(fails(store_->reader()->records(Position{static_cast<std::uint64_t>(first) + 2}, 64 * MiB), Code::damaged, missing));
+    EXPECT_EQ(store_->reader()->records(Position{26}, 64 * MiB).value().front()->first(), Position{26});
+    store_.reset();
+  }
+}
+
+// A gap next to one that is known is a fault.
+TEST_F(StoreDamage, MoreThanTheLostRangeIsAFault) {
+  change([](auto& txn, auto& tables) -> Result<void> {
+    const std::vector<LostRange> lost = {{Position{21}, Position{25}}};
+    put_lost(txn, tables, lost).value();
+    txn.erase(tables[TableId::log], NumberKey(Position{21})).value();
+    return txn.erase(tables[TableId::log], NumberKey(Position{26}));
+  });
+  const auto slice = verify();
+  ASSERT_GE(slice.faults.size(), 1u);
+  EXPECT_EQ(slice.faults[0].what, "positions 21 to 30 are missing");
+  EXPECT_TRUE(fails(visit_records(), Code::damaged, "21 to 30"));
+}
+
+// Searching by time does not stop in a gap, whatever time is looked for.
+TEST_F(StoreDamage, TimesAreFoundAcrossAGap) {
+  change([](auto& txn, auto& tables) -> Result<void> {
+    for (const std::uint64_t first : {11, 16, 21, 26, 31}) txn.erase(tables[TableId::log], NumberKey(first)).value();
+    return {};
+  });
+  store_ = Store::open_read_only(dir_.path()).value();
+  const auto reader = store_->reader();
+  const auto before = reader->records(Position{6}, 1).value()[0]->committed_at();
+  const auto after = reader->records(Position{36}, 1).value()[0]->committed_at();
+  EXPECT_EQ(reader->position_at(before).value(), Position{6});
+  EXPECT_EQ(reader->position_at(after).value(), Position{36});
+  EXPECT_EQ(reader->position_at(after + std::chrono::nanoseconds(1)).value(), Position{41});
 }
 
 TEST_F(StoreDamage, DisorderAmongTheHeadsOfKeysIsNoticed) {
