@@ -160,7 +160,7 @@ Result<void> Salvage::find() {
   if (!source_.has_identity()) {
     return Error{Code::bad_format, "no identity of a log is left in the file: without the secret in it keys cannot be followed; restore a backup"};
   }
-  for (const TableId table : {TableId::groups, TableId::open, TableId::failures, TableId::dead, TableId::schedule, TableId::schedule_ids}) {
+  for (const TableId table : {TableId::groups, TableId::open, TableId::failures, TableId::dead, TableId::schedule, TableId::schedule_ids, TableId::snapshots}) {
     if (!source_.is_whole(table)) report_.notes.push_back(std::string("rows of table ") + name_of(table) + " are lost");
   }
   // Each row names the one before it, the head the last one.
@@ -262,6 +262,7 @@ Result<void> Salvage::take_event(const Record& record, std::uint32_t at) {
   const Position position = record.first() + at;
   const Entry entry = record.entry(at);
   take_names(record, at, entry);
+  if (entry.unique_id) heads_[*entry.unique_id] = {*entry.unique_id, position, entry.key ? entry.key->version : 0};
   if (!entry.key) return {};
   heads_[entry.key->hash] = {entry.key->hash, position, entry.key->version};
   if (!has_key_page(entry.key->hash, entry.key->version)) return {};

@@ -34,6 +34,7 @@ struct TestEvent {
   std::uint32_t publisher = 1;
   std::uint32_t topic = 1, type = 1;
   std::uint8_t priority = 0;
+  std::string unique_id = {};  // empty: none
 };
 
 class BatchMaker {
@@ -98,6 +99,10 @@ class BatchMaker {
     entry.sequence = ++publisher.sequence;
     entry.publisher_previous = std::exchange(publisher.last, position);
     if (!event.key.empty()) entry.key = link(hash_of(event.key), position);
+    if (!event.unique_id.empty()) {
+      entry.unique_id = hash_of(event.unique_id);
+      keys_[*entry.unique_id] = changed_keys_[*entry.unique_id] = {*entry.unique_id, position, entry.key ? entry.key->version : 0};
+    }
     return entry;
   }
   store::KeyLink link(const Hash128& hash, Position position) {

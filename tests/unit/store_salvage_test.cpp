@@ -36,7 +36,8 @@ class StoreSalvage : public ::testing::TestWithParam<Compression> {
     for (int batch = 0; batch < batches; ++batch) {
       for (int event = 0; event < events_per_batch; ++event) {
         const auto position = static_cast<std::uint64_t>(batch * events_per_batch + event + 1);
-        maker.add({.text = text_at(position), .key = "key " + std::to_string(position % 7), .topic = 1 + static_cast<std::uint32_t>(position % 3)});
+        maker.add({.text = text_at(position), .key = "key " + std::to_string(position % 7), .topic = 1 + static_cast<std::uint32_t>(position % 3),
+                   .unique_id = position == events ? "id of the last one" : ""});
       }
       if (batch == 0) {
         for (std::uint32_t topic = 1; topic <= 3; ++topic) maker.put_row(Table::topics, number_key(topic), named("topic-" + std::to_string(topic)));
