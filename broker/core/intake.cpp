@@ -289,9 +289,10 @@ void Intake::take_keys(const std::vector<Hash128>& keys, Result<ReadAnswer> answ
   }
 }
 
-// The item's id is to be unique, and whether it is decides on its answer.
+// The item's id is to be unique, and whether it is decides on its answer. Not of one whose step was refused before.
 bool Intake::wants_id(const Parked& batch, std::size_t at) {
-  return batch.items[at].unique_id != 0 && (at >= batch.receipts.size() || batch.refused.contains(at));
+  if (batch.items[at].unique_id == 0) return false;
+  return at >= batch.receipts.size() || (batch.refused.contains(at) && step_of(batch, at) == nullptr);
 }
 
 // The head of a key cannot be read, and without its version an event cannot be placed. Other than a duplicate, such an

@@ -114,7 +114,7 @@ class Intake {
     std::uint64_t first_sequence = 0;
     std::vector<store::SequenceHit> hits;
     std::vector<bool> scheduled;          // those that are not in the chain, and are or were in the schedule,
-    std::vector<bool> snapshots;          // or were taken as snapshots
+    std::vector<std::uint64_t> snapshots; // or were taken as snapshots, of these versions; 0: none
     std::size_t open = 0;                 // of them are still to be found, the lowest ones,
     Position next = Position::none;       // from here on
   };

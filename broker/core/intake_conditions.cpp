@@ -110,6 +110,7 @@ Result<void> Intake::take_conditions(const wire::Publish& message, Parked& batch
   const std::size_t count = conditions != nullptr ? conditions->size() : 0;
   if (count > limits::batch_conditions_max) return malformed("more than " + std::to_string(limits::batch_conditions_max) + " conditions in one batch");
   if (keys != nullptr && keys->size() > count) return malformed("a batch names more keys for conditions than it has conditions");
+  const std::size_t names = keys != nullptr ? keys->size() : 0;  // behind them come ids
   std::size_t key_bytes = 0;
   for (std::uint32_t at = 0; keys != nullptr && at < keys->size(); ++at) {
     const auto name = keys->Get(at)->string_view();
@@ -128,7 +129,7 @@ Result<void> Intake::take_conditions(const wire::Publish& message, Parked& batch
     of_event = at == last ? of_event + 1 : 1;
     last = at;
     if (of_event > limits::conditions_max) return malformed("an event has " + std::to_string(limits::conditions_max) + " conditions at most");
-    if (condition->key() > batch.condition_keys.size() || condition->expect() > wire::Expect::MAX) return malformed("a condition names no key, or expects nothing known");
+    if (condition->key() > names || condition->expect() > wire::Expect::MAX) return malformed("a condition names no key, or expects nothing known");
     if (condition->expect() == wire::Expect::unique_id) {
       if (condition->key() != 0) return malformed("unique_id is of the event's own id, and names no key");
       take_unique_id(batch, at);

@@ -84,8 +84,11 @@ void Intake::find_rows(const std::string& name, Search search, SequenceRow kind)
   reads_.ask(std::move(ask), [this, name, search = std::move(search), kind](const Result<ReadAnswer>& answer) mutable {
     if (wanted_by(name, search) == nullptr) return;
     if (!answer) return give_back(name, answer.error());
-    auto& found = kind == SequenceRow::snapshot ? search.snapshots : search.scheduled;
-    for (const auto& [key, value] : std::get<store::Rows>(*answer)) found[sequence_of_schedule_key(key) - search.first_sequence] = true;
+    for (const auto& [key, value] : std::get<store::Rows>(*answer)) {
+      const auto at = sequence_of_schedule_key(key) - search.first_sequence;
+      if (kind == SequenceRow::snapshot) search.snapshots[at] = Reader(value).get<std::uint64_t>();
+      else search.scheduled[at] = true;
+    }
     find_more(name, std::move(search), kind);
   });
 }
@@ -104,14 +107,11 @@ void Intake::find_more(const std::string& name, Search search, std::optional<Seq
 }
 
 void Intake::take_duplicates(Parked& batch, const Search& search) {
-  auto snapshot = batch.snapshots.begin();
   for (std::size_t at = 0; at < search.hits.size(); ++at) {
     const auto index = batch.receipts.size();
     const store::SequenceHit& hit = search.hits[at];
-    while (snapshot != batch.snapshots.end() && snapshot->event() < index) ++snapshot;
-    const bool is_snapshot = search.snapshots[at] && snapshot != batch.snapshots.end() && snapshot->event() == index;
-    const bool is_known = hit.position != Position::none || search.scheduled[at] || is_snapshot;
-    batch.receipts.emplace_back(number(hit.position), is_snapshot ? snapshot->version() : hit.version, is_known, search.scheduled[at]);
+    const bool is_known = hit.position != Position::none || search.scheduled[at] || search.snapshots[at] != 0;
+    batch.receipts.emplace_back(number(hit.position), std::max(hit.version, search.snapshots[at]), is_known, search.scheduled[at]);
     if (is_known) {
       batch.refused.erase(index);
       ++counters_.duplicates;

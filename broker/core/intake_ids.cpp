@@ -7,10 +7,11 @@ namespace bus::broker {
 
 namespace {
 
-// Source and id name an event; without a source the id alone does. Keys of the log have the secret itself as their seed.
+// Source, with its length before it, and id name an event. Keys of the log have the secret itself as their seed.
 Hash128 hash_of(const wire::Event& event, std::uint64_t key_secret) {
-  std::string name = flatbuffers::GetString(event.source());
-  name.append(1, '\0').append(event.id()->string_view());
+  const auto source = flatbuffers::GetString(event.source());
+  static_assert(limits::text_bytes_max <= 0xff);
+  const auto name = std::string(1, static_cast<char>(source.size())).append(source).append(event.id()->string_view());
   return hash128(bytes_of(name), ~key_secret);
 }
 

@@ -41,16 +41,20 @@ void Snapshots::put(const ScheduleId& id, const NewRow& row, std::uint32_t keep)
   const auto kept = sequence_row_key({id.publisher, state_.publishers[id.publisher].kept_from()}, SequenceRow::snapshot);
   staging_.put_row({store::Table::schedule_ids, sequence_row_key({id.publisher, 0}, SequenceRow::snapshot), std::nullopt, kept});
   staging_.put_row({store::Table::schedule_ids, sequence_row_key(id, SequenceRow::snapshot), Writer().put(row.version).take()});
-  if (to_prune_.insert_or_assign(row.key, keep).second) staging_.hold([this, key = row.key] { prune(key); });
+  const auto batch = staging_.batch();
+  if (to_prune_.insert_or_assign({batch, row.key}, keep).second) staging_.hold([this, batch, key = row.key] { prune(batch, key); });
 }
 
-void Snapshots::prune(const Hash128& key) {
-  const auto keep = to_prune_.extract(key).mapped();
+// Of what was erased meanwhile the answer knows nothing: what it has for the newest may be gone.
+void Snapshots::prune(std::uint64_t batch, const Hash128& key) {
+  const auto keep = to_prune_.extract({batch, key}).mapped();
   ReadRows ask{.table = store::Table::snapshots, .from = row_key(key, 0), .until = row_key(key, no_version), .most = pruned_max, .keys_only = true};
-  reads_.ask(std::move(ask), [this, keep](const Result<ReadAnswer>& answer) {
-    if (!answer) return;  // they go with the next one
+  reads_.ask(std::move(ask), [this, keep, erased = erased_](const Result<ReadAnswer>& answer) {
+    if (!answer || erased != erased_) return;  // they go with the next one
     const auto& rows = std::get<store::Rows>(*answer);
-    if (rows.size() > keep) staging_.put_row({store::Table::snapshots, rows.front().first, std::nullopt, rows[rows.size() - keep].first});
+    if (rows.size() <= keep) return;
+    staging_.put_row({store::Table::snapshots, rows.front().first, std::nullopt, rows[rows.size() - keep].first});
+    staging_.add_bytes(limits::snapshot_row_bytes);
   });
 }
 
@@ -90,6 +94,7 @@ void Snapshots::get(Asker to, const wire::SnapshotGet& ask) {
   });
 }
 
+// Those that are staged go, too.
 void Snapshots::erase(Asker to, const wire::SnapshotsErase& ask) {
   if (auto good = check_key(ask.key()); !good) return answers_.refuse(to, good.error());
   const auto key = hash128(bytes_of(ask.key()->string_view()), key_secret_);
@@ -98,7 +103,8 @@ void Snapshots::erase(Asker to, const wire::SnapshotsErase& ask) {
     if (!answer) return answers_.refuse(to, answer.error());
     wire::SnapshotsErasedT reply;
     reply.count = std::get<store::Rows>(*answer).size();
-    if (reply.count == 0) return answers_.answer(to, std::move(reply));
+    ++erased_;
+    staging_.add_bytes(limits::snapshot_row_bytes);
     staging_.put_row({store::Table::snapshots, row_key(key, 0), std::nullopt, row_key(key, no_version)});
     staging_.hold([this, to, reply]() mutable { answers_.answer(to, std::move(reply)); });
   });

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "broker/core/answers.hpp"
 #include "broker/core/log_view.hpp"
@@ -33,7 +34,7 @@ class Snapshots {
   bool receive(Asker to, const wire::Request& message);
 
  private:
-  void prune(const Hash128& key);
+  void prune(std::uint64_t batch, const Hash128& key);
   void get(Asker to, const wire::SnapshotGet& ask);
   void erase(Asker to, const wire::SnapshotsErase& ask);
 
@@ -42,7 +43,8 @@ class Snapshots {
   Reads& reads_;
   Answers answers_;
   std::uint64_t key_secret_;
-  std::map<Hash128, std::uint32_t> to_prune_;  // how many of these keys are kept, once what was put is committed
+  std::map<std::pair<std::uint64_t, Hash128>, std::uint32_t> to_prune_;  // how many are kept, once the batch that has put one is committed
+  std::uint64_t erased_ = 0;             // keys, since the start
 };
 
 }  // namespace bus::broker

@@ -9,7 +9,7 @@
 namespace bus::store {
 
 // Open addressing over a power of two, at most half full, so that a lookup is one or two probes and adding a
-// row allocates only when the table doubles. Ordinals are below 0xffff and added in order: 0, 1, 2, …
+// row allocates only when the table grows. Ordinals are below 0xffff and rise; some may be left out, by rows that nobody looks for.
 class OrdinalTable {
  public:
   // The ordinal of the row with this hash for which equal(ordinal) holds. If there is none it becomes
@@ -32,7 +32,9 @@ class OrdinalTable {
 
   template <typename HashOf>
   [[gnu::noinline]] void grow(std::uint16_t rows, const HashOf& hash_of) {
-    slots_.assign(slots_.empty() ? 16 : slots_.size() * 4, empty);
+    auto size = std::max<std::size_t>(slots_.size(), 4);
+    while (size <= std::size_t{rows} * 2) size *= 4;
+    slots_.assign(size, empty);
     mask_ = slots_.size() - 1;
     for (std::uint16_t ordinal = 0; ordinal < rows; ++ordinal) {
       std::size_t slot = hash_of(ordinal) & mask_;

@@ -83,6 +83,7 @@ Result<KeyEvents> Client::read_key(const KeyRange& range) {
 }
 
 Result<std::optional<Event>> Client::snapshot(const std::string& key, std::uint64_t up_to) {
+  if (up_to == 0) return std::optional<Event>();
   wire::SnapshotGetT ask;
   ask.key = key;
   ask.version = up_to;
@@ -102,9 +103,9 @@ Result<std::optional<Event>> Client::snapshot(const std::string& key, std::uint6
 Result<std::uint64_t> Client::load(const std::string& key, const std::function<bool(const Event&)>& restore,
                                    const std::function<void(const Event&)>& fold, std::uint64_t up_to) {
   const auto found = snapshot(key, up_to);
-  if (!found) return found.error();
+  if (!found && found.error().code != Code::damaged) return found.error();  // the events say it all
   std::uint64_t version = 0;
-  if (*found && restore(**found)) version = (*found)->version();
+  if (found && *found && restore(**found)) version = (*found)->version();
   while (version < up_to) {
     KeyRange range{key, version + 1};
     range.limit = up_to == latest ? 0 : static_cast<std::uint32_t>(std::min<std::uint64_t>(up_to - version, limits::key_limit_max));

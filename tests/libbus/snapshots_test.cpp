@@ -83,6 +83,7 @@ TEST_F(SnapshotsTest, LoadsWhatComesAfterTheSnapshot) {
   EXPECT_EQ(load(client, "k", 100).version, 31u);
   EXPECT_EQ(load(client, "k", Client::latest, false).folded, 31u);
   EXPECT_EQ(load(client, "never").version, 0u);
+  EXPECT_EQ(load(client, "k", 0).version, 0u);
   EXPECT_EQ(client.erase_snapshots("k").value(), 2u);
   EXPECT_EQ(load(client, "k").folded, 31u);
   EXPECT_EQ(client.snapshot("k").value(), std::nullopt);

@@ -68,6 +68,30 @@ TEST_F(IdsTest, TellsSourcesApart) {
   expect_receipt(publish(5, {named("a", "t")}), 0, 2, 2, true);
 }
 
+// Where the source ends and the id begins is part of the name.
+TEST_F(IdsTest, TellsWhereTheSourceEnds) {
+  const std::string zero(1, '\0');
+  publish(1, {named("c", "a" + zero + "b"), named("b" + zero + "c", "a"), named("bc", "a"), named("c", "ab")});
+  EXPECT_EQ(head(), 4u);
+}
+
+// Ids stand among the keys of a record, and keys are found between them.
+TEST_F(IdsTest, StandBesideTheKeysOfARecord) {
+  std::uint64_t next = 1;
+  for (const std::size_t ids : {15, 16, 17, 63, 64, 65, 300}) {
+    std::vector<Buffer> events;
+    for (std::size_t at = 0; at < ids; ++at) events.push_back(named(std::to_string(ids) + "-" + std::to_string(at), "", ""));
+    for (int again = 0; again < 40; ++again) events.push_back(named(std::to_string(ids) + "+" + std::to_string(again), "", "key-" + std::to_string(again % 20)));
+    const auto result = publish(next, events);
+    ASSERT_EQ(result.receipts.size(), ids + 40);
+    EXPECT_TRUE(result.refusals.empty());
+    next += ids + 40;
+  }
+  bus.crash();
+  bus.hello("p", "alpha");
+  expect_receipt(publish(next, {named("300+39", "", "key-19")}), 0, next - 1, 14, true);
+}
+
 TEST_F(IdsTest, DoesNotLookAtEventsWhosePublisherDidNotAsk) {
   publish("p", 1, {named("a")}, {});
   expect_receipt(publish(2, {named("a")}), 0, 2, 2, false);
@@ -178,6 +202,11 @@ TEST_F(IdsTest, RefusesScheduledEventsAndStrangeConditions) {
   auto message = unique();
   message.condition_keys = {"k"};
   message.conditions[0] = {0, 0, 1, Expect::unique_id};
+  bus.publish("p", 2, {named("a")}, message);
+  bus.run();
+  EXPECT_EQ(bus.failures("p"), std::vector{Code::malformed});
+  message = unique();
+  message.conditions.emplace_back(0, 0, 1, Expect::absent);  // a key that is not named
   bus.publish("p", 2, {named("a")}, message);
   bus.run();
   EXPECT_EQ(bus.failures("p"), std::vector{Code::malformed});

@@ -177,6 +177,31 @@ TEST_F(SnapshotsTest, AnswersASequenceThatIsSentAgainAsTheFirstTime) {
   EXPECT_EQ(publish_at(first, events, message).receipts.at(0).version(), 1u);
 }
 
+// While one batch is with the committer, the next has another snapshot of the key.
+TEST_F(SnapshotsTest, KeepsTheLastOnesOfAKeyThatComeInARow) {
+  store("k", 9);
+  for (std::uint64_t version = 1; version <= 9; ++version) {
+    ASSERT_TRUE(bus.take() || version == 1);
+    bus.publish("p", next++, {state("k", std::to_string(version))}, of_version(version, 0, 2));
+    if (version > 1) bus.commit();
+  }
+  bus.run();
+  EXPECT_EQ(find("k"), (Found{9, "9"}));
+  EXPECT_EQ(find("k", 8), (Found{8, "8"}));
+  EXPECT_EQ(find("k", 7), Found());
+}
+
+TEST_F(SnapshotsTest, ErasesWhatIsStaged) {
+  store("k", 1);
+  bus.publish("p", next, {state("k", "wrong")}, of_version(1));
+  wire::SnapshotsEraseT ask;
+  ask.key = "k";
+  bus.ask("op", std::move(ask));
+  bus.run();
+  EXPECT_EQ(bus.take<wire::ReplyT>("op").size(), 1u);
+  EXPECT_EQ(find("k"), Found());
+}
+
 TEST_F(SnapshotsTest, RefusesWhatIsNone) {
   store("k", 1);
   auto with_topic = event("a", "k"), without_key = event(""), unknown = event("", "k"), scheduled = event("", "k"), broken = event("", "k");
