@@ -1,9 +1,8 @@
-// log stat|verify|salvage: the log as a whole.
+// log stat|verify: the log as a whole.
 #include <memory>
 
 #include "tools/cli.hpp"
 #include "tools/interrupts.hpp"
-#include "tools/log_salvage.hpp"
 #include "tools/log_verify.hpp"
 #include "tools/position.hpp"
 
@@ -80,23 +79,6 @@ Exit verify(const Globals& globals, const VerifyOptions& options) {
   return found.faults.empty() && (!proof || proof->why_not.empty()) ? Exit::ok : Exit::failed;
 }
 
-// A log is there in any case; 3 says that something of the old one is not in it.
-Exit salvage_log(const Globals& globals, const std::string& from, const std::string& to) {
-  const auto found = salvage(std::filesystem::path(from), std::filesystem::path(to));
-  const bool is_all = found.lost.empty() && found.notes.empty();
-  if (globals.format == Format::text) {
-    for (const auto& fault : found.faults) write("FOUND " + printable(fault) + "\n");
-    for (const auto& lost : found.lost) write(text_of(lost));
-    for (const auto& note : found.notes) write("LOST " + printable(note) + "\n");
-    write(count_of(found.events, "event") + " in " + count_of(found.records, "record") + " salvaged, up to position " + std::to_string(number(found.head.position)) +
-          (is_all ? ": nothing is lost\n" : "\n") + "head " + show_head(found.head) + "\n");
-  } else {
-    print_object(globals.format, {{"records", found.records}, {"events", found.events}, {"last", number(found.head.position)}, {"head", show_head(found.head)},
-                                  {"lost", json_of(found.lost)}, {"notes", found.notes}, {"faults", found.faults}});
-  }
-  return is_all ? Exit::ok : Exit::partial;
-}
-
 }  // namespace
 
 void define_log(CLI::App& app, Cli& cli) {
@@ -109,12 +91,6 @@ void define_log(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<VerifyOptions>();
   check.add_option("--data", options->dir, "verify this directory, while no broker runs on it")->type_name("DIR");
   add_parsed(check, "--from-head", options->from_head, parse_head, "prove that the log extends one that had this head", "POSITION:CHAIN");
-  auto& rebuild = add_verb(parent, "salvage", "rebuild a log, in a new directory, from what is left of a broken one",
-                           "bus-cli log salvage /var/lib/busd /var/lib/busd.salvaged");
-  auto from = std::make_shared<std::string>(), to = std::make_shared<std::string>();
-  rebuild.add_option("FROM", *from, "the data directory, while no broker runs on it, or its data.mdb")->required();
-  rebuild.add_option("NEW_DIR", *to, "the new data directory: absent or empty")->required();
-  rebuild.callback([from, to, &cli] { cli.run = [from, to, &cli] { return salvage_log(cli.globals, *from, *to); }; });
   check.callback([options, &cli] { cli.run = [options, &cli] { return verify(cli.globals, *options); }; });
 }
 

@@ -94,7 +94,7 @@ std::string last_whole_record(const fs::path& data_file) {
     end = begin;
   }
   if (last == Position::none) return ", and there is no whole record in it";
-  return ", and the last whole record in it ends at position " + std::to_string(number(last)) + "; restore a backup, or take what is left with `bus-cli log salvage`";
+  return ", and the last whole record in it ends at position " + std::to_string(number(last)) + "; restore a backup";
 }
 
 }  // namespace bus::store
