@@ -39,6 +39,7 @@ store::RecordPtr LogView::in_tail(Position position) const {
 }
 
 store::RecordPtr LogView::in_cold(Position position) const {
+  position = std::max(position, trimmed_before_);
   const auto it = cold_.upper_bound(number(position));
   if (it == cold_.begin()) return nullptr;
   const auto& record = std::prev(it)->second;
@@ -106,7 +107,11 @@ void LogView::arrived(Position position, Result<ReadAnswer> answer) {
     if (damaged_.size() > 1024) damaged_.clear();
     damaged_.insert_or_assign(number(position), answer.error());
   } else {
-    for (auto& record : std::get<std::vector<store::RecordPtr>>(*answer)) keep(std::move(record));
+    auto& records = std::get<std::vector<store::RecordPtr>>(*answer);
+    // Whoever waits has to get something, or would ask for it for ever.
+    if (records.empty()) damaged_.insert_or_assign(number(position), Error{Code::damaged, "position " + std::to_string(number(position)) + " is missing"});
+    if (!records.empty() && records.front()->first() > position) trimmed_before_ = std::max(trimmed_before_, records.front()->first());
+    for (auto& record : records) keep(std::move(record));
   }
   serve();
   arrived_();

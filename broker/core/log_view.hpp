@@ -76,6 +76,7 @@ class LogView {
   Reads& reads_;
   std::function<void()> arrived_;
   Position committed_ = Position::none;
+  Position trimmed_before_ = Position::none;      // what is asked for before it is read from there
   std::deque<store::RecordPtr> tail_;
   std::size_t tail_bytes_ = 0;
   std::map<std::uint64_t, store::RecordPtr> cold_;  // by first position

@@ -1,6 +1,7 @@
 #include "broker/store/disk_reader.hpp"
 
 #include "broker/store/key_leaves.hpp"
+#include "broker/store/log_check.hpp"
 
 namespace bus::store {
 
@@ -8,16 +9,26 @@ namespace bus::store {
 Result<RecordPtr> DiskReader::first_record(const lmdb::Transaction& txn, LogCursor& cursor, Position from) const {
   const auto found = cursor.seek(from);
   if (!found) return found.error();
-  if (!*found) return RecordPtr{};
+  if (!*found) return none_from(txn, from, from);
+  if (cursor.position() > from) {
+    const auto lost = get_lost(txn, tables_);
+    if (!lost) return lost.error();
+    if (is_lost(*lost, from, from)) return missing(from, cursor.position() - 1);
+  }
   const auto record = cursor.load();
   if (!record || (*record)->last() >= from) return record;
   const Position end = (*record)->last();
   const auto later = cursor.next();
   if (!later) return later.error();
   if (*later) return missing(end + 1, cursor.position() - 1);
+  return none_from(txn, from, end + 1);
+}
+
+// There is no record from `gap` on: the end of the log, or damage.
+Result<RecordPtr> DiskReader::none_from(const lmdb::Transaction& txn, Position from, Position gap) const {
   const auto head = get_head(txn, tables_);
   if (!head) return head.error();
-  if (from <= head->head.committed) return missing(end + 1, head->head.committed);
+  if (from <= head->head.committed) return missing(gap, head->head.committed);
   return RecordPtr{};
 }
 
@@ -103,6 +114,10 @@ Result<PrioritySlice> DiskReader::find_priority(Position from, std::uint8_t prio
     slice.next = (*record)->last() + 1;
   }
   if (!found) return found.error();
+  if (*found) return slice;
+  const auto head = get_head(*txn, tables_);
+  if (!head) return head.error();
+  slice.next = std::max(slice.next, head->head.committed + 1);  // what lies behind the last record is gone
   return slice;
 }
 

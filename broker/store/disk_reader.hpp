@@ -29,6 +29,7 @@ class DiskReader final : public LogReader {
 
  private:
   Result<RecordPtr> first_record(const lmdb::Transaction& txn, LogCursor& cursor, Position from) const;
+  Result<RecordPtr> none_from(const lmdb::Transaction& txn, Position from, Position gap) const;
 
   const lmdb::Environment& env_;
   const Tables& tables_;

@@ -4,7 +4,7 @@ namespace bus::store {
 
 namespace {
 
-constexpr std::string_view format_key = "format", identity_key = "identity", epoch_key = "epoch", head_key = "head", lost_key = "lost";
+constexpr std::string_view format_key = "format", identity_key = "identity", epoch_key = "epoch", head_key = "head";
 
 Error bad_row(std::string_view key) {
   return {Code::damaged, "table meta: row " + std::string(key) + " is missing or cannot be read"};

@@ -7,6 +7,8 @@
 namespace bus::store {
 
 inline constexpr std::uint32_t store_version = 1;
+inline constexpr std::string_view lost_key = "lost";
+inline constexpr std::size_t lost_ranges_max = 1u << 20;  // 16 MiB in one row
 
 // The head of the core, and the last batch that has a journal row: with it a lost row is noticed.
 struct StoredHead {

@@ -16,9 +16,10 @@ namespace fs = std::filesystem;
 namespace {
 
 // Verifies rows as the walk reaches them. The table `log` comes first, but what its records have to fit to stands in `meta`: so
-// records are checked among themselves, and the head at the end.
+// records are checked among themselves, and the head at the end; and which positions are lost has to be known before.
 class RowCheck {
  public:
+  explicit RowCheck(std::vector<LostRange> lost) { slice_.lost = std::move(lost); }
   void take(const PageRow& row) {
     if (row.table == TableId::log) return take_record(row);
     const auto value = verified(row.table, row.key, text_of(row.value));
@@ -44,7 +45,7 @@ class RowCheck {
     const auto position = NumberKey::read(row.key);
     if (!position || *position == 0) return fault("table log: a key is not a position");
     const auto record = Record::parse_index(row.value, Position{*position});
-    if (!log_ && record) log_.emplace((*record)->log_id(), std::span<const LostRange>(), slice_);
+    if (!log_ && record) log_.emplace((*record)->log_id(), slice_.lost, slice_);
     if (!log_) return slice_.faults.push_back({Position{*position}, record.error().detail});
     if (const auto checked = log_->check(Position{*position}, row.value); !checked) fault(checked.error().detail);
   }
@@ -55,10 +56,15 @@ class RowCheck {
 };
 
 Result<VerifySlice> walk(const PageFile& file) {
-  const auto pages = walk_pages(file, LogValues::skip, {});
+  std::vector<LostRange> lost;
+  const auto pages = walk_pages(file, LogValues::skip, [&](const PageRow& row) {
+    if (row.table != TableId::meta || row.key != lost_key) return;
+    const auto value = verified(row.table, row.key, text_of(row.value));
+    if (value) lost = read_lost(*value).value_or(std::vector<LostRange>());
+  });
   if (!pages) return pages.error();
   if (pages->faults.empty()) return VerifySlice{};
-  RowCheck rows;
+  RowCheck rows(std::move(lost));
   const auto again = walk_pages(file, LogValues::read, [&](const PageRow& row) { rows.take(row); });
   if (!again) return again.error();
   return rows.finish(again->faults);
@@ -94,7 +100,7 @@ std::string last_whole_record(const fs::path& data_file) {
     end = begin;
   }
   if (last == Position::none) return ", and there is no whole record in it";
-  return ", and the last whole record in it ends at position " + std::to_string(number(last)) + "; restore a backup";
+  return ", and the last whole record in it ends at position " + std::to_string(number(last)) + "; restore a backup, or take what is left with `bus-cli log salvage`";
 }
 
 }  // namespace bus::store

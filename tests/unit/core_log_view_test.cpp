@@ -70,6 +70,28 @@ TEST_F(LogViewTest, AsksForNoMoreThanItMay) {
   EXPECT_EQ(reads.take().size(), limits::reads_in_flight_max);
 }
 
+// The log begins later than what is asked for: the reader goes on from there, and does not ask again.
+TEST_F(LogViewTest, GivesTheFirstThatIsLeftForWhatWasTrimmed) {
+  log.start(Position{10});
+  EXPECT_TRUE(LogView::pending(at(2)));
+  answer(ReadAnswer(std::vector<store::RecordPtr>{record(5, 6)}));
+  const auto found = at(2);
+  ASSERT_TRUE(found.ok() && *found != nullptr);
+  EXPECT_EQ((*found)->first(), Position{5});
+  EXPECT_TRUE(reads.take().empty());
+}
+
+// A log without records may have a head: nobody waits for them for ever.
+TEST_F(LogViewTest, SaysThatNothingIsThere) {
+  log.start(Position{10});
+  EXPECT_TRUE(LogView::pending(at(2)));
+  answer(ReadAnswer(std::vector<store::RecordPtr>()));
+  const auto found = at(2);
+  ASSERT_FALSE(found.ok());
+  EXPECT_EQ(found.error().code, Code::damaged);
+  EXPECT_TRUE(reads.take().empty());
+}
+
 TEST_F(LogViewTest, SaysWhatIsDamaged) {
   log.start(Position{10});
   EXPECT_TRUE(LogView::pending(at(2)));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "broker/store/meta.hpp"
+#include "broker/store/offline.hpp"
 #include "broker/store/record_format.hpp"
 #include "broker/store/tables.hpp"
 #include "tests/support/batch_maker.hpp"
@@ -332,6 +333,67 @@ TEST_F(StoreDamage, DisorderAmongTheHeadsOfKeysIsNoticed) {
                       std::string_view(reinterpret_cast<const char*>(heads), sizeof heads));
   });
   expect_fault(0, "table keys");
+}
+
+// ---- a log that begins or ends with what is lost
+
+TEST_F(StoreDamage, ALostBeginIsDamagedAndATrimmedOneIsNot) {
+  change([](auto& txn, const Tables& tables) { return txn.erase(tables[TableId::log], NumberKey(1)); });
+  {
+    const auto store = dir_.open();
+    EXPECT_EQ(store->reader()->records(Position{1}, 1).value().front()->first(), Position{6});
+  }
+  change([](auto& txn, const Tables& tables) {
+    const LostRange lost{Position{1}, Position{5}};
+    return put_lost(txn, tables, {&lost, 1});
+  });
+  const auto store = dir_.open();
+  const auto reader = store->reader();
+  EXPECT_TRUE(fails(reader->records(Position{1}, 1), Code::damaged, "positions 1 to 5 are missing"));
+  EXPECT_TRUE(fails(reader->records(Position{5}, 1), Code::damaged, "positions 5 to 5 are missing"));
+  EXPECT_EQ(reader->records(Position{6}, 1).value().front()->first(), Position{6});
+}
+
+TEST_F(StoreDamage, ALogWithoutRecordsSaysThatTheyAreMissing) {
+  change([](auto& txn, const Tables& tables) {
+    for (std::uint64_t position = 1; position <= batches * events_per_batch; position += events_per_batch) {
+      if (auto erased = txn.erase(tables[TableId::log], NumberKey(position)); !erased) return erased;
+    }
+    return Result<void>();
+  });
+  const auto store = dir_.open();
+  const auto reader = store->reader();
+  EXPECT_TRUE(fails(reader->records(Position{3}, 1), Code::damaged, "positions 3 to 50 are missing"));
+  EXPECT_TRUE(reader->records(Position{51}, 1).value().empty());
+  EXPECT_EQ(reader->find_priority(Position{3}, 7, 10).value().next, Position{51});
+}
+
+// Whoever looks for the next event of a priority does not look again from where he was.
+TEST_F(StoreDamage, ASearchGoesOnBehindALostEnd) {
+  change([](auto& txn, const Tables& tables) { return txn.erase(tables[TableId::log], NumberKey(46)); });
+  const auto store = dir_.open();
+  const auto slice = store->reader()->find_priority(Position{46}, 7, 10).value();
+  EXPECT_FALSE(slice.is_found);
+  EXPECT_EQ(slice.next, Position{51});
+}
+
+// ---- offline, where the pages are broken, too
+
+TEST_F(StoreDamage, LostRangesAreNoFaultOfBrokenPages) {
+  change([](auto& txn, const Tables& tables) {
+    const LostRange lost{Position{11}, Position{15}};
+    if (auto put = put_lost(txn, tables, {&lost, 1}); !put) return put;
+    return txn.erase(tables[TableId::log], NumberKey(11));
+  });
+  flip(row_text(2, batches - 1), 3);
+  std::string file = testing::read_file(dir_.data_file());
+  file[0] = static_cast<char>(file[0] ^ 1);  // of a meta page
+  testing::write_file(dir_.data_file(), file);
+  const auto slice = verify_pages(dir_.path()).value();
+  ASSERT_FALSE(slice.faults.empty());
+  for (const auto& fault : slice.faults) EXPECT_EQ(fault.what.find("are missing"), std::string::npos) << fault.what;
+  ASSERT_EQ(slice.lost.size(), 1u);
+  EXPECT_EQ(slice.lost[0].first, Position{11});
 }
 
 }  // namespace
