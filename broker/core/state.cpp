@@ -6,18 +6,6 @@
 
 namespace bus::broker {
 
-std::string number_key(std::uint32_t number) {
-  std::string key(4, '\0');
-  for (int at = 3; at >= 0; --at, number >>= 8) key[static_cast<std::size_t>(at)] = static_cast<char>(number & 0xff);
-  return key;
-}
-
-std::uint32_t key_number(std::string_view key) {
-  std::uint32_t number = 0;
-  for (const char byte : key.substr(0, 4)) number = number << 8 | static_cast<unsigned char>(byte);
-  return number;
-}
-
 Result<void> State::restore_row(store::Table table, std::string_view key, std::string_view value) {
   Reader reader(value);
   const auto number = key_number(key);

@@ -14,6 +14,7 @@
 #include "broker/core/keys.hpp"
 #include "broker/core/names.hpp"
 #include "broker/store/store.hpp"
+#include "broker/store/tables.hpp"
 
 namespace bus::broker {
 
@@ -64,8 +65,7 @@ struct State {
   store::Row publisher_row(std::uint32_t number) const;
 };
 
-// 4-byte big-endian row key, so that rows come back in the order of their numbers.
-std::string number_key(std::uint32_t number);
-std::uint32_t key_number(std::string_view key);
+using store::key_number;
+using store::number_key;
 
 }  // namespace bus::broker

@@ -82,6 +82,7 @@ class Walk {
   Result<PageFindings> run() {
     if (auto chosen = choose_meta(); !chosen) return chosen.error();
     found_.placed.assign(meta_.last_page + 1, false);
+    found_.values.assign(meta_.last_page + 1, false);
     found_.placed[0] = found_.placed[1] = true;
     found_.is_whole.fill(true);
     table_ = nullptr;
@@ -164,10 +165,13 @@ Result<void> Walk::choose_meta() {
   const auto even = read_meta(file_, 0), odd = read_meta(file_, 1);
   if (!even && !odd) return Error{Code::bad_format, "this is no LMDB file, or both its meta pages are damaged: " + even.error().detail + "; " + odd.error().detail};
   for (const auto* meta : {&even, &odd}) {
-    if (!*meta) fault(meta->error().detail);
+    if (*meta) continue;
+    fault(meta->error().detail);
+    found_.is_latest = false;
   }
   if (even && odd) check_metas(*even, *odd);
   meta_ = !odd || (even && even->transaction >= odd->transaction) ? *even : *odd;
+  found_.transaction = meta_.transaction;
   const std::uint64_t pages = file_.bytes() / lmdb::page_bytes;
   if (meta_.last_page >= page::first_page - 1 && meta_.last_page < pages) return {};
   const std::string what = "the data file is cut off: it has " + std::to_string(pages) + " pages of " + std::to_string(meta_.last_page + 1);
@@ -183,6 +187,7 @@ void Walk::check_metas(const Meta& even, const Meta& odd) {
   const auto step = even.transaction > odd.transaction ? even.transaction - odd.transaction : odd.transaction - even.transaction;
   if (!are_new && (step != 1 || even.transaction % 2 != 0)) {
     fault("the meta pages name transactions " + std::to_string(even.transaction) + " and " + std::to_string(odd.transaction) + ", which do not follow each other");
+    found_.is_latest = false;
   }
 }
 
@@ -295,6 +300,7 @@ bool Walk::read_value(const Item& item, const Range& range, Buffer& into, bool w
     return false;
   }
   if (!place(number, pages, range, "a value")) return false;
+  std::fill_n(found_.values.begin() + static_cast<std::ptrdiff_t>(number), pages, true);
   counts_.overflows += pages;
   value_at_ = number * first.size() + sizeof header;
   if (!wants_bytes) return true;

@@ -17,6 +17,9 @@ struct PageFindings {
   std::vector<Fault> faults;                    // each names table and page, and of the log the position
   std::array<bool, table_ids> is_whole{};       // every page of the table was read
   std::vector<bool> placed;                     // pages that have their place, by number
+  std::vector<bool> values;                     // of these, pages of large values
+  std::uint64_t transaction = 0;                // as of which the trees are
+  bool is_latest = true;                        // false: a later one may have been committed, since a meta page is damaged
 };
 
 // A row that could be reached. The value is as it is stored, with its checksum; of table `log` it is empty unless values are wanted.

@@ -4,11 +4,12 @@
 
 #include <algorithm>
 
-#include "base/check.hpp"
 #include "broker/store/directory.hpp"
+#include "broker/store/intact_parts.hpp"
 #include "broker/store/key_leaves.hpp"
 #include "broker/store/key_pages.hpp"
-#include "broker/store/salvage_source.hpp"
+#include "broker/store/salvage_names.hpp"
+#include "broker/store/salvage_rows.hpp"
 
 namespace bus::store {
 
@@ -18,89 +19,73 @@ namespace {
 
 constexpr std::size_t commit_bytes = 16 * limits::MiB;
 constexpr std::size_t heads_max = 1u << 20;        // gathered before they go to their leaves
-constexpr std::size_t lost_ranges_max = 1u << 20;  // 16 MiB in one row
 
-std::string number_key(std::uint32_t number) {
-  std::string key(4, '\0');
-  for (int at = 3; at >= 0; --at, number >>= 8) key[static_cast<std::size_t>(at)] = static_cast<char>(number & 0xff);
-  return key;
-}
-
-std::uint32_t key_number(std::string_view key) {
-  std::uint32_t number = 0;
-  for (const char byte : key.substr(0, 4)) number = number << 8 | static_cast<unsigned char>(byte);
-  return number;
-}
-template <typename Map>
-std::uint32_t last_of(const Map& map) {
-  return map.empty() ? 0 : map.rbegin()->first;
-}
-
-// What the rows of a topic and a publisher say, counted from the records.
-struct TopicFigures {
-  std::string name;
-  std::uint64_t events = 0, bytes = 0;
-  Position first = Position::none, last = Position::none;
-  WallTime last_at;
-  std::array<Position, 3> last_of{};
+// What is lost with rows of a table that are not reached.
+struct Loss {
+  TableId table;
+  const char* what;
 };
-struct PublisherFigures {
-  std::uint64_t last_sequence = 0;
-  Position last = Position::none;
+constexpr Loss losses[] = {
+    {TableId::groups, "groups that are not there have to be made again"},
+    {TableId::open, "events that groups had not settled may not come again"},
+    {TableId::failures, "what failed attempts said"},
+    {TableId::dead, "dead letters are not listed any more"},
+    {TableId::schedule, "events that were to come later may not come"},
+    {TableId::schedule_ids, "whoever sends a scheduled event again may schedule it twice"},
+    {TableId::snapshots, "states of keys have to be folded again"},
 };
 
 class Salvage {
  public:
-  Salvage(const SalvageOptions& options, const PageFile& file) : options_(options), file_(file), source_(file) {}
+  Salvage(const SalvageOptions& options, const PageFile& file) : options_(options), file_(file), source_(file), names_(source_, options.names_of) {}
 
   Result<SalvageReport> run(const fs::path& path) {
     auto env = lmdb::Environment::open(path, 2 * file_.bytes() + 64 * limits::MiB, lmdb::Access::write);
     if (!env) return env.error();
     env_ = std::move(*env);
-    for (const auto step : {&Salvage::begin, &Salvage::find, &Salvage::write_records, &Salvage::write_names, &Salvage::write_meta, &Salvage::commit}) {
+    for (const auto step : {&Salvage::begin, &Salvage::find, &Salvage::restore, &Salvage::write_records, &Salvage::write_rows, &Salvage::write_meta}) {
       if (auto done = (this->*step)(); !done) return done.error();
     }
+    if (auto committed = txn_->commit(); !committed) return committed.error();
     return std::move(report_);
   }
 
  private:
   Result<void> begin();
   Result<void> find();
+  Result<void> restore();
   Result<void> write_records();
-  Result<void> write_names();
+  Result<void> write_rows();
   Result<void> write_meta();
-  Result<void> commit();
   Result<void> commit_if_full(std::size_t bytes);
 
   Result<void> take_row(TableId table, std::string_view key, std::string_view value);
+  bool is_journal_whole() const;
   Result<void> drop_journal();
-  Result<void> write_piece(Position first, const SalvageSource::Piece& piece);
-  Result<void> write_parts(const Record& record);
+  Result<void> drop(Result<std::uint64_t> rows, const std::string& what);
+  Result<void> write_piece(const Piece& piece);
   Result<void> write_record(const Record& record, Bytes stored);
   Result<void> take_event(const Record& record, std::uint32_t at);
-  Result<void> write_heads();
-  void take_names(const Record& record, std::uint32_t at, const Entry& entry);
-  void lose(Position first, Position last);
-  std::string made_up(TableId table, std::uint32_t number);
-  bool has_row(TableId table, std::uint32_t number) { return source_.rows(table).contains(number_key(number)); }
-  std::string numbered(const char* what, std::uint32_t number) {
-    report_.notes.push_back(std::string("the name of ") + what + " " + std::to_string(number) + " is lost");
-    return "lost-" + std::to_string(number);
-  }
+  Result<void> lose(Position first, Position last);
+  void find_head();
+  void note(std::string what) { report_.notes.push_back(std::move(what)); }
 
   const SalvageOptions& options_;
   const PageFile& file_;
   SalvageSource source_;
+  SalvageNames names_;
+  Figures figures_;
   SalvageReport report_;
   std::optional<lmdb::Environment> env_;
   std::optional<lmdb::Transaction> txn_;                          // ends before it
   Tables tables_;
   std::size_t uncommitted_ = 0, written_ = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> journal_;  // batches, each with the one before it
-  std::map<Hash128, KeyHead> heads_;
-  std::map<std::uint32_t, TopicFigures> topics_;                  // of those that have no row
-  std::map<std::uint32_t, std::string> types_;
-  std::map<std::uint32_t, PublisherFigures> publishers_;
+  std::set<std::uint32_t> groups_;
+  Sequences published_;                                           // of events that waited to be due
+  Position named_ = Position::none;                               // the last one that a row names
+  LogEnd end_;
+  StoredHead head_;
   Position next_{1};
   RecordPtr last_;
 };
@@ -113,11 +98,6 @@ Result<void> Salvage::begin() {
   if (!tables) return tables.error();
   tables_ = *tables;
   return {};
-}
-
-Result<void> Salvage::commit() {
-  if (auto written = write_heads(); !written) return written;
-  return txn_->commit();
 }
 
 Result<void> Salvage::commit_if_full(std::size_t bytes) {
@@ -135,6 +115,8 @@ Result<void> Salvage::commit_if_full(std::size_t bytes) {
 // Rows of tables that no record tells of go over as they are; of keys only what records may no longer know.
 Result<void> Salvage::take_row(TableId table, std::string_view key, std::string_view value) {
   if (table == TableId::key_pages) return {};
+  named_ = std::max(named_, last_named(table, key, value));
+  note_numbers(table, key, value, figures_);
   if (table == TableId::keys) {
     const auto heads = read_leaf(key, value);
     if (!heads) return {};
@@ -145,6 +127,7 @@ Result<void> Salvage::take_row(TableId table, std::string_view key, std::string_
     Reader reader(value);
     journal_.emplace_back(NumberKey::read(key).value_or(0), reader.get<std::uint64_t>());
   }
+  if (table == TableId::groups) groups_.insert(key_number(key));
   if (auto put = tables_.put(*txn_, table, key, value); !put) return put;
   return commit_if_full(key.size() + value.size());
 }
@@ -160,24 +143,32 @@ Result<void> Salvage::find() {
   if (!source_.has_identity()) {
     return Error{Code::bad_format, "no identity of a log is left in the file: without the secret in it keys cannot be followed; restore a backup"};
   }
-  for (const TableId table : {TableId::groups, TableId::open, TableId::failures, TableId::dead, TableId::schedule, TableId::schedule_ids, TableId::snapshots}) {
-    if (!source_.is_whole(table)) report_.notes.push_back(std::string("rows of table ") + name_of(table) + " are lost");
+  if (const auto transaction = source_.stale_as_of()) {
+    note(*transaction == 0 ? "both meta pages are damaged: no tree could be followed, and the last commits may be missing"
+                           : "a meta page is damaged: commits after transaction " + std::to_string(*transaction) + " may be missing");
   }
-  // Each row names the one before it, the head the last one.
-  bool is_complete = source_.is_whole(TableId::journal) && source_.head().has_value();
+  for (const Loss& loss : losses) {
+    if (!source_.is_whole(loss.table)) note(std::string("rows of table ") + name_of(loss.table) + " are lost: " + loss.what);
+  }
+  if (!is_journal_whole()) return drop_journal();
+  return {};
+}
+
+// Each row names the one before it, the head the last one.
+bool Salvage::is_journal_whole() const {
   const auto& head = source_.head();
-  const std::uint64_t kept_from = head ? head->head.replay_batch : 0;
+  if (!source_.is_whole(TableId::journal) || !head) return false;
+  const std::uint64_t kept_from = head->head.replay_batch;
   std::uint64_t last = 0;
   for (const auto& [batch, previous] : journal_) {
-    if (previous != last && previous >= kept_from) is_complete = false;
+    if (previous != last && previous >= kept_from) return false;
     last = batch;
   }
-  if (head && last != head->journal_last && head->journal_last >= kept_from) is_complete = false;
-  return is_complete ? Result<void>() : drop_journal();
+  return last == head->journal_last || head->journal_last < kept_from;
 }
 
 Result<void> Salvage::drop_journal() {
-  report_.notes.push_back("the journal is lost: what groups have settled since their last checkpoints comes again");
+  note("the journal is lost: what groups have settled since their last checkpoints comes again, and sequences of refused or scheduled events may be used again");
   for (const auto& [batch, previous] : journal_) {
     if (auto erased = txn_->erase(tables_[TableId::journal], NumberKey(batch)); !erased) return erased;
   }
@@ -185,61 +176,59 @@ Result<void> Salvage::drop_journal() {
   return {};
 }
 
-void Salvage::lose(Position first, Position last) {
-  if (first <= last && report_.lost.size() < lost_ranges_max) report_.lost.push_back({first, last});
+// What rows say of topics and publishers, as far as it was committed.
+Result<void> Salvage::restore() {
+  for (const TableId table : {TableId::topics, TableId::publishers}) {
+    for (const auto& [key, value] : source_.rows(table)) named_ = std::max(named_, last_named(table, key, value));
+  }
+  end_ = source_.find_end(named_);
+  for (const TableId table : {TableId::topics, TableId::publishers}) {
+    for (const auto& [key, value] : source_.rows(table)) figures_.restore(table, key_number(key), value, end_.last);
+  }
+  return {};
+}
+
+Result<void> Salvage::lose(Position first, Position last) {
+  if (first > last) return {};
+  if (report_.lost.size() >= options_.lost_ranges_max) {
+    return Error{Code::bad_format, "more than " + std::to_string(options_.lost_ranges_max) + " ranges of positions are lost, up to position " +
+                                       std::to_string(number(last)) + ": a log cannot hold so many; restore a backup"};
+  }
+  report_.lost.push_back({first, last});
+  return {};
 }
 
 Result<void> Salvage::write_records() {
-  std::map<Position, const SalvageSource::Piece*> pieces;
-  for (const auto& [first, piece] : source_.whole()) pieces.emplace(first, &piece);
-  for (const auto& [first, piece] : source_.damaged()) pieces.emplace(first, &piece);
-  for (const auto& [first, piece] : pieces) {
-    if (first < next_) continue;      // the one before it holds some of its positions
-    if (auto written = write_piece(first, *piece); !written) return written;
+  std::uint64_t unproven = 0;
+  for (const Piece& piece : source_.choose(end_)) {
+    unproven += piece.is_proven || piece.intact == 0 ? 0 : 1;
+    if (auto written = write_piece(piece); !written) return written;
     if (options_.progress) options_.progress(file_.bytes() + std::min(file_.bytes(), std::uint64_t{written_}), 2 * file_.bytes());
   }
-  return write_heads();
+  if (unproven > 0) {
+    note(std::to_string(unproven) + " records were found that no tree leads to and nothing after them confirms: one that was written and never committed cannot be told from them");
+  }
+  return {};
 }
 
-Result<void> Salvage::write_piece(Position, const SalvageSource::Piece& piece) {
+Result<void> Salvage::write_piece(const Piece& piece) {
   const auto found = record_at(file_, piece.at);
   if (!found) return {};              // the disk has read it once, and does not any more: it is lost
-  if (!is_whole(*found->record)) return write_parts(*found->record);
-  Buffer stored(found->bytes);
-  if (!file_.read(found->at, stored)) return {};
-  return write_record(*found->record, stored);
-}
-
-// The events that are intact, each run of them as a record.
-Result<void> Salvage::write_parts(const Record& record) {
-  std::uint64_t chain = record.chain_before();
-  RecordBuilder builder;
-  RecordBuilder::Seal seal{};
-  const auto end = [&]() -> Result<void> {
-    if (builder.empty()) return {};
-    const auto part = builder.seal(seal);
-    return write_record(*part, part->bytes());
-  };
-  for (std::uint32_t at = 0; at < record.count(); ++at) {
-    const Position position = record.first() + at;
-    if (record.body_intact(at)) {
-      Entry entry = record.entry(at);
-      const bool is_scheduled = (entry.flags & format::scheduled) != 0;
-      if (builder.empty()) {
-        seal = {record.log_id(), position, record.committed_at(), chain, record.batch()};
-        if (record.run_of(at).first_index != at && !is_scheduled) entry.publisher_previous = position - 1;
-      }
-      builder.append(entry, record.body(at));
-    } else if (auto ended = end(); !ended) {
-      return ended;
-    }
-    chain = chain_fold(chain, number(position), record.event_checksum(at));
+  if (is_whole(*found->record)) {
+    Buffer stored(found->bytes);
+    return file_.read(found->at, stored) ? write_record(*found->record, stored) : Result<void>();
   }
-  return end();
+  for (std::uint32_t at = 0; at < found->record->count(); ++at) {
+    if (!found->record->body_intact(at)) figures_.remember(*found->record, at);
+  }
+  for (const RecordPtr& part : intact_parts(*found->record)) {
+    if (auto written = write_record(*part, part->bytes()); !written) return written;
+  }
+  return {};
 }
 
 Result<void> Salvage::write_record(const Record& record, Bytes stored) {
-  lose(next_, record.first() - 1);
+  if (auto gap = lose(next_, record.first() - 1); !gap) return gap;
   if (auto put = txn_->put(tables_[TableId::log], NumberKey(record.first()), text_of(stored), lmdb::Place::end); !put) return put;
   for (std::uint32_t at = 0; at < record.count(); ++at) {
     if (auto taken = take_event(record, at); !taken) return taken;
@@ -247,123 +236,93 @@ Result<void> Salvage::write_record(const Record& record, Bytes stored) {
   next_ = record.last() + 1;
   report_.records += 1;
   report_.events += record.count();
-  if (last_ == nullptr || record.last() > last_->last()) {
-    auto copy = Record::parse(stored, record.first());
-    if (!copy) return copy.error();
-    last_ = std::move(*copy);
-  }
-  if (heads_.size() >= heads_max) {
-    if (auto written = write_heads(); !written) return written;
+  auto copy = Record::parse_index(stored, record.first());
+  if (!copy) return copy.error();
+  last_ = std::move(*copy);
+  if (figures_.heads() >= heads_max) {
+    if (auto written = figures_.write_heads(*txn_, tables_); !written) return written;
   }
   return commit_if_full(stored.size());
 }
 
 Result<void> Salvage::take_event(const Record& record, std::uint32_t at) {
-  const Position position = record.first() + at;
+  names_.take(record, at);
+  figures_.take(record, at);
   const Entry entry = record.entry(at);
-  take_names(record, at, entry);
-  if (entry.unique_id) heads_[*entry.unique_id] = {*entry.unique_id, position, entry.key ? entry.key->version : 0};
-  if (!entry.key) return {};
-  heads_[entry.key->hash] = {entry.key->hash, position, entry.key->version};
-  if (!has_key_page(entry.key->hash, entry.key->version)) return {};
-  return tables_.put(*txn_, TableId::key_pages, key_page_key(entry.key->hash, entry.key->version), Writer().put(position).bytes());
+  if ((entry.flags & format::scheduled) != 0 && source_.stale_as_of()) published_.emplace(entry.publisher, entry.sequence);
+  if (!entry.key || !has_key_page(entry.key->hash, entry.key->version)) return {};
+  return tables_.put(*txn_, TableId::key_pages, key_page_key(entry.key->hash, entry.key->version), Writer().put(record.first() + at).bytes());
 }
 
-void Salvage::take_names(const Record& record, std::uint32_t at, const Entry& entry) {
-  const Position position = record.first() + at;
-  const bool needs_topic = !has_row(TableId::topics, entry.topic), needs_type = !has_row(TableId::types, entry.type);
-  EventNames names;
-  if ((needs_topic && topics_[entry.topic].name.empty()) || (needs_type && types_[entry.type].empty())) names = options_.names_of(record.body(at));
-  if (needs_type && types_[entry.type].empty()) types_[entry.type] = names.type;
-  if (needs_topic) {
-    TopicFigures& topic = topics_[entry.topic];
-    if (topic.name.empty()) topic.name = names.topic;
-    topic.events += 1;
-    topic.bytes += record.body_bytes(at);
-    if (topic.first == Position::none) topic.first = position;
-    topic.last = position;
-    topic.last_at = record.committed_at();
-    if (entry.priority < topic.last_of.size()) topic.last_of[entry.priority] = position;
-  }
-  if (has_row(TableId::publishers, entry.publisher)) return;
-  PublisherFigures& publisher = publishers_[entry.publisher];
-  if ((entry.flags & format::scheduled) != 0) return;
-  publisher.last_sequence = std::max(publisher.last_sequence, entry.sequence);
-  publisher.last = position;
-}
-
-Result<void> Salvage::write_heads() {
-  std::vector<KeyHead> heads;
-  for (const auto& [key, head] : heads_) heads.push_back(head);
-  heads_.clear();
-  return merge_heads(*txn_, tables_, heads);
-}
-
-std::string Salvage::made_up(TableId table, std::uint32_t number) {
-  Writer writer;
-  if (table == TableId::topics) {
-    const TopicFigures& topic = topics_[number];
-    writer.put_string(topic.name.empty() ? numbered("topic", number) : topic.name).put(topic.events).put(topic.bytes);
-    writer.put(topic.first).put(topic.last).put(nanoseconds(topic.last_at));
-    for (const Position position : topic.last_of) writer.put(position);
-  } else if (table == TableId::types) {
-    writer.put_string(types_[number].empty() ? numbered("type", number) : types_[number]);
-  } else {
-    const PublisherFigures& publisher = publishers_[number];
-    writer.put_string(numbered("publisher", number)).put(std::uint8_t{0}).put(std::uint64_t{0}).put(publisher.last_sequence).put(publisher.last);
-  }
-  return writer.take();
-}
-
-// Numbers have no gap: one that no row and no event tells the name of gets one that says so.
-Result<void> Salvage::write_names() {
-  for (const TableId table : {TableId::topics, TableId::types, TableId::publishers}) {
-    auto& rows = source_.rows(table);
-    std::uint32_t last = 0;
-    if (!rows.empty()) last = key_number(rows.rbegin()->first);
-    if (table == TableId::topics) last = std::max(last, last_of(topics_));
-    if (table == TableId::types) last = std::max(last, last_of(types_));
-    if (table == TableId::publishers) last = std::max(last, last_of(publishers_));
-    for (std::uint32_t number = 1; number <= last; ++number) {
-      const auto found = rows.find(number_key(number));
-      const auto value = found != rows.end() ? found->second : made_up(table, number);
-      if (auto put = tables_.put(*txn_, table, number_key(number), value); !put) return put;
-    }
-  }
+Result<void> Salvage::drop(Result<std::uint64_t> rows, const std::string& what) {
+  if (!rows) return rows.error();
+  if (*rows > 0) note(std::to_string(*rows) + " rows of table " + what);
   return {};
+}
+
+// Everything that fits to the records, and without which busd would refuse the log.
+Result<void> Salvage::write_rows() {
+  if (auto written = figures_.write_heads(*txn_, tables_); !written) return written;
+  if (auto written = names_.write(*txn_, tables_, figures_, report_.notes); !written) return written;
+  for (const TableId table : {TableId::open, TableId::failures, TableId::dead}) {
+    const auto what = std::string(name_of(table)) + " are dropped: their groups are lost";
+    if (auto dropped = drop(drop_without_group(*txn_, tables_, table, groups_), what); !dropped) return dropped;
+  }
+  // The trees may be older than the records.
+  if (auto dropped = drop(drop_published(*txn_, tables_, published_), "schedule are dropped: their events are in the log"); !dropped) return dropped;
+  return drop(drop_snapshots_ahead(*txn_, tables_), "snapshots are dropped: their keys have lost the versions they are of");
+}
+
+void Salvage::find_head() {
+  head_ = source_.head().value_or(StoredHead());
+  Head& head = head_.head;
+  const bool ends_with_record = last_ != nullptr && last_->last() == end_.last;
+  if (!source_.head()) note("the head of the log is lost: it ends with the last position that something in the file names");
+  if (head.committed != end_.last) {
+    if (!ends_with_record) note("the chain at the end of the log is not known: a head that was printed there cannot be proved");
+    if (last_ != nullptr) head.chain = last_->chain_after();
+    head.committed = end_.last;
+  }
+  if (last_ != nullptr) head.committed_at = std::max(head.committed_at, last_->committed_at());
+  if (last_ != nullptr) head.batch = std::max(head.batch, last_->batch());
+  if (!journal_.empty()) head.batch = std::max(head.batch, journal_.back().first);
+  if (journal_.empty()) {
+    head_.journal_last = 0;
+    head.replay_batch = head.batch + 1;
+  }
+  // All that records say is in the tables: what is counted from them is not there in full any more.
+  head.replay_from = head.committed + 1;
 }
 
 Result<void> Salvage::write_meta() {
   Identity identity = source_.identity();
   identity.history += 1;              // clients are told that this is not the log they knew
-  StoredHead head = source_.head().value_or(StoredHead());
-  if (!source_.head()) report_.notes.push_back("the head of the log is lost: it ends with the last record that was found");
-  if (last_ != nullptr && last_->last() > head.head.committed) {
-    head.head.committed = last_->last();
-    head.head.committed_at = last_->committed_at();
-    head.head.chain = last_->chain_after();
-    head.head.batch = std::max(head.head.batch, last_->batch());
+  find_head();
+  if (auto gap = lose(next_, head_.head.committed); !gap) return gap;
+  if (!report_.lost.empty() && !source_.is_whole(TableId::keys)) {
+    note("rows of table keys are lost: keys whose last events are lost, too, begin again with versions they had before");
   }
-  if (journal_.empty()) {
-    head.journal_last = 0;
-    head.head.replay_batch = head.head.batch + 1;
-  }
-  // Of rows that are no longer in their tables it is not known as of when they are: all records are counted again.
-  const bool is_stale = !source_.is_whole(TableId::topics) || !source_.is_whole(TableId::publishers) || !source_.head();
-  if (is_stale) head.head.replay_from = Position{1};
-  lose(next_, head.head.committed);
-  report_.last = head.head.committed;
-  report_.chain = head.head.chain;
+  report_.last = head_.head.committed;
+  report_.chain = head_.head.chain;
   if (auto put = put_format(*txn_, tables_); !put) return put;
   if (auto put = put_identity(*txn_, tables_, identity); !put) return put;
   if (auto put = put_epoch(*txn_, tables_, identity.epoch); !put) return put;
-  if (auto put = put_head(*txn_, tables_, head); !put) return put;
+  if (auto put = put_head(*txn_, tables_, head_); !put) return put;
   return put_lost(*txn_, tables_, report_.lost);
 }
 
+// Of a data file that lies in a data directory, that directory is locked.
+fs::path directory_of(const fs::path& from) {
+  std::error_code failed;
+  if (fs::is_directory(from, failed)) return from;
+  const fs::path file = fs::canonical(from, failed);
+  if (failed || file != log_path(file.parent_path().parent_path()) / "data.mdb") return {};
+  return file.parent_path().parent_path();
+}
+
 Result<File> lock_of(const fs::path& from) {
-  std::error_code ignored;
-  return fs::is_directory(from, ignored) ? take_lock(from) : Result<File>(File());
+  const auto directory = directory_of(from);
+  return directory.empty() ? Result<File>(File()) : take_lock(directory);
 }
 
 }  // namespace

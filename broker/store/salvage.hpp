@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <functional>
 
-#include "broker/store/store.hpp"
+#include "broker/store/meta.hpp"
 
 namespace bus::store {
 
@@ -20,6 +20,7 @@ struct SalvageOptions {
   std::filesystem::path to;           // absent or empty
   std::function<EventNames(Bytes body)> names_of;
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // in bytes
+  std::size_t lost_ranges_max = store::lost_ranges_max;
 };
 
 struct SalvageReport {
@@ -28,10 +29,11 @@ struct SalvageReport {
   std::uint64_t chain = 0;
   std::vector<LostRange> lost;
   std::vector<std::string> faults;    // of the old file, as the walk through its pages has found them
-  std::vector<std::string> notes;     // what besides events is lost, or was made up
+  std::vector<std::string> notes;     // what besides events is lost, was made up, or is not certain
 };
 
-// Takes both locks. Errors: not_found, locked, bad_format (`to` is not empty; no identity of a log is left), log_full, disk_error.
+// Takes both locks. Errors: not_found, locked, bad_format (`to` is not empty; no identity of a log is left; too many ranges are lost),
+// log_full, disk_error.
 Result<SalvageReport> salvage(const SalvageOptions& options);
 
 }  // namespace bus::store

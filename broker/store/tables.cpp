@@ -27,6 +27,19 @@ std::optional<std::uint64_t> NumberKey::read(std::string_view key) {
   return value;
 }
 
+std::string number_key(std::uint32_t number) {
+  std::string key(4, '\0');
+  for (int at = 3; at >= 0; --at, number >>= 8) key[static_cast<std::size_t>(at)] = static_cast<char>(number & 0xff);
+  return key;
+}
+
+std::uint32_t key_number(std::string_view key) {
+  if (key.size() < 4) return 0;
+  std::uint32_t number = 0;
+  for (const char byte : key.substr(0, 4)) number = number << 8 | static_cast<unsigned char>(byte);
+  return number;
+}
+
 std::string guarded(TableId table, std::string_view key, std::string_view value) {
   const std::uint64_t sum = row_checksum(table, key, value);
   std::string stored;

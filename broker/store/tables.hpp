@@ -33,6 +33,10 @@ class NumberKey {
   std::array<char, 8> bytes_;
 };
 
+// The same of four bytes, for what has a number of its own: topics, types, publishers, groups.
+std::string number_key(std::uint32_t number);
+std::uint32_t key_number(std::string_view key);  // of its first four bytes; 0: it has fewer
+
 // Value, then XXH3-64 of the value, seeded with XXH3-64 of the key, seeded with the number of the table.
 std::string guarded(TableId table, std::string_view key, std::string_view value);
 // The value without its checksum. Error damaged: names table and key.

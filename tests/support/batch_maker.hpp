@@ -28,6 +28,17 @@ inline std::string random_text(std::mt19937_64& random, std::size_t bytes) {
   return text;
 }
 
+// Rows as the core writes them.
+inline std::string topic_row(std::string_view name) {
+  Writer writer;
+  writer.put_string(name);
+  for (int field = 0; field < 8; ++field) writer.put(std::uint64_t{0});
+  return writer.take();
+}
+inline std::string publisher_row(std::string_view name, std::uint64_t last_sequence = 0, Position last = Position::none) {
+  return Writer().put_string(name).put(std::uint8_t{0}).put(std::uint64_t{0}).put(last_sequence).put(last).take();
+}
+
 struct TestEvent {
   std::string text = "event";
   std::string key;  // empty: none

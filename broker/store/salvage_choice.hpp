@@ -1,0 +1,38 @@
+// Which of the records that lie in a broken file are the log. Pages that are free, or were never made current, hold records, too: older
+// copies, and what a transaction has written that died before it was committed. The chain tells them apart: what comes after a record
+// has folded it in.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "bus/types.hpp"
+
+namespace bus::store {
+
+// A record in the file, whose header and index verify.
+struct Piece {
+  std::uint64_t at = 0;               // of its stored bytes
+  Position first = Position::none, last = Position::none;
+  std::uint64_t chain_before = 0, chain_after = 0;
+  WallTime committed_at;
+  std::uint32_t intact = 0;           // events that match their checksums
+  bool is_proven = false;             // a tree leads to it, or the chain of what comes after it
+};
+
+// Nothing beyond `last` was committed; what ends there has this chain, if it is known.
+struct LogEnd {
+  Position last = Position::none;
+  std::optional<std::uint64_t> chain;
+};
+
+// `walked`: those that the trees lead to, which are the log whatever else there is. Of `raw` those whose chain fits to their neighbours:
+// first what leads back from a neighbour or the end, then, where nothing does, the longest that follow each other. In order, none reaches
+// into another.
+std::vector<Piece> choose_pieces(std::vector<Piece> walked, std::vector<Piece> raw, const LogEnd& end);
+
+// How far the log goes on after this place by pieces that follow each other, and the chain there.
+LogEnd follow_pieces(const std::vector<Piece>& raw, Position last, std::uint64_t chain);
+
+}  // namespace bus::store
