@@ -49,6 +49,16 @@ Result<void> DiskStore::each_journal(std::uint64_t from_batch, const JournalVisi
   return {};
 }
 
+namespace {
+
+// The start needs what the record says; a log whose pages are whole can go on without it.
+Error stops_start(Error error) {
+  if (error.code == Code::damaged) error.detail += "; `bus-cli log repair` keeps what is intact of such records and lets the log go on without the rest";
+  return error;
+}
+
+}  // namespace
+
 Result<void> DiskStore::each_record(Position from, const RecordVisitor& visit) const {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
@@ -61,15 +71,15 @@ Result<void> DiskStore::each_record(Position from, const RecordVisitor& visit) c
   auto found = cursor->seek(from);
   for (bool is_first = true; found && *found; found = cursor->next(), is_first = false) {
     const auto record = cursor->load_index();
-    if (!record) return record.error();
+    if (!record) return stops_start(record.error());
     if (is_first && (*record)->last() < from) continue;
     const bool is_gap = !is_first && (*record)->first() > next && !is_lost(*lost, next, (*record)->first() - 1);
-    if (is_gap) return missing(next, (*record)->first() - 1);
+    if (is_gap) return stops_start(missing(next, (*record)->first() - 1));
     if (auto visited = visit(**record); !visited) return visited;
     next = (*record)->last() + 1;
   }
   if (!found) return found.error();
-  if (next <= committed && !is_lost(*lost, next, committed)) return missing(next, committed);
+  if (next <= committed && !is_lost(*lost, next, committed)) return stops_start(missing(next, committed));
   return {};
 }
 
