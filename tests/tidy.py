@@ -61,6 +61,8 @@ LAYERS = {
 }
 # The only files that may look deeper than their layer: they work on a log that no broker serves.
 LAYER_EXCEPTIONS = {
+    "tools/log_repair.cpp": ["broker/store/repair.hpp"],
+    "tools/log_salvage.cpp": ["broker/store/salvage.hpp"],
     "tools/log_verify.cpp": ["broker/store/offline.hpp", "broker/store/store.hpp"],
 }
 

@@ -1,8 +1,11 @@
-// log stat|verify: the log as a whole.
+// log stat|verify|repair|salvage: the log as a whole.
+#include <algorithm>
 #include <memory>
 
 #include "tools/cli.hpp"
 #include "tools/interrupts.hpp"
+#include "tools/log_repair.hpp"
+#include "tools/log_salvage.hpp"
 #include "tools/log_verify.hpp"
 #include "tools/position.hpp"
 
@@ -79,6 +82,61 @@ Exit verify(const Globals& globals, const VerifyOptions& options) {
   return found.faults.empty() && (!proof || proof->why_not.empty()) ? Exit::ok : Exit::failed;
 }
 
+// A log is there in any case; 3 says that something of the old one is not in it.
+Exit salvage_log(const Globals& globals, const std::string& from, const std::string& to) {
+  const auto found = salvage(std::filesystem::path(from), std::filesystem::path(to));
+  const bool is_all = found.lost.empty() && found.notes.empty();
+  if (globals.format == Format::text) {
+    for (const auto& fault : found.faults) write("FOUND " + printable(fault) + "\n");
+    for (const auto& lost : found.lost) write(text_of(lost));
+    for (const auto& note : found.notes) write("NOTE " + printable(note) + "\n");
+    write(count_of(found.events, "event") + " in " + count_of(found.records, "record") + " salvaged, up to position " + std::to_string(number(found.head.position)) +
+          (is_all ? ": nothing is lost\n" : "\n") + "head " + show_head(found.head) + "\n");
+  } else {
+    print_object(globals.format, {{"records", found.records}, {"events", found.events}, {"last", number(found.head.position)}, {"head", show_head(found.head)},
+                                  {"lost", json_of(found.lost)}, {"notes", found.notes}, {"faults", found.faults}});
+  }
+  return is_all ? Exit::ok : Exit::partial;
+}
+
+void print_text(const Repaired& found, const RepairPlan& plan) {
+  std::uint64_t kept = 0;
+  for (const auto& place : found.places) {
+    kept += place.kept;
+    write("FOUND positions " + std::to_string(number(place.first)) + " to " + std::to_string(number(place.last)) + ": " + printable(place.what) + "\n");
+    for (const auto& topic : place.topics) write("  topic " + printable(topic) + "\n");
+    if (!place.file.empty()) write("  bytes " + (plan.aside / place.file).string() + "\n");
+    for (const auto& lost : place.lost) write("  " + text_of(lost));
+  }
+  for (const auto& note : found.notes) write("NOTE " + printable(note) + "\n");
+  for (const auto& fault : found.left) write(text_of(fault));
+  const std::string done = found.places.empty() ? ": nothing to repair" : plan.dry_run ? " would be repaired, with " : " repaired, with ";
+  write((found.places.empty() ? "up to position " + std::to_string(number(found.last)) : count_of(found.places.size(), "place")) + done +
+        (found.places.empty() ? "" : count_of(kept, "event") + " kept of them") + "\n");
+}
+
+void print_json(Format format, const Repaired& found, const RepairPlan& plan) {
+  Json json = {{"last", number(found.last)}, {"dry_run", plan.dry_run}, {"aside", plan.aside.string()}, {"notes", found.notes}};
+  json["repaired"] = Json::array();
+  for (const auto& place : found.places) {
+    json["repaired"].push_back({{"first", number(place.first)}, {"last", number(place.last)}, {"kept", place.kept}, {"lost", json_of(place.lost)},
+                                {"topics", place.topics}, {"what", place.what}, {"file", place.file.empty() ? Json() : Json(place.file)}});
+  }
+  json["faults"] = Json::array();
+  for (const auto& fault : found.left) json["faults"].push_back({{"position", number(fault.position)}, {"what", fault.what}});
+  print_object(format, json);
+}
+
+// 3 says that events are lost, or would be.
+Exit repair_log(const Globals& globals, RepairPlan plan) {
+  if (plan.aside.empty()) plan.aside = plan.dir / "aside";
+  const auto found = repair(plan);
+  globals.format == Format::text ? print_text(found, plan) : print_json(globals.format, found, plan);
+  if (!found.left.empty()) return Exit::failed;
+  const auto loses = [](const RepairedPlace& place) { return !place.lost.empty(); };
+  return std::any_of(found.places.begin(), found.places.end(), loses) ? Exit::partial : Exit::ok;
+}
+
 }  // namespace
 
 void define_log(CLI::App& app, Cli& cli) {
@@ -91,6 +149,19 @@ void define_log(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<VerifyOptions>();
   check.add_option("--data", options->dir, "verify this directory, while no broker runs on it")->type_name("DIR");
   add_parsed(check, "--from-head", options->from_head, parse_head, "prove that the log extends one that had this head", "POSITION:CHAIN");
+  auto& mend = add_verb(parent, "repair", "keep what is intact of damaged records, in place, and let the log go on without the rest",
+                        "bus-cli log repair --data /var/lib/busd --dry-run\n  bus-cli log repair --data /var/lib/busd --aside /root/busd.damaged");
+  auto plan = std::make_shared<RepairPlan>();
+  mend.add_option("--data", plan->dir, "the data directory, while no broker runs on it")->type_name("DIR")->required();
+  mend.add_flag("--dry-run", plan->dry_run, "find and tell, change nothing");
+  mend.add_option("--aside", plan->aside, "where the bytes of damaged records and the report go (default: aside, in the data directory)")->type_name("DIR");
+  mend.callback([plan, &cli] { cli.run = [plan, &cli] { return repair_log(cli.globals, *plan); }; });
+  auto& rebuild = add_verb(parent, "salvage", "rebuild a log, in a new directory, from what is left of a broken one",
+                           "bus-cli log salvage /var/lib/busd /var/lib/busd.salvaged");
+  auto from = std::make_shared<std::string>(), to = std::make_shared<std::string>();
+  rebuild.add_option("FROM", *from, "the data directory, while no broker runs on it, or its data.mdb")->required();
+  rebuild.add_option("NEW_DIR", *to, "the new data directory: absent or empty")->required();
+  rebuild.callback([from, to, &cli] { cli.run = [from, to, &cli] { return salvage_log(cli.globals, *from, *to); }; });
   check.callback([options, &cli] { cli.run = [options, &cli] { return verify(cli.globals, *options); }; });
 }
 

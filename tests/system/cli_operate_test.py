@@ -194,10 +194,61 @@ class Verifying(LogCase):
         self.assertEqual(json.loads(self.run_cli("event", "get", "3", "-o", "json").stdout)["payload"]["title"], "title 3")
 
 
-class CutOff(LogCase):
-    def test_a_file_that_is_cut_off_is_refused_with_the_last_good_position(self):
-        self.publish(10)
+class Salvaging(LogCase):
+    def salvage(self, *words, expect):
+        return json.loads(self.run_cli("log", "salvage", *words, self.path("new"), "-o", "json", expect=expect).stdout)
+
+    def serve_new(self):
+        self.broker.data = self.path("new")
+        self.broker.start()
+
+    def replayed(self, *words):
+        return lines(self.run_cli("replay", "-o", "ndjson", *words))
+
+    def fill(self):
+        for first in (1, 11, 21):
+            self.publish(10, "--key-field", "notification_id", first=first)
+        self.run_cli("sub", "alerts.*", "--group", "dashboard", "--until-end")
+        before = self.replayed()
+        head = json.loads(self.run_cli("log", "verify", "-o", "json").stdout)["head"]
         self.broker.stop()
+        return before, head
+
+    def test_a_broken_tree_costs_no_event(self):
+        """Both pages from which all trees are found are broken: busd refuses, and the new log has every event."""
+        before, head = self.fill()
+        with open(self.data_file(), "r+b") as file:
+            for page in (0, 4096):
+                file.seek(page + 16)
+                file.write(b"\0")
+        self.assertIn("meta page", self.run_cli("log", "verify", "--data", self.broker.data, expect=1).stderr)
+        report = self.salvage(self.broker.data, expect=3)
+        self.assertEqual((report["events"], report["lost"], report["head"]), (30, [], head))
+        self.assertTrue(any(note.startswith("rows of table groups are lost") for note in report["notes"]))
+        self.serve_new()
+        self.assertEqual(self.replayed(), before)
+        self.assertEqual(self.run_cli("log", "verify", "--from-head", head).stdout.splitlines()[-1], "extends " + head)
+        self.publish(1, "--key", "n-7", first=31)
+        self.assertEqual([event["version"] for event in self.replayed("--key", "n-7")], [1, 2])
+
+    def test_a_damaged_event_is_the_only_one_that_is_lost(self):
+        before, head = self.fill()
+        with open(self.data_file(), "r+b") as file:
+            content = file.read()
+            file.seek(0)
+            file.write(content.replace(b"title 14", b"tit1e 14"))
+        self.assertEqual(self.salvage(self.broker.data, expect=3)["lost"], [{"first": 14, "last": 14}])
+        self.assertEqual(self.run_cli("log", "verify", "--data", self.path("new")).stdout.splitlines()[0], "LOST positions 14 to 14")
+        self.serve_new()
+        self.assertEqual(self.replayed("--from", "15"), before[14:])
+        self.assertEqual(self.replayed("--from", "1", "--to", "13"), before[:13])
+        self.assertIn("positions 14 to 14 are missing", self.run_cli("event", "get", "14", expect=1).stderr)
+        self.assertEqual(self.group("dashboard")["floor"], 30)
+        self.assertEqual(self.publish(1, first=31)[0]["position"], 31)
+        self.assertEqual(self.run_cli("log", "verify", "--from-head", head).returncode, 0)
+
+    def test_a_file_that_is_cut_off_is_refused_with_the_last_good_position(self):
+        self.fill()
         used = json.loads(self.run_stat())["used_bytes"]
         os.truncate(self.data_file(), used - 4096)
         for words in (["log", "verify", "--data", self.broker.data],):
@@ -211,6 +262,77 @@ class CutOff(LogCase):
         stat = self.run_cli("log", "stat", "-o", "json").stdout
         self.broker.stop()
         return stat
+
+    def test_it_never_writes_where_a_log_is(self):
+        self.fill()
+        self.run_cli("log", "salvage", self.broker.data, self.broker.data, expect=7)
+        self.run_cli("log", "salvage", self.path("nowhere"), self.path("new"), expect=4)
+
+
+class Repairing(LogCase):
+    def repair(self, *words, expect):
+        return json.loads(self.run_cli("log", "repair", "--data", self.broker.data, "-o", "json", *words, expect=expect).stdout)
+
+    def replayed(self, *words):
+        return lines(self.run_cli("replay", "-o", "ndjson", *words))
+
+    def change(self, mark, at=0):
+        """One bit, in all copies of the page."""
+        with open(self.data_file(), "r+b") as file:
+            content = file.read()
+            self.assertIn(mark, content)
+            file.seek(0)
+            file.write(content.replace(mark, mark[:at] + bytes([mark[at] ^ 1]) + mark[at + 1:]))
+
+    def test_what_is_intact_stays_and_a_second_run_finds_nothing(self):
+        for first in (1, 11, 21):
+            self.publish(10, "--key-field", "notification_id", first=first)
+        self.run_cli("sub", "alerts.*", "--group", "dashboard", "--until-end")
+        before = self.replayed()
+        head = json.loads(self.run_cli("log", "verify", "-o", "json").stdout)["head"]
+        self.run_cli("log", "repair", "--data", self.broker.data, expect=7)
+        self.broker.stop()
+        self.change(b"title 14")
+        dry = self.repair("--dry-run", expect=3)
+        self.assertFalse(os.path.exists(os.path.join(self.broker.data, "aside")))
+        report = self.repair(expect=3)
+        self.assertEqual((report["faults"], report["notes"]), ([], []))
+        place = report["repaired"][0]
+        self.assertEqual((place["kept"], place["lost"], place["topics"]), (9, [{"first": 14, "last": 14}], [before[13]["topic"]]))
+        self.assertEqual([one["lost"] for one in dry["repaired"]], [place["lost"]])
+        with open(os.path.join(report["aside"], place["file"]), "rb") as file:
+            self.assertTrue(file.read().startswith(b"BREC"))
+        with open(os.path.join(report["aside"], "report.ndjson"), encoding="utf-8") as file:
+            self.assertEqual([json.loads(line) for line in file], [place])
+        self.assertEqual(self.repair(expect=0)["repaired"], [])
+        self.assertEqual(self.run_cli("log", "verify", "--data", self.broker.data).stdout.splitlines()[0], "LOST positions 14 to 14")
+        self.broker.start()
+        self.assertEqual(self.replayed("--from", "15"), before[14:])
+        self.assertEqual(self.replayed("--from", "1", "--to", "13"), before[:13])
+        self.assertIn("positions 14 to 14 are missing", self.run_cli("event", "get", "14", expect=1).stderr)
+        self.assertEqual(self.group("dashboard")["floor"], 30)
+        self.assertEqual(self.run_cli("log", "verify", "--from-head", head).returncode, 0)
+        self.publish(1, "--key", "n-30", first=31)
+        self.assertEqual([event["version"] for event in self.replayed("--from", "15", "--key", "n-30")], [1, 2])
+
+    def test_busd_names_it_where_a_record_stops_its_start(self):
+        """Killed before any checkpoint: all records are needed at the start, and one of them has a damaged index."""
+        self.publish(5)
+        self.broker.process.kill()
+        self.broker.process.wait()
+        self.broker.process = None
+        with open(self.data_file(), "rb") as file:
+            content = file.read()
+        record = content[content.index(b"BREC"):][:64]
+        self.change(record, 40)
+        refused = subprocess.run([BUSD, "--data", self.broker.data, "--listen", self.broker.endpoint], capture_output=True, text=True, timeout=30)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("bus-cli log repair", refused.stderr)
+        lost = self.repair(expect=3)["repaired"][0]["lost"][0]["first"]
+        self.assertIn(f"position {lost}: ", refused.stderr)
+        self.broker.start()
+        self.assertIn("are missing", self.run_cli("event", "get", str(lost), expect=1).stderr)
+        self.assertEqual(self.publish(1, first=6)[0]["position"], 6)
 
 
 class Compressing(LogCase):
