@@ -87,6 +87,7 @@ SliceVerifier verify_online(Client& client) {
     request.chain = chain;
     const auto reply = ask<wire::VerifyReplyT>(client, std::move(request));
     LogSlice slice{Position{reply.next}, reply.chain, reply.records, reply.events, Position{reply.last}, {}, {}};
+    for (const auto& range : reply.lost) slice.lost.emplace_back(Position{range.first()}, Position{range.last()});
     for (const auto& fault : reply.faults) slice.faults.push_back({Position{fault->position}, fault->what});
     return slice;
   };

@@ -24,7 +24,7 @@ struct LogSlice {
   std::uint64_t records = 0, events = 0;
   Position last = Position::none;       // the head
   std::vector<LogFault> faults;
-  std::vector<std::pair<Position, Position>> lost;  // known to be gone, first and last; offline, at the end
+  std::vector<std::pair<Position, Position>> lost;  // known to be gone, first and last: those that begin in it
 };
 
 // Where a log stands, or stood: the chain says which events lie up to the position.

@@ -189,6 +189,7 @@ void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
     reply.records = slice.records;
     reply.events = slice.events;
     reply.last = number(slice.last);
+    for (const auto& range : slice.lost) reply.lost.emplace_back(number(range.first), number(range.last));
     for (const auto& fault : slice.faults) {
       if (reply.faults.size() == limits::faults_max) break;  // the extent is known by then
       auto one = std::make_unique<wire::FaultT>();

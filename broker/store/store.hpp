@@ -68,7 +68,7 @@ struct VerifySlice {
   Position last = Position::none;     // the head
   std::uint64_t records = 0, events = 0;
   std::vector<Fault> faults;
-  std::vector<LostRange> lost;        // with the last slice: all of the log; no faults
+  std::vector<LostRange> lost;        // that begin in this slice; no faults
 };
 
 // What became of one sequence of a publisher.

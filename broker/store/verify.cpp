@@ -51,6 +51,15 @@ Result<void> check_tables(const lmdb::Transaction& txn, const Tables& tables, Ve
   return {};
 }
 
+// Those that begin from `from` up to before `next`; none: up to the end.
+std::vector<LostRange> within(std::span<const LostRange> lost, Position from, Position next) {
+  std::vector<LostRange> found;
+  for (const LostRange& range : lost) {
+    if (range.first >= from && (next == Position::none || range.first < next)) found.push_back(range);
+  }
+  return found;
+}
+
 }  // namespace
 
 Result<VerifySlice> DiskReader::verify(Position from, std::uint64_t chain, std::size_t bytes_max) {
@@ -60,7 +69,7 @@ Result<VerifySlice> DiskReader::verify(Position from, std::uint64_t chain, std::
   if (!cursor) return cursor.error();
   const auto head = get_head(*txn, tables_);
   if (!head) return head.error();
-  auto lost = get_lost(*txn, tables_);
+  const auto lost = get_lost(*txn, tables_);
   if (!lost) return lost.error();
   VerifySlice slice;
   slice.last = head->head.committed;
@@ -80,11 +89,12 @@ Result<VerifySlice> DiskReader::verify(Position from, std::uint64_t chain, std::
   if (*found) {
     slice.next = cursor->position();
     slice.chain = log.chain() ? *log.chain() : chain_before(*cursor);
+    slice.lost = within(*lost, from, slice.next);
     return slice;
   }
   log.check_end(head->head);
   slice.chain = head->head.chain;
-  slice.lost = std::move(*lost);
+  slice.lost = within(*lost, from, Position::none);
   if (auto checked = check_tables(*txn, tables_, slice); !checked) return checked.error();
   return slice;
 }

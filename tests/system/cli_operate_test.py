@@ -246,6 +246,9 @@ class Salvaging(LogCase):
         self.assertEqual(self.group("dashboard")["floor"], 30)
         self.assertEqual(self.publish(1, first=31)[0]["position"], 31)
         self.assertEqual(self.run_cli("log", "verify", "--from-head", head).returncode, 0)
+        online = json.loads(self.run_cli("log", "verify", "--from-head", "14:" + head.split(":")[1], "-o", "json", expect=1).stdout)
+        self.assertEqual(online["lost"], [{"first": 14, "last": 14}])
+        self.assertIn("that position is lost", online["from_head"]["why_not"])
 
     def test_a_file_that_is_cut_off_is_refused_with_the_last_good_position(self):
         self.fill()
