@@ -277,7 +277,10 @@ void Salvage::find_head() {
   head_ = source_.head().value_or(StoredHead());
   Head& head = head_.head;
   const bool ends_with_record = last_ != nullptr && last_->last() == end_.last;
-  if (!source_.head()) note("the head of the log is lost: it ends with the last position that something in the file names");
+  const std::string end = std::to_string(number(end_.last));
+  if (!source_.head()) note("the head of the log is lost: the last position that anything in the file names is " + end + ", later ones may be missing");
+  const bool is_old = source_.head() && !source_.is_head_certain() && !source_.stale_as_of();
+  if (is_old) note("the head of the log was only found in an old page: the last position that anything in the file names is " + end + ", later ones may be missing");
   if (head.committed != end_.last) {
     if (!ends_with_record) note("the chain at the end of the log is not known: a head that was printed there cannot be proved");
     if (last_ != nullptr) head.chain = last_->chain_after();

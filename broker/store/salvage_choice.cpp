@@ -38,22 +38,29 @@ std::vector<Piece> without_copies(std::vector<Piece> pieces) {
   return pieces;
 }
 
-// For each piece how many events follow each other from it on, and the next of them. Pieces are in the order of their positions.
+// Whatever came in the place of what died was committed later.
+struct Rank {
+  WallTime last_at;                   // of the last piece that follows by the chain
+  std::uint64_t events = 0;           // up to there
+  auto operator<=>(const Rank&) const = default;
+};
+// For each piece where it leads to at best, and the next one on that way. Pieces are in the order of their positions.
 struct Ways {
-  std::vector<std::uint64_t> events;
+  std::vector<Rank> ranks;
   std::vector<std::size_t> next;
 };
 
 Ways find_ways(const std::vector<Piece>& pieces) {
-  Ways ways{std::vector<std::uint64_t>(pieces.size()), std::vector<std::size_t>(pieces.size(), no_piece)};
+  Ways ways{std::vector<Rank>(pieces.size()), std::vector<std::size_t>(pieces.size(), no_piece)};
   PlaceMap by_begin;
   for (std::size_t at = pieces.size(); at-- > 0;) {
     const auto [from, to] = by_begin.equal_range({pieces[at].last + 1, pieces[at].chain_after});
     for (auto it = from; it != to; ++it) {
       auto& next = ways.next[at];
-      if (next == no_piece || ways.events[it->second] > ways.events[next]) next = it->second;
+      if (next == no_piece || ways.ranks[it->second] > ways.ranks[next]) next = it->second;
     }
-    ways.events[at] = events_of(pieces[at]) + (ways.next[at] == no_piece ? 0 : ways.events[ways.next[at]]);
+    ways.ranks[at] = ways.next[at] == no_piece ? Rank{pieces[at].committed_at} : ways.ranks[ways.next[at]];
+    ways.ranks[at].events += events_of(pieces[at]);
     by_begin.emplace(begin_of(pieces[at]), at);
   }
   return ways;
@@ -86,15 +93,18 @@ class Choice {
     const auto after = taken_.upper_bound(piece.last);
     return after != taken_.begin() && std::prev(after)->second.last >= piece.first;
   }
+  static bool are_in_order(const Piece& before, const Piece& after) {
+    const bool is_next = before.last + 1 == after.first;
+    return before.batch <= after.batch && before.committed_at <= after.committed_at && (!is_next || before.chain_after == after.chain_before);
+  }
   // With what is before and after it; a neighbour that is not there does not object.
   bool fits(const Piece& piece) const {
     if (overlaps(piece) || piece.last > end_.last) return false;
     if (piece.last == end_.last && end_.chain && piece.chain_after != *end_.chain) return false;
     const auto after = taken_.upper_bound(piece.last);
-    if (after != taken_.end() && after->first == piece.last + 1 && after->second.chain_before != piece.chain_after) return false;
+    if (after != taken_.end() && !are_in_order(piece, after->second)) return false;
     if (after == taken_.begin()) return piece.first != Position{1} || piece.chain_before == 0;
-    const Piece& before = std::prev(after)->second;
-    return before.last + 1 != piece.first || before.chain_after == piece.chain_before;
+    return are_in_order(std::prev(after)->second, piece);
   }
 
   std::vector<Piece> raw_;            // in the order of their positions
@@ -132,14 +142,12 @@ void Choice::lead_back() {
   for (const Place& begin : begins) lead({begin.position - 1, begin.chain});
 }
 
-// What died was the last that its process wrote, so what goes on longer is the log; of two that are alike the later one.
 void Choice::follow() {
   std::erase_if(raw_, [this](const Piece& piece) { return !fits(piece); });
   const Ways ways = find_ways(raw_);
   std::vector<std::size_t> order(raw_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto rank = [&](std::size_t at) { return std::pair(ways.events[at], raw_[at].committed_at); };
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return rank(a) > rank(b); });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return ways.ranks[a] > ways.ranks[b]; });
   for (std::size_t at : order) {
     for (; at != no_piece && fits(raw_[at]); at = ways.next[at]) taken_.emplace(raw_[at].first, raw_[at]);
   }
@@ -157,7 +165,7 @@ LogEnd follow_pieces(const std::vector<Piece>& raw, Position last, std::uint64_t
   std::size_t best = no_piece;
   for (std::size_t at = 0; at < pieces.size(); ++at) {
     if (!(begin_of(pieces[at]) == Place{last + 1, chain})) continue;
-    if (best == no_piece || ways.events[at] > ways.events[best]) best = at;
+    if (best == no_piece || ways.ranks[at] > ways.ranks[best]) best = at;
   }
   LogEnd end{last, chain};
   for (; best != no_piece; best = ways.next[best]) end = {pieces[best].last, pieces[best].chain_after};

@@ -17,6 +17,7 @@ struct Piece {
   Position first = Position::none, last = Position::none;
   std::uint64_t chain_before = 0, chain_after = 0;
   WallTime committed_at;
+  std::uint64_t batch = 0;
   std::uint32_t intact = 0;           // events that match their checksums
   bool is_proven = false;             // a tree leads to it, or the chain of what comes after it
 };
@@ -27,9 +28,9 @@ struct LogEnd {
   std::optional<std::uint64_t> chain;
 };
 
-// `walked`: those that the trees lead to, which are the log whatever else there is. Of `raw` those whose chain fits to their neighbours:
-// first what leads back from a neighbour or the end, then, where nothing does, the longest that follow each other. In order, none reaches
-// into another.
+// `walked`: those that the trees lead to, which are the log whatever else there is. Of `raw` those whose chain, batch and time fit to their
+// neighbours: first what leads back from a neighbour or the end, then, where nothing does, what goes on to the latest commit. In order,
+// none reaches into another.
 std::vector<Piece> choose_pieces(std::vector<Piece> walked, std::vector<Piece> raw, const LogEnd& end);
 
 // How far the log goes on after this place by pieces that follow each other, and the chain there.

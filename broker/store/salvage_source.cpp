@@ -78,7 +78,7 @@ void SalvageSource::take_record(const FoundRecord& found, std::vector<Piece>& to
   if (identity_ && record.log_id() != identity_->log_id) return;
   std::uint32_t intact = 0;
   for (std::uint32_t at = 0; at < record.count(); ++at) intact += record.body_intact(at) ? 1 : 0;
-  to.push_back({found.at, record.first(), record.last(), record.chain_before(), record.chain_after(), record.committed_at(), intact, false});
+  to.push_back({found.at, record.first(), record.last(), record.chain_before(), record.chain_after(), record.committed_at(), record.batch(), intact, false});
 }
 
 void SalvageSource::scan(const ScanProgress& progress) {

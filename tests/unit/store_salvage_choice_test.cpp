@@ -7,8 +7,8 @@
 namespace bus::store {
 namespace {
 
-Piece piece(std::uint64_t first, std::uint64_t last, std::uint64_t chain_before, std::uint64_t chain_after, std::uint64_t at = 0) {
-  return {at, Position{first}, Position{last}, chain_before, chain_after, wall_time(static_cast<std::int64_t>(at)), static_cast<std::uint32_t>(last - first + 1), false};
+Piece piece(std::uint64_t first, std::uint64_t last, std::uint64_t chain_before, std::uint64_t chain_after, std::int64_t time = 0, std::uint64_t batch = 0) {
+  return {1, Position{first}, Position{last}, chain_before, chain_after, wall_time(time), batch, static_cast<std::uint32_t>(last - first + 1), false};
 }
 
 // The chains after the pieces that were chosen: each piece of a test has its own.
@@ -48,15 +48,28 @@ TEST(SalvageChoice, WithoutAnyTreeTheChainLeadsBackFromTheEnd) {
   for (const Piece& one : choose_pieces({}, raw, {Position{12}, 13})) EXPECT_TRUE(one.is_proven);
 }
 
-// Before a hole nothing leads back: the longest is taken, of two that are alike the later one, and it is not proven.
-TEST(SalvageChoice, BeforeAHoleTheLongestIsTaken) {
-  const std::vector<Piece> walked = {piece(1, 5, 0, 11), piece(20, 22, 50, 51)};
-  EXPECT_EQ(chosen(walked, {piece(6, 9, 11, 99), piece(6, 7, 11, 12), piece(8, 10, 12, 13)}, {Position{22}, 51}), (Chains{11, 12, 13, 51}));
-  EXPECT_EQ(chosen(walked, {piece(6, 7, 11, 99, 1), piece(6, 7, 11, 12, 2)}, {Position{22}, 51}), (Chains{11, 12, 51}));
-  const auto pieces = choose_pieces(walked, {piece(6, 7, 11, 12)}, {Position{22}, 51});
+// Before a hole nothing leads back: what came in the place of what died is later. It is not proven.
+TEST(SalvageChoice, BeforeAHoleTheLatestIsTaken) {
+  const std::vector<Piece> walked = {piece(1, 5, 0, 11, 1), piece(20, 22, 50, 51, 9)};
+  const Piece dead = piece(6, 15, 11, 99, 2), later = piece(6, 7, 11, 12, 3), last = piece(8, 10, 12, 13, 4);
+  EXPECT_EQ(chosen(walked, {dead, later, last}, {Position{22}, 51}), (Chains{11, 12, 13, 51}));
+  EXPECT_EQ(chosen(walked, {dead, later}, {Position{22}, 51}), (Chains{11, 12, 51}));
+  // Of the same time, the longest.
+  EXPECT_EQ(chosen(walked, {piece(6, 9, 11, 99, 3), piece(6, 7, 11, 12, 3), piece(8, 10, 12, 13, 3)}, {Position{22}, 51}), (Chains{11, 12, 13, 51}));
+  const auto pieces = choose_pieces(walked, {later}, {Position{22}, 51});
   ASSERT_EQ(pieces.size(), 3u);
   EXPECT_TRUE(pieces[0].is_proven && pieces[2].is_proven);
   EXPECT_FALSE(pieces[1].is_proven);
+}
+
+// Of what died only the end is left, between records that were written after it.
+TEST(SalvageChoice, BatchesAndTimesAscend) {
+  const std::vector<Piece> walked = {piece(1, 5, 0, 11, 5, 5), piece(20, 22, 50, 51, 9, 9)};
+  EXPECT_EQ(chosen(walked, {piece(8, 10, 70, 71, 4, 6)}, {Position{22}, 51}), (Chains{11, 51}));
+  EXPECT_EQ(chosen(walked, {piece(8, 10, 70, 71, 6, 4)}, {Position{22}, 51}), (Chains{11, 51}));
+  EXPECT_EQ(chosen(walked, {piece(8, 10, 70, 71, 10, 6)}, {Position{22}, 51}), (Chains{11, 51}));
+  EXPECT_EQ(chosen(walked, {piece(8, 10, 70, 71, 6, 10)}, {Position{22}, 51}), (Chains{11, 51}));
+  EXPECT_EQ(chosen(walked, {piece(8, 10, 70, 71, 6, 6)}, {Position{22}, 51}), (Chains{11, 71, 51}));
 }
 
 TEST(SalvageChoice, WhatDoesNotFitItsNeighboursIsNotTaken) {
@@ -70,9 +83,10 @@ TEST(SalvageChoice, WhatDoesNotFitItsNeighboursIsNotTaken) {
 }
 
 TEST(SalvageChoice, ACopyMayHaveTheEventsThatAreDamaged) {
-  Piece damaged = piece(1, 5, 0, 11, 100);
+  Piece damaged = piece(1, 5, 0, 11), whole = damaged, other = piece(1, 5, 0, 12);
   damaged.intact = 3;
-  const auto pieces = choose_pieces({damaged}, {piece(1, 5, 0, 11, 200), piece(1, 5, 0, 12, 300)}, {Position{5}, 11});
+  whole.at = 200;
+  const auto pieces = choose_pieces({damaged}, {whole, other}, {Position{5}, 11});
   ASSERT_EQ(pieces.size(), 1u);
   EXPECT_EQ(pieces[0].at, 200u);
   EXPECT_EQ(pieces[0].intact, 5u);
