@@ -2,6 +2,13 @@
 
 namespace bus::sim {
 
+void any_id(wire::EventT& event, Env& env) {
+  const auto newest = env.ledger.head() / 8;
+  const auto number = env.random.percent(70) ? newest + env.random.below(10) : env.random.below(newest + 10);
+  event.source = env.random.percent(30) ? "s" : "";
+  event.id = "once-" + std::to_string(number);
+}
+
 void SimClient::act() {
   if (!link_) return connect();
   if (!link_->to_client.empty() && (env_.calm || env_.random.percent(70))) return take_message();

@@ -21,6 +21,9 @@ struct Env {
   bool& calm;                          // the end of a run: finish, and begin nothing new
 };
 
+// An id that others use as well, some for the first time, some long after.
+void any_id(wire::EventT& event, Env& env);
+
 // Whoever acts in a world beside the broker.
 class Actor {
  public:

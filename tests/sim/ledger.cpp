@@ -22,6 +22,17 @@ bool matches(const std::string& pattern, const std::string& topic) {
   return matches(pattern.substr(pattern_dot + 1), topic.substr(topic_dot + 1));
 }
 
+Ledger::Figures& Ledger::Figures::operator+=(const Figures& other) {
+  steps += other.steps;
+  conflicts += other.conflicts;
+  stale += other.stale;
+  known_ids += other.known_ids;
+  snapshots += other.snapshots;
+  pruned += other.pruned;
+  erased += other.erased;
+  return *this;
+}
+
 // ---- the log
 
 void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEvent event) {
@@ -32,12 +43,13 @@ void Ledger::sent(const std::string& publisher, std::uint64_t sequence, SentEven
 }
 
 void Ledger::applied(const store::CommitBatch& batch, const broker::State& names) {
+  before_ = versions_;
   for (const auto& record : batch.records) {
     require(number(record->first()) == head() + 1, place(number(record->first())) + "the log has a gap or an overlap");
     for (std::uint32_t at = 0; at < record->count(); ++at) store_event(*record, at, names);
   }
   require(number(batch.head.committed) == head(), "the head is not where the log ends");
-  check_steps(batch);
+  check_steps(batch, apply_snapshots(batch));
 }
 
 void Ledger::store_event(const store::Record& record, std::uint32_t at, const broker::State& names) {
@@ -51,6 +63,7 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   require(found != it->second.end(), name + "stored with other bytes than were sent");
   const SentEvent& sent = found->second;
   require(sent.refusal == Code::ok, name + "a bad event was stored");
+  require(sent.snapshot_of == 0, name + "a snapshot is in the log");
   require(names.topics.name(entry.topic) == sent.topic, name + "stored under another topic");
   PublisherBook& book = publishers_[publisher];
   if ((entry.flags & store::format::scheduled) == 0) {
@@ -66,7 +79,12 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   log_.push_back({publisher, entry.sequence, &sent, version, nanoseconds(record.committed_at())});
   const auto size = log_.size();
   require(size < 2 || log_[size - 2].committed_at <= log_[size - 1].committed_at, name + "commit time runs backwards");
-  book.positions.insert(size);
+  stored_.insert(&sent);
+  if (!sent.unique_id.empty()) {
+    const auto [first, fresh] = ids_.emplace(sent.unique_id, size);
+    require(fresh, name + "its id " + sent.unique_id + " is in the log already, at position " + std::to_string(first->second));
+    require(entry.unique_id.has_value(), name + "stored without its unique id");
+  }
 }
 
 void Ledger::store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at) {
@@ -115,6 +133,9 @@ void Ledger::restarted(const store::Store& store, const Core& core) {
   epoch_ = store.identity().epoch;
   require(number(store.head().committed) == head(), "the store lost or invented a commit");
   check_log(*store.reader());
+  check_snapshots(store);
+  to_prune_.clear();
+  looks_.clear();
   group_of_.clear();
   acks_.clear();
   changes_.clear();
@@ -203,6 +224,7 @@ void Ledger::entering(const Peer& peer, const wire::Message& message, const Core
   if (const auto* run = request != nullptr ? request->ask_as_ScheduleRun() : nullptr) {
     runs_[{peer, request->request()}] = {{run->id()->publisher()->str(), run->id()->sequence()}};
   }
+  if (request != nullptr) ask_snapshots(peer, *request);
   const auto* remove = request != nullptr ? request->ask_as_GroupRemove() : nullptr;
   if (remove != nullptr && live_.contains(remove->name()->str())) {
     const GroupId& id = live_.at(remove->name()->str());
@@ -255,6 +277,7 @@ void Ledger::leaving(const broker::Outgoing& message) {
     case wire::Body::Settled: return leave_settled(message.peer, *body.AsSettled());
     case wire::Body::CaughtUp: return leave_caught_up(message.peer, *body.AsCaughtUp());
     case wire::Body::Reply: return leave_reply(message.peer, *body.AsReply(), message.body.bytes);
+    case wire::Body::Failure: return leave_failure(message.peer, *body.AsFailure());
     case wire::Body::Subscribed:
       if (Incarnation* group = group_of(message.peer, body.AsSubscribed()->subscription)) group->durable = true;
       return;
@@ -274,7 +297,10 @@ void Ledger::leave_welcome(const Peer& peer, const wire::WelcomeT& message) {
   require(message.last_sequence >= book.answered, publisher + ": Welcome has forgotten an answered sequence");
   for (auto sequence = book.stored + 1; sequence <= message.last_sequence; ++sequence) {
     const auto& sent = sent_.at({publisher, sequence});
-    const bool refused = std::any_of(sent.begin(), sent.end(), [](const auto& one) { return one.second.refusal != Code::ok || one.second.deliver_at != 0 || one.second.may_fail; });
+    const bool refused = std::any_of(sent.begin(), sent.end(), [&](const auto& item) {
+      const SentEvent& one = item.second;
+      return one.refusal != Code::ok || one.deliver_at != 0 || one.may_fail || stored_.contains(&one) || ids_.contains(one.unique_id);
+    });
     require(refused, named(publisher, sequence) + "used up and not stored");
   }
 }
@@ -285,30 +311,49 @@ void Ledger::leave_result(const Peer& peer, const wire::PublishResultT& message)
   for (const auto& refusal : message.refusals) refused[refusal->sequence] = refusal.get();
   auto sequence = message.first_sequence;
   for (const wire::Receipt& receipt : message.receipts) {
-    const auto name = named(publisher, sequence);
-    PublisherBook& book = publishers_[publisher];
-    book.answered = std::max(book.answered, sequence);
-    const auto& sent = sent_.at({publisher, sequence});
-    const auto mine = sent.find(peer.substr(0, peer.find('#')));
-    require(mine != sent.end(), name + "answered to " + peer + ", which never sent it");
-    const SentEvent& event = mine->second;
-    if (receipt.scheduled()) {
-      require(event.deliver_at != 0 && receipt.position() == 0, name + "a receipt says that it is scheduled");
-      require(receipt.duplicate() || !scheduled_.contains({publisher, sequence}), name + "scheduled twice");
-      scheduled_.emplace(publisher, sequence);
-    } else if (receipt.position() == 0) {
-      leave_refusal(name, event, refused.contains(sequence) ? refused.at(sequence) : nullptr);
-    } else {
-      require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
-      require(!due_.contains({publisher, sequence}), name + "a receipt for what was scheduled says otherwise");
-      const LogEvent& stored = at(receipt.position());
-      require(stored.sent == &event, name + "a receipt with the position of another");
-      require(stored.publisher == publisher && stored.sequence == sequence, name + "a receipt for what was stored under another name");
-      require(stored.version == receipt.version(), name + "a receipt with a wrong version");
-      if (event.step_first == sequence) leave_step(name, event);
-    }
+    leave_receipt(peer, {publisher, sequence}, receipt, refused.contains(sequence) ? refused.at(sequence) : nullptr);
     ++sequence;
   }
+}
+
+void Ledger::leave_receipt(const Peer& peer, const Name& id, const wire::Receipt& receipt, const wire::RefusalT* refusal) {
+  const auto name = named(id.first, id.second);
+  PublisherBook& book = publishers_[id.first];
+  book.answered = std::max(book.answered, id.second);
+  const auto& sent = sent_.at(id);
+  const auto mine = sent.find(peer.substr(0, peer.find('#')));
+  require(mine != sent.end(), name + "answered to " + peer + ", which never sent it");
+  const SentEvent& event = mine->second;
+  if (receipt.scheduled()) {
+    require(event.deliver_at != 0 && receipt.position() == 0, name + "a receipt says that it is scheduled");
+    require(receipt.duplicate() || !scheduled_.contains(id), name + "scheduled twice");
+    scheduled_.insert(id);
+  } else if (refusal != nullptr || (receipt.position() == 0 && event.snapshot_of == 0)) {
+    require(receipt.position() == 0, name + "refused, and has a position");
+    leave_refusal(id, event, refusal);
+  } else {
+    leave_stored(id, event, receipt);
+  }
+}
+
+void Ledger::leave_stored(const Name& id, const SentEvent& event, const wire::Receipt& receipt) {
+  const auto name = named(id.first, id.second);
+  if (event.snapshot_of != 0) {
+    const bool is_kept = stored_.contains(&event) && receipt.position() == 0 && receipt.version() == event.snapshot_of;
+    return require(is_kept, name + "a receipt for a snapshot that is not durable, or is another");
+  }
+  require(receipt.position() <= head(), name + "a receipt for an event that is not durable");
+  require(!due_.contains(id), name + "a receipt for what was scheduled says otherwise");
+  const LogEvent& stored = at(receipt.position());
+  require(stored.version == receipt.version(), name + "a receipt with a wrong version");
+  if (stored.sent != &event) {
+    const bool is_known = receipt.duplicate() && !event.unique_id.empty() && event.unique_id == stored.sent->unique_id;
+    require(is_known && event.step_first == 0, name + "a receipt with the position of another");
+    ++figures_.known_ids;
+    return;
+  }
+  require(stored.publisher == id.first && stored.sequence == id.second, name + "a receipt for what was stored under another name");
+  if (event.step_first == id.second) leave_step(name, event);
 }
 
 void Ledger::leave_deliver(const broker::Outgoing& message, const wire::DeliverT& deliver) {
@@ -386,6 +431,7 @@ void Ledger::leave_caught_up(const Peer& peer, const wire::CaughtUpT& message) {
 void Ledger::leave_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body) {
   if (const auto* event = reply.answer.AsEventReply()) leave_event(*event, body);
   leave_schedule(peer, reply);
+  leave_snapshot_reply(peer, reply, body);
   if (const auto* verified = reply.answer.AsVerifyReply()) {
     require(verified->faults.empty(), "the log has a fault: " + (verified->faults.empty() ? "" : verified->faults[0]->what));
   }
@@ -428,6 +474,11 @@ void Ledger::check_settled(const Core& core) const {
   for (const auto& event : scheduled_) {
     const bool is_there = due_.contains(event) || cancelled_.contains(event) || maybe_cancelled_.contains(event);
     require(is_there, named(event.first, event.second) + "was scheduled, and is lost");
+  }
+  for (const auto& hash : erases_asked_.empty() ? to_prune_ : std::set<std::string>()) {  // an erase stops the prunes under way
+    const auto end = kept_.lower_bound(hash + std::string(8, '\xff'));
+    const auto there = static_cast<std::uint64_t>(std::distance(kept_.lower_bound(hash), end));
+    require(there <= kept_of(key_of_.at(hash)), "key " + key_of_.at(hash) + " has " + std::to_string(there) + " snapshots still");
   }
   for (const auto& [name, source] : core.delivery().groups()) {
     const auto info = core.delivery().info(*source);

@@ -56,7 +56,12 @@ struct SentEvent {
   std::uint64_t step_first = 0, step_last = 0;  // sequences of the step it is part of; 0: none. Its first event has what it settles:
   std::uint64_t acks_epoch = 0;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> acks = {};  // position and attempt
+  std::string unique_id = {};         // its source and id, to be stored once; empty: others may have it
+  std::uint64_t snapshot_of = 0;      // a state of its key, of this version; 0: an event for the log
 };
+
+// How many snapshots of a key stay.
+inline std::uint32_t kept_of(const std::string& key) { return 1 + static_cast<unsigned char>(key.back()) % 3; }
 
 struct LogEvent {
   std::string publisher;
@@ -89,11 +94,12 @@ class Ledger {
   // Somebody asks to cancel this one, of those that were ever scheduled; nothing: there is none yet.
   std::optional<std::pair<std::string, std::uint64_t>> any_scheduled(std::uint64_t dice) const;
 
-  // What steps came to: a run that has none of one kind has not tried it.
-  struct Steps {
-    std::uint64_t stored = 0, conflicts = 0, stale = 0;
+  // What the run came to: one that has none of a kind has not tried it.
+  struct Figures {
+    std::uint64_t steps = 0, conflicts = 0, stale = 0, known_ids = 0, snapshots = 0, pruned = 0, erased = 0;
+    Figures& operator+=(const Figures& other);
   };
-  const Steps& steps() const { return steps_; }
+  const Figures& figures() const { return figures_; }
   const std::vector<LogEvent>& log() const { return log_; }
   std::uint64_t head() const { return log_.size(); }
   const LogEvent& at(std::uint64_t position) const { return log_.at(position - 1); }
@@ -101,8 +107,11 @@ class Ledger {
   void check_delivery(const wire::Delivery& delivery, const std::string& publisher, Bytes body) const;
   // At the end, when nothing is left to do.
   void check_settled(const broker::Core& core) const;
+  // The whole log: each id that was to be stored once is there once, and is known to the next broker.
+  void check_ids(store::LogReader& reader) const;
 
  private:
+  using Peer = broker::Peer;
   using Name = std::pair<std::string, std::uint64_t>;  // publisher and sequence
   using Asked = std::pair<broker::Peer, std::uint64_t>;  // peer and request, or peer and subscription: a member
   struct PublisherBook {
@@ -135,9 +144,30 @@ class Ledger {
   };
 
   void store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at);
-  void check_steps(const store::CommitBatch& batch) const;
-  void leave_refusal(const std::string& name, const SentEvent& event, const wire::RefusalT* refusal);
+  void check_steps(const store::CommitBatch& batch, std::set<Name> kept) const;
+  void leave_receipt(const Peer& peer, const Name& id, const wire::Receipt& receipt, const wire::RefusalT* refusal);
+  void leave_stored(const Name& id, const SentEvent& event, const wire::Receipt& receipt);
+  void leave_refusal(const Name& id, const SentEvent& event, const wire::RefusalT* refusal);
+  bool is_conflict(const Name& id, const SentEvent& event, std::uint64_t version) const;
   void leave_step(const std::string& name, const SentEvent& event);
+
+  // ---- snapshots
+  using RowKey = std::string;                            // of table snapshots: hash of the key, version
+  struct Looking {
+    std::string key;
+    std::uint64_t least = 0, erased = 0;                 // the newest version then, and how often the key had been erased
+    std::set<Name> there;
+  };
+  std::set<Name> apply_snapshots(const store::CommitBatch& batch);
+  Name keep_snapshot(const store::Row& row);
+  void erase_snapshots(const store::Row& row);
+  void check_kept(const std::string& hash) const;
+  void check_snapshots(const store::Store& store) const;
+  std::uint64_t newest(const std::string& key) const;
+  void ask_snapshots(const Peer& peer, const wire::Request& request);
+  void leave_snapshot_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body);
+  void leave_failure(const Peer& peer, const wire::FailureT& failure);
+
   void store_event(const store::Record& record, std::uint32_t at, const broker::State& names);
   void check_log(store::LogReader& reader) const;
   void revive(const GroupId& id, std::uint16_t generation);
@@ -160,15 +190,25 @@ class Ledger {
   std::map<Name, std::map<std::string, SentEvent>> sent_;  // by sender
   std::map<std::string, PublisherBook> publishers_;
   std::map<broker::Peer, std::string> asked_, given_;    // the names of Hello and of Welcome
-  std::map<std::string, std::uint64_t> versions_;        // by key
+  std::map<std::string, std::uint64_t> versions_, before_;  // by key; before the last commit
   std::vector<LogEvent> log_;
   std::uint64_t epoch_ = 0;
-  Steps steps_;
+  Figures figures_;
   WallTime now_;
   std::set<Name> scheduled_;                             // those of which a receipt said so
   std::map<Name, std::uint64_t> due_;                    // those that came into the log from the schedule, and where
   std::set<Name> cancelled_, maybe_cancelled_;           // for sure; and asked for
   std::map<Asked, std::vector<Name>> cancels_, runs_;    // by peer and request
+
+  std::map<std::string, std::uint64_t> ids_;             // unique ones, and where they are
+  std::set<const SentEvent*> stored_;                    // in the log, or as snapshots
+  std::map<RowKey, Name> kept_;                          // as on disk
+  std::map<std::string, std::string> hash_of_;           // of keys with snapshots,
+  std::map<std::string, std::string> key_of_;            // and back
+  std::map<std::string, std::set<std::uint64_t>> saved_; // by hash: the versions since it was last erased
+  std::set<std::string> to_prune_;                       // hashes of keys that got a snapshot from this broker
+  std::map<std::string, std::uint64_t> erases_asked_, erases_done_;  // by key
+  std::map<Asked, Looking> looks_;                       // by peer and request
 
   std::map<GroupId, Incarnation> groups_;
   std::map<std::string, GroupId> live_;                  // as the core has them

@@ -89,8 +89,21 @@ wire::AskUnion SimOperator::schedule_question() {
   return ask_of(std::move(cancel));
 }
 
+wire::AskUnion SimOperator::snapshot_question() {
+  const auto key = env_.random.pick(std::vector<std::string>{"k1", "k2", "k3", "w1", "w2"});
+  if (erases_ && env_.random.percent(40)) {
+    wire::SnapshotsEraseT erase;
+    erase.key = key;
+    return ask_of(std::move(erase));
+  }
+  wire::SnapshotGetT get;
+  get.key = key;
+  return ask_of(std::move(get));
+}
+
 wire::AskUnion SimOperator::question() {
-  switch (env_.random.below(24)) {
+  switch (env_.random.below(30)) {
+    case 24: case 25: case 26: case 27: case 28: case 29: return snapshot_question();
     case 20: case 21: case 22: case 23: return schedule_question();
     case 12: case 13: return edit();
     case 14: {

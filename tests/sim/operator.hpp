@@ -11,7 +11,7 @@ namespace bus::sim {
 class SimOperator final : public SimClient {
  public:
   SimOperator(Env& env, const std::string& name, std::vector<std::string> groups)
-      : SimClient(env, name), groups_(std::move(groups)), meddles_(env.random.percent(30)) {}
+      : SimClient(env, name), groups_(std::move(groups)), meddles_(env.random.percent(30)), erases_(env.random.percent(40)) {}
   bool done() const override { return waiting_.empty(); }
   std::string state() const override { return name_ + " waits for " + std::to_string(waiting_.size()) + " answers"; }
 
@@ -28,10 +28,12 @@ class SimOperator final : public SimClient {
   wire::AskUnion settle_letters();
   wire::AskUnion question();
   wire::AskUnion schedule_question();
+  wire::AskUnion snapshot_question();
   void send_garbage();
 
   const std::vector<std::string> groups_;
   const bool meddles_;                   // moves and removes groups all the time
+  const bool erases_;                    // snapshots
   std::set<std::uint64_t> waiting_;
   std::uint64_t next_request_ = 1;
 };

@@ -29,7 +29,9 @@ SentEvent bad_event(wire::EventT event, Random& random) {
   return {"", "", std::move(garbage), Code::bad_event};
 }
 
-SentEvent make_event(const std::string& id, WallTime now, Random& random) {
+SentEvent make_event(const std::string& id, Env& env) {
+  Random& random = env.random;
+  const auto now = env.now.wall;
   wire::EventT event = test::event(random.pick(topics), random.pick(keys));
   event.id = id;
   event.priority = static_cast<wire::Priority>(random.below(3));
@@ -39,7 +41,11 @@ SentEvent make_event(const std::string& id, WallTime now, Random& random) {
   event.payload = test::notification(std::string(size, static_cast<char>('a' + random.below(26))));
   if (random.percent(10)) event.deliver_at = nanoseconds(now + std::chrono::milliseconds(random.below(3000)));
   if (random.percent(5)) event.expires_at = std::max(event.deliver_at, nanoseconds(now)) + 1 + static_cast<std::int64_t>(random.below(3'000'000'000));
-  return {event.topic, event.key, good(event), Code::ok, {}, event.deliver_at, event.expires_at, event.priority};
+  const bool is_unique = event.deliver_at == 0 && random.percent(20);
+  if (is_unique) any_id(event, env);
+  SentEvent sent{event.topic, event.key, good(event), Code::ok, {}, event.deliver_at, event.expires_at, event.priority};
+  if (is_unique) sent.unique_id = event.source + "/" + event.id;
+  return sent;
 }
 
 }  // namespace
@@ -64,9 +70,10 @@ void SimPublisher::make_events() {
   const auto window = events_.size() - (first_unanswered() - 1);
   for (auto count = env_.random.between(1, 8); count > 0 && events_.size() < quota_ && window < 64; --count) {
     const auto sequence = events_.size() + 1;
-    SentEvent event = make_event(name_ + "-" + std::to_string(sequence), env_.now.wall, env_.random);
+    SentEvent event = make_event(name_ + "-" + std::to_string(sequence), env_);
     event.sender = name_;
     events_.push_back(event.bytes);
+    unique_.push_back(!event.unique_id.empty());
     answered_.push_back(false);
     env_.ledger.sent(name_, sequence, std::move(event));
   }
@@ -84,6 +91,7 @@ void SimPublisher::send_batch() {
   Buffer body;
   for (auto most = env_.random.between(1, 12); most > 0 && next_ <= events_.size(); --most, ++next_, ++publish.count) {
     const Buffer& event = events_[next_ - 1];
+    if (unique_[next_ - 1]) publish.conditions.emplace_back(0, publish.count, 0, wire::Expect::unique_id);
     body.insert(body.end(), event.begin(), event.end());
   }
   send_frames({wire::encode(publish), std::move(body)});

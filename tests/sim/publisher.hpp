@@ -1,5 +1,5 @@
 // SimPublisher publishes events, some of them bad on purpose, with contiguous sequences, and sends everything that has no
-// answer again after each reconnect; now and then something that has one, too.
+// answer again after each reconnect; now and then something that has one, too. Some events have ids that others send as well.
 #pragma once
 
 #include <vector>
@@ -26,7 +26,8 @@ class SimPublisher final : public SimClient {
   std::uint64_t first_unanswered() const;
 
   const std::uint64_t quota_;
-  std::vector<Buffer> events_;           // by sequence - 1
+  std::vector<Buffer> events_;           // by sequence - 1, as are
+  std::vector<bool> unique_;             // those with an id to be stored once
   std::vector<bool> answered_;
   std::uint64_t next_ = 1;               // to send in this session
   std::uint64_t fence_ = 0;

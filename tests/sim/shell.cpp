@@ -181,6 +181,7 @@ void Shell::report_reads(bool all) {
 }
 
 void Shell::check_store() const {
+  ledger_.check_ids(*reader_);
   std::uint64_t chain = 0;
   for (Position next = Position::none;;) {
     const auto slice = reader_->verify(next, chain, 16 * limits::MiB);

@@ -38,6 +38,8 @@ class Shell {
   void whole_turn(Now now);
 
   const broker::Core& core() const { return *core_; }
+  // Reads are on their way.
+  bool reading() const { return !asked_.empty() || !answered_.empty(); }
   // Every byte of the log and every row of every table.
   void check_store() const;
 

@@ -15,7 +15,7 @@ namespace bus::sim {
 namespace {
 
 std::uint64_t current_seed = 0;
-Ledger::Steps steps;  // of all runs
+Ledger::Figures figures;  // of all runs
 
 // A failed BUS_CHECK ends the process: say of which seed.
 void say_seed(int) {
@@ -36,9 +36,7 @@ std::string run(std::uint64_t seed, Fault fault = Fault::none) try {
   current_seed = seed;
   World world(types(), seed, fault);
   world.run();
-  steps.stored += world.steps().stored;
-  steps.conflicts += world.steps().conflicts;
-  steps.stale += world.steps().stale;
+  figures += world.figures();
   return "";
 } catch (const Violation& violation) {
   return violation.what();
@@ -52,9 +50,12 @@ TEST(Simulation, KeepsItsPromises) {
     ASSERT_EQ(run(seed), "") << "to run it again: BUS_SEED=" << seed;
   }
   if (only != 0 || seeds < 50) return;
-  std::printf("steps: %llu stored, %llu in conflict, %llu stale\n", static_cast<unsigned long long>(steps.stored),
-              static_cast<unsigned long long>(steps.conflicts), static_cast<unsigned long long>(steps.stale));
-  EXPECT_TRUE(steps.stored > seeds && steps.conflicts > seeds / 10 && steps.stale > seeds / 10) << "too few steps to prove anything";
+  const auto n = [](std::uint64_t count) { return static_cast<unsigned long long>(count); };
+  std::printf("steps: %llu stored, %llu in conflict, %llu stale; %llu ids known; snapshots: %llu kept, %llu pruned, %llu erased\n", n(figures.steps),
+              n(figures.conflicts), n(figures.stale), n(figures.known_ids), n(figures.snapshots), n(figures.pruned), n(figures.erased));
+  EXPECT_TRUE(figures.steps > seeds && figures.conflicts > seeds / 10 && figures.stale > seeds / 10) << "too few steps to prove anything";
+  EXPECT_GT(figures.known_ids, seeds) << "too few ids that were stored before";
+  EXPECT_TRUE(figures.snapshots > seeds && figures.pruned > seeds / 10 && figures.erased > seeds / 50) << "too few snapshots";
 }
 
 class Canary : public ::testing::TestWithParam<Fault> {};

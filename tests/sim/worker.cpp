@@ -8,7 +8,6 @@ namespace bus::sim {
 
 namespace {
 
-const std::vector<std::string> keys = {"k1", "k2", "k3", "w1", "w2"};
 constexpr std::size_t batches_max = 40, ahead_max = 4;
 
 }  // namespace
@@ -71,11 +70,16 @@ void SimWorker::take_result(const wire::PublishResult& message) {
   const auto batch = std::find_if(batches_.begin(), batches_.end(), is_of);
   require(batch != batches_.end(), name_ + " got receipts for what it never sent");
   first_unanswered_ = std::max<std::size_t>(first_unanswered_, static_cast<std::size_t>(batch - batches_.begin()) + 1);
+  for (std::uint32_t at = 0; at < message.receipts()->size(); ++at) {
+    const auto& receipt = *message.receipts()->Get(at);
+    const auto& key = batch->keys.at(at);
+    if (receipt.position() != 0 && !key.empty()) versions_[key] = std::max(versions_[key], receipt.version());
+  }
   for (const auto* refusal : *message.refusals()) {
-    if (refusal->code() != Code::conflict) continue;
+    if (refusal->code() != Code::conflict || refusal->version() == 0) continue;
     const auto at = refusal->sequence() - message.first_sequence();
     for (const auto& condition : batch->message.conditions) {
-      if (condition.event() == at) versions_[batch->message.condition_keys[condition.key() - 1u]] = refusal->version();
+      if (condition.event() == at && condition.key() != 0) versions_[batch->message.condition_keys[condition.key() - 1u]] = refusal->version();
     }
   }
 }
@@ -104,78 +108,6 @@ void SimWorker::work() {
   if (may_make && env_.random.percent(30)) make_batch();
   if (env_.now.steady >= pause_until_ && next_ < batches_.size()) send_batch();
   if (env_.calm || batches_.size() == batches_max) ack_rest();
-}
-
-SentEvent SimWorker::make_event(Batch& batch) {
-  wire::EventT event = test::event(env_.random.percent(50) ? "done.x" : "done.y", env_.random.percent(80) ? env_.random.pick(keys) : "");
-  event.id = name_ + "-" + std::to_string(++sequences_);
-  event.payload = test::notification(std::string(env_.random.between(1, 300), 's'));
-  SentEvent sent{event.topic, event.key, test::encode(event), Code::ok, name_};
-  batch.events.push_back(sent.bytes);
-  return sent;
-}
-
-// Mostly what it has heard last of the key, which others may have changed since.
-void SimWorker::add_needs(Batch& batch, std::uint32_t at, SentEvent& sent) {
-  for (auto count = env_.random.below(3); count > 0; --count) {
-    const auto& key = env_.random.pick(keys);
-    const auto expect = env_.random.percent(80) ? wire::Expect::version : env_.random.percent(50) ? wire::Expect::exists : wire::Expect::absent;
-    const auto version = versions_[key] + (env_.random.percent(20) ? 1 : 0);
-    batch.message.condition_keys.push_back(key);
-    batch.message.conditions.emplace_back(version, at, static_cast<std::uint16_t>(batch.message.condition_keys.size()), expect);
-    sent.needs.push_back({key, expect, version});
-  }
-}
-
-// Settles some of what it holds; some of that it will be too late for.
-wire::StepT SimWorker::make_step(std::uint32_t first, std::uint32_t count, SentEvent& sent) {
-  wire::StepT step;
-  step.first = first;
-  step.count = count;
-  auto settle = std::make_unique<wire::SettleT>();
-  settle->subscription = subscription_;
-  std::sort(held_.begin(), held_.end(), [](const Held& a, const Held& b) { return a.position < b.position; });
-  std::vector<Held> kept;
-  for (const Held& one : held_) {
-    const bool is_next = settle->settlements.empty() || (settle->epoch == one.epoch && settle->settlements.back().position() < one.position);
-    if (!is_next || settle->settlements.size() == 3) {
-      kept.push_back(one);
-      continue;
-    }
-    settle->epoch = one.epoch;
-    const auto verdict = env_.random.percent(80) ? wire::Verdict::ack : env_.random.percent(50) ? wire::Verdict::nack : wire::Verdict::release;
-    settle->settlements.emplace_back(one.position, one.attempt, 0, verdict);
-    if (verdict == wire::Verdict::ack) sent.acks.emplace_back(one.position, one.attempt);
-  }
-  held_ = std::move(kept);
-  sent.acks_epoch = settle->epoch;
-  if (!settle->settlements.empty()) step.settles.push_back(std::move(settle));
-  return step;
-}
-
-// Perhaps an event alone, and a step.
-void SimWorker::make_batch() {
-  Batch batch;
-  batch.message.first_sequence = sequences_ + 1;
-  std::vector<SentEvent> sent;
-  if (env_.random.percent(30)) {
-    sent.push_back(make_event(batch));
-    add_needs(batch, 0, sent.back());
-    sent.back().may_fail = !sent.back().needs.empty();
-  }
-  const auto first = static_cast<std::uint32_t>(sent.size()), count = static_cast<std::uint32_t>(env_.random.between(1, 3));
-  for (std::uint32_t at = 0; at < count; ++at) sent.push_back(make_event(batch));
-  add_needs(batch, first, sent[first]);
-  batch.message.steps.push_back(std::make_unique<wire::StepT>(make_step(first, count, sent[first])));
-  for (std::uint32_t at = first; at < first + count; ++at) {
-    sent[at].step_first = batch.message.first_sequence + first;
-    sent[at].step_last = sent[at].step_first + count - 1;
-    sent[at].may_fail = true;
-  }
-  auto sequence = batch.message.first_sequence;
-  batch.message.count = static_cast<std::uint32_t>(sent.size());
-  for (auto& one : sent) env_.ledger.sent(name_, sequence++, std::move(one));
-  batches_.push_back(std::move(batch));
 }
 
 void SimWorker::send_batch() {

@@ -1,5 +1,6 @@
 // SimWorker consumes, processes and produces: it is a member of a group and publishes, and each of its steps acknowledges some
-// of the events it holds and stores others, on conditions that are true, false, or no longer true by then.
+// of the events it holds and stores others, on conditions that are true, false, or no longer true by then, some with ids of which
+// the log has one already, some with a snapshot of what they make of a key.
 #pragma once
 
 #include <map>
@@ -27,6 +28,7 @@ class SimWorker final : public SimClient {
   struct Batch {
     wire::PublishT message;
     std::vector<Buffer> events;
+    std::vector<std::string> keys = {};  // of those for the log
   };
   void begin(const wire::Welcome& welcome) override;
   void take(const wire::Message& message, Bytes body) override;
@@ -39,6 +41,9 @@ class SimWorker final : public SimClient {
   void take_failure(const wire::Failure& failure);
   void make_batch();
   SentEvent make_event(Batch& batch);
+  SentEvent make_snapshot(Batch& batch, const std::string& key, std::uint64_t version);
+  SentEvent make_snapshot_of(Batch& batch, const std::vector<SentEvent>& step);
+  void make_unique(Batch& batch, wire::EventT& event, SentEvent& sent);
   void add_needs(Batch& batch, std::uint32_t at, SentEvent& sent);
   wire::StepT make_step(std::uint32_t first, std::uint32_t count, SentEvent& sent);
   void send_batch();

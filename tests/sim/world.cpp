@@ -101,7 +101,7 @@ void World::settle() {
 
 bool World::settled() const {
   const auto done = [](const auto& client) { return client->done(); };
-  if (!std::all_of(clients_.begin(), clients_.end(), done) || !shell_.core().idle() || !network_.quiet() || shell_.core().scheduled() > 0) return false;
+  if (!std::all_of(clients_.begin(), clients_.end(), done) || !shell_.core().idle() || shell_.reading() || !network_.quiet() || shell_.core().scheduled() > 0) return false;
   const auto& groups = shell_.core().delivery().groups();
   return std::all_of(groups.begin(), groups.end(), [&](const auto& group) {
     return shell_.core().delivery().info(*group.second).lag == 0;

@@ -16,7 +16,7 @@ class World {
   // Throws Violation at the first broken promise.
   void run();
   std::uint64_t events() const { return ledger_.head(); }
-  const Ledger::Steps& steps() const { return ledger_.steps(); }
+  const Ledger::Figures& figures() const { return ledger_.figures(); }
 
  private:
   void step();
