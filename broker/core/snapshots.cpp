@@ -45,12 +45,13 @@ void Snapshots::put(const ScheduleId& id, const NewRow& row, std::uint32_t keep)
   if (to_prune_.insert_or_assign({batch, row.key}, keep).second) staging_.hold([this, batch, key = row.key] { prune(batch, key); });
 }
 
-// Of what was erased meanwhile the answer knows nothing: what it has for the newest may be gone.
+// Of what is erased meanwhile, or was and is not yet committed, the answer knows nothing: what it has for the newest may be gone.
 void Snapshots::prune(std::uint64_t batch, const Hash128& key) {
   const auto keep = to_prune_.extract({batch, key}).mapped();
+  if (erased_ > staging_.committed_batch()) return;  // they go with the next one
   ReadRows ask{.table = store::Table::snapshots, .from = row_key(key, 0), .until = row_key(key, no_version), .most = pruned_max, .keys_only = true};
   reads_.ask(std::move(ask), [this, keep, erased = erased_](const Result<ReadAnswer>& answer) {
-    if (!answer || erased != erased_) return;  // they go with the next one
+    if (!answer || erased != erased_) return;
     const auto& rows = std::get<store::Rows>(*answer);
     if (rows.size() <= keep) return;
     staging_.put_row({store::Table::snapshots, rows.front().first, std::nullopt, rows[rows.size() - keep].first});
@@ -103,7 +104,7 @@ void Snapshots::erase(Asker to, const wire::SnapshotsErase& ask) {
     if (!answer) return answers_.refuse(to, answer.error());
     wire::SnapshotsErasedT reply;
     reply.count = std::get<store::Rows>(*answer).size();
-    ++erased_;
+    erased_ = staging_.batch();
     staging_.add_bytes(limits::snapshot_row_bytes);
     staging_.put_row({store::Table::snapshots, row_key(key, 0), std::nullopt, row_key(key, no_version)});
     staging_.hold([this, to, reply]() mutable { answers_.answer(to, std::move(reply)); });

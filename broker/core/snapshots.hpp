@@ -44,7 +44,7 @@ class Snapshots {
   Answers answers_;
   std::uint64_t key_secret_;
   std::map<std::pair<std::uint64_t, Hash128>, std::uint32_t> to_prune_;  // how many are kept, once the batch that has put one is committed
-  std::uint64_t erased_ = 0;             // keys, since the start
+  std::uint64_t erased_ = 0;             // the batch that was gathered when snapshots were erased last
 };
 
 }  // namespace bus::broker

@@ -202,6 +202,23 @@ TEST_F(SnapshotsTest, ErasesWhatIsStaged) {
   EXPECT_EQ(find("k"), Found());
 }
 
+// What is pruned was read while the erase was staged: it knows nothing of what was saved behind that.
+TEST_F(SnapshotsTest, KeepsAnOlderOneThatIsSavedAfterAnErase) {
+  store("k", 5);
+  save("k", 4, "a", 1);
+  bus.publish("p", next++, {state("k", "b")}, of_version(5, 0, 1));
+  ASSERT_TRUE(bus.take());
+  wire::SnapshotsEraseT ask;
+  ask.key = "k";
+  bus.ask("op", std::move(ask));
+  while (bus.read()) {}
+  bus.commit();
+  bus.publish("p", next++, {state("k", "c")}, of_version(4, 0, 1));
+  bus.run();
+  bus.take<wire::ReplyT>("op");
+  EXPECT_EQ(find("k"), (Found{4, "c"}));
+}
+
 TEST_F(SnapshotsTest, RefusesWhatIsNone) {
   store("k", 1);
   auto with_topic = event("a", "k"), without_key = event(""), unknown = event("", "k"), scheduled = event("", "k"), broken = event("", "k");
