@@ -26,6 +26,7 @@ Exit exit_for(Code code) {
     case Code::group_removed:
     case Code::log_changed:
     case Code::not_delivered:
+    case Code::not_scheduled:
     case Code::publisher_fenced:
     case Code::stale_ack: return Exit::conflict;
 

@@ -209,6 +209,7 @@ void Core::welcome(const Session& session, std::uint64_t last_sequence) {
   message.batch_events_max = limits::batch_events_max;
   message.conditions_max = limits::conditions_max;
   message.snapshots_max = limits::snapshots_max;
+  message.cancels_max = limits::schedule_ids_max;
   message.heartbeat_ms = static_cast<std::uint32_t>(limits::heartbeat / std::chrono::milliseconds(1));
   message.timeout_ms = static_cast<std::uint32_t>(limits::session_timeout / std::chrono::milliseconds(1));
   message.publisher = session.publisher;

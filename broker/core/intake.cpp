@@ -20,7 +20,7 @@ std::uint64_t Intake::last_staged(const std::string& name) const {
 
 std::uint64_t Intake::claim(Session& session, std::uint64_t& batch) {
   Publisher& publisher = publishers_[session.publisher];
-  for (const Parked& parked : publisher.parked) parked_bytes_ -= parked.bytes;
+  forget(publisher.parked);
   pacer_.left(publisher.habit);
   const bool in_line = publisher.in_line;
   publisher = {};
@@ -41,10 +41,18 @@ SessionId Intake::holder(const std::string& publisher) const {
 bool Intake::drop(const Session& session) {
   const auto it = publishers_.find(session.publisher);
   if (it == publishers_.end() || it->second.holder != session.id) return false;
-  for (const Parked& parked : it->second.parked) parked_bytes_ -= parked.bytes;
+  forget(it->second.parked);
   pacer_.left(it->second.habit);
   publishers_.erase(it);
   return true;
+}
+
+// They will not be staged.
+void Intake::forget(std::deque<Parked>& parked) {
+  const bool holds_schedule = !parked.empty() && parked.front().holds_schedule;
+  for (const Parked& batch : parked) parked_bytes_ -= batch.bytes;
+  parked.clear();
+  if (holds_schedule) schedule_.release();
 }
 
 // ---- taking a batch
@@ -207,7 +215,7 @@ void Intake::advance(const std::string& name) {
   while (!publisher.parked.empty()) {
     Parked& batch = publisher.parked.front();
     if (batch.waiting || publisher.in_line) return;
-    if (find_duplicates(name, batch) || find_cold_keys(name, batch)) {
+    if (find_duplicates(name, batch) || find_cold_keys(name, batch) || find_cancels(name, batch)) {
       batch.waiting = true;
       return;
     }
@@ -216,6 +224,7 @@ void Intake::advance(const std::string& name) {
       return line_.push_back(name);
     }
     stage(name, publisher, batch);
+    if (batch.holds_schedule) schedule_.release();
     parked_bytes_ -= batch.bytes;
     Parked done = std::move(batch);
     publisher.parked.pop_front();
@@ -387,6 +396,10 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
       keep(batch, at, entry, receipt);
       continue;
     }
+    if (item.is_no_event) {
+      keep_step(entry);
+      continue;
+    }
     entry.unique_id = item.unique_id != 0 ? &batch.condition_keys[item.unique_id - 1u].hash : nullptr;
     if (auto staged = stage(item, entry, receipt); !staged) {
       refuse(batch, at, staged.error());
@@ -394,7 +407,7 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
     }
   }
   const Item& last = batch.items.back();
-  if (last.event.empty() || last.is_scheduled() || last.is_snapshot) staging_.use_up(entry.publisher, batch.last_sequence());
+  if (last.event.empty() || last.is_scheduled() || last.is_snapshot || last.is_no_event) staging_.use_up(entry.publisher, batch.last_sequence());
 }
 
 // It is not in the log yet; its place and version come when it is due.

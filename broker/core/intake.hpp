@@ -6,7 +6,8 @@
 //
 // A batch is refused as a whole (and uses up nothing) or taken as a whole; of a batch that is taken each event gets a
 // receipt or a refusal. One that is given back has used up nothing either. What is stored together or not at all is a step:
-// events of one batch, with the settlements that go with them.
+// events of one batch, with the settlements and cancels that go with them. A batch that cancels scheduled events holds the schedule from
+// when it looks for them until it is staged.
 #pragma once
 
 #include <deque>
@@ -74,6 +75,7 @@ class Intake {
     std::uint8_t priority = 0, flags = 0;
     bool has_key = false;
     bool is_snapshot = false;           // of its key; not for the log
+    bool is_no_event = false;           // stands for a step without events
     std::uint16_t unique_id = 0;        // which of the batch's condition_keys, from 1; 0: others may have its id
     std::int64_t deliver_at = 0;        // 0: at once
     std::int64_t added_at = 0;          // scheduled: when it came
@@ -88,6 +90,7 @@ class Intake {
   struct Step {
     std::size_t first = 0, end = 0;
     std::vector<wire::SettleT> settles;
+    std::vector<wire::ScheduleIdT> cancels;
   };
   struct Parked {
     Frame body;
@@ -100,6 +103,9 @@ class Intake {
     std::vector<ConditionKey> condition_keys;
     bool has_unique_ids = false;
     std::vector<wire::Snapshot> snapshots;    // in the order of their items
+    bool has_steps_without_events = false;
+    bool holds_schedule = false;
+    Schedule::Fates fates;                    // of what its steps cancel, while it does
     std::map<std::size_t, Error> refused;
     std::vector<wire::Receipt> receipts;  // of the items done so far
     bool waiting = false;                 // for a read or a commit
@@ -115,6 +121,7 @@ class Intake {
     std::vector<store::SequenceHit> hits;
     std::vector<bool> scheduled;          // those that are not in the chain, and are or were in the schedule,
     std::vector<std::uint64_t> snapshots; // or were taken as snapshots, of these versions; 0: none
+    std::vector<bool> steps;              // or stood for steps without events
     std::size_t open = 0;                 // of them are still to be found, the lowest ones,
     Position next = Position::none;       // from here on
   };
@@ -136,6 +143,7 @@ class Intake {
   void take_unique_id(Parked& batch, std::size_t at) const;
   static Result<void> take_snapshots(const wire::Publish& message, Parked& batch);
   static Result<void> take_steps(const wire::Publish& message, Parked& batch);
+  static Result<void> take_no_event(Parked& batch, const wire::Step& step);
   static const Step* step_of(const Parked& batch, std::size_t at);
   static void refuse(Parked& batch, std::size_t at, const Error& error);
   Result<void> check(Item& item, WallTime now);
@@ -150,7 +158,7 @@ class Intake {
   void walked(const std::string& name, Search search, const Result<ReadAnswer>& answer);
   void find_rows(const std::string& name, Search search, SequenceRow kind);
   void find_more(const std::string& name, Search search, std::optional<SequenceRow> asked);
-  Parked* wanted_by(const std::string& name, const Search& search);
+  Parked* wanted_by(const std::string& name, std::uint64_t search);
   void take_duplicates(Parked& batch, const Search& search);
   void take_duplicate_ids(Parked& batch);
   bool find_cold_keys(const std::string& name, Parked& batch);
@@ -160,11 +168,18 @@ class Intake {
   static bool wants_id(const Parked& batch, std::size_t at);
   void fail_key(const std::string& name, const Hash128& key, const Error& error);
   void give_back(const std::string& name, const Error& error);
+  void forget(std::deque<Parked>& parked);
+  bool find_cancels(const std::string& name, Parked& batch);
+  void take_fates(const std::string& name, std::uint64_t search, Result<Schedule::Fates> fates);
+  ScheduleId id_of(const wire::ScheduleIdT& id) const;
+  std::optional<Error> not_waiting(const Parked& batch, const wire::ScheduleIdT& id) const;
+  void cancel(Parked& batch, const Step& step);
   bool fits_commit(const Parked& batch) const;
   void stage(const std::string& name, Publisher& publisher, Parked& batch);
   Result<void> stage(const Item& item, Staging::NewEntry& entry, wire::Receipt& receipt);
   Result<void> schedule(const Item& item, const Staging::NewEntry& entry);
   void keep(const Parked& batch, std::size_t at, const Staging::NewEntry& entry, wire::Receipt& receipt);
+  void keep_step(const Staging::NewEntry& entry);
   // The conditions and steps of a batch that are still ahead while it is staged.
   struct Ahead {
     std::size_t condition = 0, step = 0;

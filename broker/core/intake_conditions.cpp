@@ -1,5 +1,6 @@
 // The part of Intake that decides whether events with conditions, and steps, may be stored.
 #include <algorithm>
+#include <set>
 
 #include "broker/core/intake.hpp"
 
@@ -15,9 +16,9 @@ bool may_be_in_a_step(wire::Verdict verdict) {
   return verdict == wire::Verdict::ack || verdict == wire::Verdict::nack || verdict == wire::Verdict::reject || verdict == wire::Verdict::release;
 }
 
-// What the steps of one batch take in memory. Parts of a header may share their bytes, so it has to be counted before it is copied.
+// What the steps of one batch take in memory, and of the schedule. Parts of a header may share their bytes, so it has to be counted before it is copied.
 struct Cost {
-  std::size_t settlements = 0, bytes = 0;
+  std::size_t settlements = 0, cancels = 0, bytes = 0;
 };
 
 // Errors: malformed.
@@ -59,6 +60,26 @@ Result<void> check_settles(const wire::Step& step, Cost& cost) {
   return {};
 }
 
+// Errors: malformed.
+Result<void> check_cancels(const wire::Step& step, Cost& cost) {
+  std::set<std::pair<std::string_view, std::uint64_t>> named;
+  const std::size_t count = step.cancels() != nullptr ? step.cancels()->size() : 0;
+  cost.cancels += count;
+  if (cost.cancels > limits::schedule_ids_max) {
+    return malformed("the steps of one batch cancel " + std::to_string(limits::schedule_ids_max) + " scheduled events at most");
+  }
+  for (std::uint32_t at = 0; at < count; ++at) {
+    const wire::ScheduleId& id = *step.cancels()->Get(at);
+    const auto publisher = flatbuffers::GetStringView(id.publisher());
+    if (publisher.empty() || publisher.size() > limits::publisher_bytes_max || id.sequence() == 0) {
+      return malformed("what a step cancels is named by its publisher and sequence");
+    }
+    if (!named.emplace(publisher, id.sequence()).second) return malformed("a step cancels each scheduled event once");
+    cost.bytes += sizeof(wire::ScheduleIdT) + publisher.size() + limits::schedule_row_bytes;
+  }
+  return {};
+}
+
 }  // namespace
 
 // Null: it is of none.
@@ -91,12 +112,17 @@ Result<void> Intake::take_steps(const wire::Publish& message, Parked& batch) {
     }
     next = first + count;
     if (auto good = check_settles(step, cost); !good) return good;
+    if (auto good = check_cancels(step, cost); !good) return good;
     Step& taken = batch.steps.emplace_back();
     taken.first = first;
     taken.end = next;
     for (std::uint32_t each = 0; step.settles() != nullptr && each < step.settles()->size(); ++each) {
       step.settles()->Get(each)->UnPackTo(&taken.settles.emplace_back());
     }
+    for (std::uint32_t each = 0; step.cancels() != nullptr && each < step.cancels()->size(); ++each) {
+      step.cancels()->Get(each)->UnPackTo(&taken.cancels.emplace_back());
+    }
+    if (auto good = take_no_event(batch, step); !good) return good;
     const auto refused = batch.refused.lower_bound(first);
     if (refused != batch.refused.end() && refused->first < next) refuse(batch, refused->first, Error(refused->second));
   }
@@ -179,11 +205,14 @@ Result<void> Intake::decide_step(Session& session, const Parked& batch, const St
   for (const auto& settle : step.settles) {
     if (auto may = delivery_.may_settle(session, settle); !may) return may;
   }
+  for (const auto& id : step.cancels) {
+    if (const auto why = not_waiting(batch, id)) return *why;
+  }
   return {};
 }
 
-// Before the item is staged: refuses it, or the step that begins with it, unless all is as it has to be. What a step settles is
-// settled here, as its events will be staged without fail.
+// Before the item is staged: refuses it, or the step that begins with it, unless all is as it has to be. What a step settles and
+// cancels is done here, as its events will be staged without fail.
 void Intake::decide(Session& session, Parked& batch, std::size_t at, Ahead& ahead) {
   if (at < ahead.decided || batch.items[at].event.empty()) return;
   while (ahead.step < batch.steps.size() && batch.steps[ahead.step].end <= at) ++ahead.step;
@@ -205,6 +234,7 @@ void Intake::decide(Session& session, Parked& batch, std::size_t at, Ahead& ahea
   }
   if (!is_step) return;
   for (const auto& settle : step->settles) delivery_.settle_step(session, settle, batch.came);
+  cancel(batch, *step);
 }
 
 }  // namespace bus::broker

@@ -25,8 +25,8 @@ Error stored_before(const wire::Event& event, Position position) {
 void Intake::take_unique_id(Parked& batch, std::size_t at) const {
   Item& item = batch.items[at];
   if (item.event.empty() || item.unique_id != 0) return;
-  if (item.is_scheduled() || item.is_snapshot) {
-    return refuse(batch, at, {Code::bad_event, "unique_id is for events that go into the log at once: a scheduled one has no position yet, a snapshot never has"});
+  if (item.is_scheduled() || item.is_snapshot || item.is_no_event) {
+    return refuse(batch, at, {Code::bad_event, "unique_id is for events that go into the log at once: a scheduled one has no position yet, a snapshot or a step without events never has"});
   }
   batch.condition_keys.push_back({{}, hash_of(*wire::trusted_event(item.event), key_secret_)});
   item.unique_id = static_cast<std::uint16_t>(batch.condition_keys.size());

@@ -139,7 +139,7 @@ void Schedule::take_due(WallTime now, Result<ReadAnswer> answer) {
     if (is_all && is_from_start && !is_stuck) next_read_ = left;
     from_.clear();
     if (!is_all && is_stuck) from_.append(last).push_back('\0');
-    left_.empty() ? ended() : commit();
+    release();
   });
 }
 
@@ -219,33 +219,48 @@ void Schedule::leave(const ScheduleId& id, WallTime due, ScheduleFate fate, Posi
   staging_.put_row({store::Table::schedule_ids, schedule_id_key(id, false), ScheduleIdRow{fate, due, position}.encode()});
 }
 
-// ---- what operators do
+// ---- what steps and operators do
 
-void Schedule::cancel(std::vector<ScheduleId> ids, std::function<void(Result<std::vector<Code>>)> done) {
+void Schedule::hold(std::vector<ScheduleId> ids, std::function<void(Result<Fates>)> held) {
   BUS_CHECK(ids.size() <= limits::schedule_ids_max);
-  enqueue([this, ids = std::move(ids), done = std::move(done)] {
+  enqueue([this, ids = std::move(ids), held = std::move(held)] {
     ReadRowsOf ask{store::Table::schedule_ids, {}};
     for (const bool waits : {true, false}) {
       for (const ScheduleId& id : ids) ask.keys.push_back(schedule_id_key(id, waits));
     }
-    reads_.ask(std::move(ask), [this, ids, done](Result<ReadAnswer> answer) {
-      if (!answer) return done(answer.error()), ended();
+    reads_.ask(std::move(ask), [ids, held](Result<ReadAnswer> answer) {
+      if (!answer) return held(answer.error());
       const auto& rows = std::get<store::Rows>(*answer);
       const std::map<std::string, std::string> found(rows.begin(), rows.end());
-      std::map<ScheduleId, Code> codes;
-      for (const ScheduleId& id : ids) {
-        const auto waiting = found.find(schedule_id_key(id, true));
-        const auto row = waiting == found.end() ? std::nullopt : ScheduleIdRow::decode(waiting->second);
-        const bool is_first = codes.emplace(id, row ? Code::ok : found.contains(schedule_id_key(id, false)) ? Code::conflict : Code::not_found).second;
-        if (row && is_first) leave(id, row->due, ScheduleFate::cancelled, Position::none);
+      Fates fates;
+      for (const bool waits : {true, false}) {
+        for (const ScheduleId& id : ids) {
+          const auto row = found.find(schedule_id_key(id, waits));
+          const auto fate = row == found.end() ? std::nullopt : ScheduleIdRow::decode(row->second);
+          if (fate) fates.emplace(id, *fate);
+        }
       }
-      std::vector<Code> said;
-      for (const ScheduleId& id : ids) said.push_back(codes.at(id));
-      const bool changes = std::count(said.begin(), said.end(), Code::ok) > 0;
-      if (!changes) return done(std::move(said)), ended();
-      staging_.hold([done, said = std::move(said)] { done(said); });
-      commit();
+      held(std::move(fates));
     });
+  });
+}
+
+void Schedule::cancel(std::vector<ScheduleId> ids, std::function<void(Result<std::vector<Code>>)> done) {
+  hold(ids, [this, ids, done = std::move(done)](Result<Fates> fates) {
+    if (!fates) return done(fates.error()), release();
+    std::map<ScheduleId, Code> codes;
+    for (const ScheduleId& id : ids) {
+      const auto fate = fates->find(id);
+      const bool waits = fate != fates->end() && fate->second.fate == ScheduleFate::waiting;
+      const bool is_first = codes.emplace(id, waits ? Code::ok : fate != fates->end() ? Code::conflict : Code::not_found).second;
+      if (waits && is_first) cancel(id, fate->second.due);
+    }
+    std::vector<Code> said;
+    for (const ScheduleId& id : ids) said.push_back(codes.at(id));
+    const bool changes = std::count(said.begin(), said.end(), Code::ok) > 0;
+    if (!changes) return done(std::move(said)), release();
+    staging_.hold([done, said = std::move(said)] { done(said); });
+    release();
   });
 }
 

@@ -1,7 +1,7 @@
 // Schedule keeps events that are not due yet, and puts them into the log when they are. Owned by the core; one thread.
 //
 //   add() ──> waits in its row ──due, or run()──> in the log, and its row is gone: in one commit
-//                       └──cancel()──> its row is gone
+//                       └──cancel()──> its row is gone: by an operator, or with a step
 //
 // No event is in memory: the rows lie in the order of their times, and only the next of them matters. Whatever takes rows away
 // is one change after the other: it reads what is committed, and the next one begins when its own commit is done. So nothing
@@ -37,6 +37,14 @@ class Schedule {
 
   // Not if it is full. Durable with the batch being gathered, for which the caller says that its sequence is used up.
   void add(const ScheduledRow& event);
+
+  // For a step that cancels some: `held` is called in its turn, with what became of those that are known, and until release() nothing
+  // else changes the schedule.
+  using Fates = std::map<ScheduleId, ScheduleIdRow>;
+  void hold(std::vector<ScheduleId> ids, std::function<void(Result<Fates>)> held);
+  // While it is held: one that waits goes with the batch being gathered.
+  void cancel(const ScheduleId& id, WallTime due) { leave(id, due, ScheduleFate::cancelled, Position::none); }
+  void release() { left_.empty() ? ended() : commit(); }
 
   // Both change at most so many: schedule_ids_max, and one. `done` is called when it is durable. Codes: ok, not_found, conflict (it
   // is no longer waiting).

@@ -48,7 +48,8 @@ struct ScheduleIdRow {
   static std::optional<ScheduleIdRow> decode(std::string_view value);
 };
 // What became of a sequence that is not in the chain of its publisher: a part of the keys of table schedule_ids.
-enum class SequenceRow : std::uint8_t { waiting = 0, settled = 1, snapshot = 2 };
+// step: one without events.
+enum class SequenceRow : std::uint8_t { waiting = 0, settled = 1, snapshot = 2, step = 3 };
 std::string sequence_row_key(const ScheduleId& id, SequenceRow kind);
 inline std::string schedule_id_key(const ScheduleId& id, bool waits) { return sequence_row_key(id, waits ? SequenceRow::waiting : SequenceRow::settled); }
 // 0: it is no such key.

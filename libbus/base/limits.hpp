@@ -30,7 +30,7 @@ inline constexpr std::size_t snapshot_row_bytes = 8 * KiB;    // what one takes 
 inline constexpr std::size_t condition_bytes_target = 256 * KiB;  // of a batch's conditions and their keys: libbus begins another one
 inline constexpr std::size_t step_events_max = 1024;
 inline constexpr std::size_t step_settlements_max = 1024;
-inline constexpr std::size_t step_header_bytes_max = 384 * KiB;   // its conditions and settlements
+inline constexpr std::size_t step_header_bytes_max = 384 * KiB;   // its conditions, settlements and cancels
 inline constexpr std::size_t topic_bytes_max = 255;
 inline constexpr std::size_t key_bytes_max = 255;
 inline constexpr std::size_t id_bytes_max = 64;
@@ -143,7 +143,7 @@ inline constexpr std::size_t schedule_max = 1024 * KiB;       // events that are
 inline constexpr auto schedule_ahead_max = 24h * 3650;
 inline constexpr std::size_t schedule_taken_max = 4 * KiB;    // that go into the log with one commit, or
 inline constexpr std::size_t schedule_taken_bytes_max = 2 * MiB;  // so many: one answer of the log reader, or one event
-inline constexpr std::size_t schedule_ids_max = 1024;         // cancelled by one request
+inline constexpr std::size_t schedule_ids_max = 1024;         // cancelled by one request, or the steps of one batch
 inline constexpr std::size_t schedule_row_bytes = 256;        // what an event takes besides its own bytes, at most
 
 // ---- projections: libbus-projection

@@ -14,17 +14,26 @@ Result<void> check_needs(Needs needs, Needs known, const std::string& broker) {
   if (needs.snapshots && !known.snapshots) {
     return Error{Code::unsupported_version, "busd " + broker + " knows neither snapshots nor unique ids; update busd first"};
   }
+  if (needs.cancels && !known.cancels) {
+    return Error{Code::unsupported_version, "busd " + broker + " knows neither transactions that cancel nor those without events; update busd first"};
+  }
   return {};
 }
 
 Needs needs_of(std::span<const Condition> conditions) {
   const auto is_unique_id = [](const Condition& condition) { return condition.expect == wire::Expect::unique_id; };
-  return {!conditions.empty(), std::any_of(conditions.begin(), conditions.end(), is_unique_id)};
+  return {!conditions.empty(), std::any_of(conditions.begin(), conditions.end(), is_unique_id), false};
 }
 
 Needs Batch::needs() const {
   const auto is_unique_id = [](const wire::Condition& condition) { return condition.expect() == wire::Expect::unique_id; };
-  return {!conditions.empty() || !steps.empty(), !snapshots.empty() || std::any_of(conditions.begin(), conditions.end(), is_unique_id)};
+  const auto is_new = [](const BatchStep& step) { return step.without_events || !step.cancels.empty(); };
+  return {!conditions.empty() || !steps.empty(), !snapshots.empty() || std::any_of(conditions.begin(), conditions.end(), is_unique_id),
+          std::any_of(steps.begin(), steps.end(), is_new)};
+}
+
+bool Batch::is_no_event(std::size_t at) const {
+  return std::any_of(steps.begin(), steps.end(), [at](const BatchStep& step) { return step.without_events && step.first == at; });
 }
 
 Buffer publish_header(const Batch& batch, std::uint64_t fence) {
@@ -40,7 +49,9 @@ Buffer publish_header(const Batch& batch, std::uint64_t fence) {
       for (const BatchStep& step : batch.steps) {
         std::vector<flatbuffers::Offset<wire::Settle>> settles;
         for (const auto& settle : step.settles) settles.push_back(wire::Settle::Pack(builder, &settle));
-        all.push_back(wire::CreateStep(builder, step.first, step.count, builder.CreateVector(settles)));
+        std::vector<flatbuffers::Offset<wire::ScheduleId>> cancels;
+        for (const auto& id : step.cancels) cancels.push_back(wire::CreateScheduleId(builder, builder.CreateSharedString(id.publisher), id.sequence));
+        all.push_back(wire::CreateStep(builder, step.first, step.count, builder.CreateVector(settles), builder.CreateVector(cancels), step.without_events));
       }
       steps = builder.CreateVector(all);
     }
@@ -84,12 +95,13 @@ std::size_t header_bytes(std::span<const Condition> conditions) {
   return bytes;
 }
 
-std::size_t header_bytes(std::span<const wire::SettleT> settles) {
-  std::size_t bytes = 32;  // the step
-  for (const auto& settle : settles) {
+std::size_t header_bytes(const BatchStep& step) {
+  std::size_t bytes = 48;
+  for (const auto& settle : step.settles) {
     bytes += 48 + settle.settlements.size() * sizeof(wire::Settlement);
     for (const auto& text : settle.texts) bytes += 24 + text->text.size();
   }
+  for (const auto& id : step.cancels) bytes += 40 + id.publisher.size();
   return bytes;
 }
 

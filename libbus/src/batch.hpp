@@ -12,16 +12,22 @@
 
 namespace bus {
 
-// Events of a batch that are stored together or not at all, by their places in it, and what is settled with them.
+// Events of a batch that are stored together or not at all, by their places in it, and what is settled and cancelled with them.
 struct BatchStep {
   std::uint32_t first = 0, count = 0;
-  std::vector<wire::SettleT> settles;    // in the order of their subscriptions
+  std::vector<wire::SettleT> settles = {};     // in the order of their subscriptions
+  std::vector<wire::ScheduleIdT> cancels = {};
+  bool without_events = false;           // its one event is no_event
 };
+
+// What travels in the place of an event: for a sequence that is given up, or a step without events.
+inline constexpr std::uint8_t no_event[8] = {};
 
 // What not every broker knows: it would store without looking at it.
 struct Needs {
   bool conditions = false;               // and steps
   bool snapshots = false;                // and unique_id
+  bool cancels = false;                  // and steps without events
 };
 
 struct Batch {
@@ -33,6 +39,8 @@ struct Batch {
   std::vector<BatchStep> steps;
   std::vector<wire::Snapshot> snapshots;
   Needs needs() const;
+  // That of a step without events.
+  bool is_no_event(std::size_t at) const;
   std::uint64_t last_sequence() const { return first_sequence + done.size() - 1; }
 };
 
@@ -49,6 +57,6 @@ Result<void> check_conditions(std::span<const Condition> conditions, bool has_ke
 Result<void> check_snapshot(const NewSnapshot& snapshot);
 // What they take in a header, at most.
 std::size_t header_bytes(std::span<const Condition> conditions);
-std::size_t header_bytes(std::span<const wire::SettleT> settles);
+std::size_t header_bytes(const BatchStep& step);
 
 }  // namespace bus

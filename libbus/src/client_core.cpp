@@ -260,7 +260,7 @@ void ClientCore::send_batches(SteadyTime now) {
   for (Pending& pending : pending_) {
     if (pending.sent) continue;
     // After a reconnect the broker may be an older one.
-    const Needs known{session_->conditions_max > 0, session_->snapshots_max > 0};
+    const Needs known{session_->conditions_max > 0, session_->snapshots_max > 0, session_->cancels_max > 0};
     if (auto good = check_needs(pending.batch.needs(), known, session_->broker); !good) return fail(good.error());
     outgoing_.push_back({Frame::of(publish_header(pending.batch, session_->fence)), pending.batch.body});
     pending.sent = true;
@@ -317,7 +317,7 @@ void ClientCore::tell(const Batch& batch, const wire::PublishResult& message) {
     }
     const auto refusal = refusals.find(sequence);
     const bool is_named = refusal != refusals.end();
-    if (!is_named && said.version() != 0) {  // a snapshot
+    if (!is_named && (said.version() != 0 || batch.is_no_event(at))) {  // a snapshot, or a step without events
       batch.done[at](Receipt{Position::none, said.version(), sequence, said.duplicate()});
       continue;
     }

@@ -84,7 +84,7 @@ void Connection::welcomed(const wire::WelcomeT& welcome) {
     outbox_.open(window, welcome.last_sequence);
   }
   server_ = ServerInfo{welcome.broker, welcome.log_id, welcome.history, welcome.epoch, Position{welcome.committed}, welcome.last_sequence,
-                       welcome.conditions_max > 0, welcome.snapshots_max > 0};
+                       welcome.conditions_max > 0, welcome.snapshots_max > 0, welcome.cancels_max > 0};
   changed_.notify_all();
 }
 
@@ -133,7 +133,7 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
 }
 
 // The conditions stand with the first item.
-Result<void> Connection::transact(const Step& step, std::vector<wire::SettleT> settles, const ReceiptCallback& done) {
+Result<void> Connection::transact(const Step& step, BatchStep with, const ReceiptCallback& done) {
   const auto now = read_clocks();
   std::vector<Buffer> encoded;
   std::size_t bytes = 0;
@@ -150,27 +150,32 @@ Result<void> Connection::transact(const Step& step, std::vector<wire::SettleT> s
   for (const NewSnapshot& snapshot : step.snapshots) {
     if (auto good = encode({.topic = {}, .type = snapshot.type, .key = snapshot.key, .payload = snapshot.state}); !good) return good;
   }
+  with.without_events = encoded.empty();
+  if (with.without_events) {
+    encoded.emplace_back(std::begin(no_event), std::end(no_event));
+    bytes = sizeof no_event;
+  }
   std::vector<Condition> of_first(step.conditions.begin(), step.conditions.end());
   if (!step.events.empty()) of_first.insert(of_first.end(), step.events[0].conditions.begin(), step.events[0].conditions.end());
   std::vector<Outbox::Item> items;
-  Needs needs{true, !step.snapshots.empty()};
-  std::size_t header = header_bytes(settles);
+  Needs needs{true, !step.snapshots.empty(), with.without_events || !with.cancels.empty()};
+  std::size_t header = header_bytes(with);
   for (std::size_t at = 0; at < encoded.size(); ++at) {
     Outbox::Item& item = items.emplace_back(Outbox::Item{encoded[at]});
     if (at == 0) item.conditions = of_first;
     else if (at < step.events.size()) item.conditions = step.events[at].conditions;
-    if (at >= step.events.size()) item.snapshot = &step.snapshots[at - step.events.size()];
+    if (at >= step.events.size() && !with.without_events) item.snapshot = &step.snapshots[at - step.events.size()];
     header += item.header_bytes();
     needs.snapshots |= needs_of(item.conditions).snapshots;
   }
   if (bytes > limits::batch_bytes_max || header > limits::step_header_bytes_max) {
     return Error{Code::bad_argument, "a transaction has " + std::to_string(limits::batch_bytes_max) + " bytes of events and snapshots at most, and " +
-                                         std::to_string(limits::step_header_bytes_max) + " of conditions and settlements"};
+                                         std::to_string(limits::step_header_bytes_max) + " of conditions, settlements and cancels"};
   }
   std::unique_lock lock(mutex_);
   if (auto room = wait_for_room(lock, bytes, items.size(), WhenFull::wait); !room) return room;
   if (auto good = check_needs(needs, known(), server_->version); !good) return good;
-  outbox_.add_step(items, std::move(settles), done, now.steady);
+  outbox_.add_step(items, std::move(with), done, now.steady);
   send_soon(lock);
   return {};
 }

@@ -39,13 +39,14 @@ class Connection {
   enum class WhenFull { wait, refuse };
   // Error: nothing was taken, and `done` is as it was; otherwise it is moved from.
   Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full);
-  // What is stored together or not at all; `done` is called for each event, and then for each snapshot. Errors as of publish().
+  // What is stored together or not at all, with what is settled and cancelled; `done` is called for each event, and then for each snapshot, or
+  // once if there are none. Errors as of publish().
   struct Step {
     std::span<const NewEvent> events;
     std::span<const Condition> conditions;
     std::span<const NewSnapshot> snapshots;
   };
-  Result<void> transact(const Step& step, std::vector<wire::SettleT> settles, const ReceiptCallback& done);
+  Result<void> transact(const Step& step, BatchStep with, const ReceiptCallback& done);
   // Until all that was published before has its answer.
   Unknown flush(Duration deadline);
   // From now on publish() answers `closed`, also to those who wait for room in it.
@@ -111,7 +112,7 @@ class Connection {
   Outbox outbox_;
   std::vector<Posted> commands_;
   std::vector<Settling> settlings_;
-  Needs known() const { return {server_->knows_conditions, server_->knows_snapshots}; }
+  Needs known() const { return {server_->knows_conditions, server_->knows_snapshots, server_->knows_cancels}; }
   std::optional<ServerInfo> server_;
   std::optional<Error> over_;            // why nothing works any more
   Error trouble_;                        // what stands in the way, as of the last turn

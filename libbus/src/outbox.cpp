@@ -6,13 +6,6 @@
 
 namespace bus {
 
-namespace {
-
-// What travels in the place of a sequence that is given up: an event of size 0.
-constexpr std::uint8_t skipped[8] = {};
-
-}  // namespace
-
 void Outbox::open(Window window, std::uint64_t last_sequence) {
   window_ = window;
   next_fresh_ = last_sequence + 1;
@@ -35,30 +28,33 @@ Result<std::uint64_t> Outbox::add(const Item& item, ReceiptCallback& done, std::
     }
   }
   while (next_fresh_ < sequence) append_skipped(now);
-  make_room(sequence, {item.event.size(), 1, item.header_bytes()}, now);
+  make_room(sequence, {item.event.size(), 1, item.header_bytes(), 0}, now);
   append(item, std::move(done));
   seal_if_full();
   last_given_ = std::max(last_given_, sequence);
   return sequence;
 }
 
-void Outbox::add_step(std::span<const Item> items, std::vector<wire::SettleT> settles, const ReceiptCallback& done, SteadyTime now) {
-  Size size{0, items.size(), header_bytes(settles)};
+void Outbox::add_step(std::span<const Item> items, BatchStep step, const ReceiptCallback& done, SteadyTime now) {
+  Size size{0, items.size(), header_bytes(step), step.cancels.size()};
   for (const Item& item : items) {
     size.bytes += item.event.size();
     size.header_bytes += item.header_bytes();
   }
   make_room(next_fresh_, size, now);
-  open_.header_bytes += header_bytes(settles);
-  open_.batch.steps.push_back({static_cast<std::uint32_t>(open_.batch.done.size()), static_cast<std::uint32_t>(items.size()), std::move(settles)});
+  open_.header_bytes += header_bytes(step);
+  open_.cancels += step.cancels.size();
+  step.first = static_cast<std::uint32_t>(open_.batch.done.size());
+  step.count = static_cast<std::uint32_t>(items.size());
+  open_.batch.steps.push_back(std::move(step));
   for (const Item& item : items) append(item, done);
   last_given_ = std::max(last_given_, next_fresh_ - 1);  // who names sequences is not given one of these again
   seal_if_full();
 }
 
 void Outbox::append_skipped(SteadyTime now) {
-  make_room(next_fresh_, {sizeof skipped, 1, 0}, now);
-  append({Bytes(skipped)}, {});
+  make_room(next_fresh_, {sizeof no_event}, now);
+  append({Bytes(no_event)}, {});
   seal_if_full();
 }
 
@@ -67,6 +63,7 @@ void Outbox::make_room(std::uint64_t sequence, const Size& size, SteadyTime now)
   const Batch& batch = open_.batch;
   const bool follows = !open_.is_empty() && sequence == batch.first_sequence + batch.done.size();
   const bool fits = open_.body.size() + size.bytes <= limits::batch_bytes_max && batch.done.size() + size.events <= limits::batch_events_max &&
+                    open_.cancels + size.cancels <= limits::schedule_ids_max &&
                     (open_.header_bytes + size.header_bytes <= limits::condition_bytes_target || size.header_bytes == 0);
   if (!open_.is_empty() && !(follows && fits)) seal();
   if (!open_.is_empty()) return;

@@ -43,7 +43,8 @@ class Outbox {
   // moved from. Error bad_argument: the sequence does not rise, or leaves out too many.
   Result<std::uint64_t> add(const Item& item, ReceiptCallback& done, std::optional<std::uint64_t> sequence, SteadyTime now);
   // Appends events that are stored together or not at all, in one batch, which has to have room for them. `done` is called for each.
-  void add_step(std::span<const Item> items, std::vector<wire::SettleT> settles, const ReceiptCallback& done, SteadyTime now);
+  // The step is what comes with them; where they are is filled in.
+  void add_step(std::span<const Item> items, BatchStep step, const ReceiptCallback& done, SteadyTime now);
 
   // The next batch to send, if one is due: full, or open while few are on the way and `linger` has passed.
   std::optional<Batch> take(SteadyTime now, Duration linger);
@@ -62,7 +63,7 @@ class Outbox {
  private:
   // What is to be one batch.
   struct Size {
-    std::size_t bytes = 0, events = 1, header_bytes = 0;
+    std::size_t bytes = 0, events = 1, header_bytes = 0, cancels = 0;
   };
   void make_room(std::uint64_t sequence, const Size& size, SteadyTime now);
   void append(const Item& item, ReceiptCallback done);
@@ -73,7 +74,7 @@ class Outbox {
   struct Open {
     Batch batch;                         // but for its body
     Buffer body;
-    std::size_t header_bytes = 0;
+    std::size_t header_bytes = 0, cancels = 0;
     SteadyTime since;
     bool is_empty() const { return batch.done.empty(); }
   };

@@ -22,6 +22,7 @@ bool is_refusal(Code code) {
     case Code::step_refused:
     case Code::stale_ack:
     case Code::not_delivered:
+    case Code::not_scheduled:
     case Code::unknown_subscription:
     case Code::conflict:
     case Code::damaged:

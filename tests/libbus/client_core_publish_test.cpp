@@ -146,6 +146,43 @@ TEST_F(ClientCoreTest, SendsNothingConditionalThatComesAfterTheWelcomeOfSuchABro
   EXPECT_TRUE(core.is_over());
 }
 
+// It would store the events and leave what is to be cancelled where it is.
+class Cancelling : public ClientCoreTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(Cancelling, IsNotSentToABrokerThatDoesNotKnowIt) {
+  connect("alpha");
+  const bool without_events = GetParam();
+  Batch batch{1, Frame::of(Buffer(8, 0)), {[this](const Result<Receipt>& receipt) { told.push_back(receipt); }}};
+  batch.steps.push_back({0, 1, {}, {}, without_events});
+  if (!without_events) batch.steps[0].cancels.resize(1);
+  core.publish(std::move(batch));
+  EXPECT_TRUE(said<wire::PublishT>().empty());
+  EXPECT_EQ(failed.code, Code::unsupported_version);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].error().code, Code::unsupported_version);
+}
+
+INSTANTIATE_TEST_SUITE_P(WithAndWithoutEvents, Cancelling, ::testing::Bool());
+
+TEST_F(ClientCoreTest, TakesTheReceiptOfAStepWithoutEvents) {
+  said<wire::HelloT>();
+  auto newer = welcome("alpha");
+  newer.cancels_max = 1;
+  say(newer);
+  Batch batch{1, Frame::of(Buffer(16, 0)), {2, [this](const Result<Receipt>& receipt) { told.push_back(receipt); }}};
+  batch.steps.push_back({0, 1, {}, {}, true});
+  core.publish(std::move(batch));
+  EXPECT_EQ(said<wire::PublishT>().size(), 1u);
+  wire::PublishResultT result;
+  result.first_sequence = 1;
+  result.receipts.resize(2);
+  say(result);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_TRUE(told[0].ok());
+  EXPECT_EQ(told[0]->sequence, 1u);
+  EXPECT_EQ(told[1].error().code, Code::malformed) << "the other one needs a place";
+}
+
 TEST_F(WithoutAName, TellsWhatItCannotKnowIfTheNameHasGone) {
   connect("anonymous-1-1");
   publish(1);

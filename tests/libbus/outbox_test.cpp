@@ -127,13 +127,15 @@ TEST_F(OutboxTest, KeepsABatchWithinItsLimits) {
 
 class OutboxStepTest : public OutboxTest {
  protected:
-  void add_step(std::size_t events, std::size_t bytes = 8, std::size_t settlements = 0) {
+  void add_step(std::size_t events, std::size_t bytes = 8, std::size_t settlements = 0, std::size_t cancels = 0) {
     const std::vector<Buffer> bodies(events, Buffer(bytes, 2));
     std::vector<Outbox::Item> items;
     for (const auto& body : bodies) items.push_back({body, conditions});
     std::vector<wire::SettleT> settles(settlements > 0 ? 1 : 0);
     for (std::uint64_t at = 1; at <= settlements; ++at) settles[0].settlements.emplace_back(at, 1, 0, wire::Verdict::ack);
-    outbox.add_step(items, std::move(settles), [](const Result<Receipt>&) {}, start);
+    BatchStep step{0, 0, std::move(settles)};
+    step.cancels.resize(cancels);
+    outbox.add_step(items, std::move(step), [](const Result<Receipt>&) {}, start);
   }
   std::vector<Condition> conditions;
 };
@@ -179,12 +181,22 @@ TEST_F(OutboxStepTest, BeginsAnotherBatchWhereTheHeaderWouldBeTooLarge) {
     const auto taken = outbox.take_all();
     for (const auto& one : taken) {
       std::size_t bytes = 0;
-      for (const auto& each : one.steps) bytes += header_bytes(each.settles);
+      for (const auto& each : one.steps) bytes += header_bytes(each);
       EXPECT_LE(bytes, limits::step_header_bytes_max);
       steps += one.steps.size();
     }
   }
   EXPECT_EQ(steps, 20u);
+}
+
+TEST_F(OutboxStepTest, BeginsAnotherBatchWhereOneWouldCancelTooMany) {
+  add_step(1, 8, 0, limits::schedule_ids_max - 1);
+  add_step(1, 8, 0, 1);
+  add_step(1, 8, 0, 1);
+  add_step(1, 8, 0, limits::schedule_ids_max);
+  std::vector<std::size_t> steps;
+  for (const auto& batch : outbox.take_all()) steps.push_back(batch.steps.size());
+  EXPECT_EQ(steps, (std::vector<std::size_t>{2, 1, 1}));
 }
 
 TEST_F(OutboxStepTest, UsesSequencesThatNobodyNamesAgain) {

@@ -30,6 +30,9 @@ Ledger::Figures& Ledger::Figures::operator+=(const Figures& other) {
   snapshots += other.snapshots;
   pruned += other.pruned;
   erased += other.erased;
+  cancels += other.cancels;
+  late += other.late;
+  without_events += other.without_events;
   return *this;
 }
 
@@ -49,7 +52,9 @@ void Ledger::applied(const store::CommitBatch& batch, const broker::State& names
     for (std::uint32_t at = 0; at < record->count(); ++at) store_event(*record, at, names);
   }
   require(number(batch.head.committed) == head(), "the head is not where the log ends");
-  check_steps(batch, apply_snapshots(batch));
+  auto others = apply_snapshots(batch);
+  others.merge(keep_steps(batch, names));
+  check_steps(batch, std::move(others), leave_schedule_rows(batch, names));
 }
 
 void Ledger::store_event(const store::Record& record, std::uint32_t at, const broker::State& names) {
@@ -85,22 +90,6 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
     require(fresh, name + "its id " + sent.unique_id + " is in the log already, at position " + std::to_string(first->second));
     require(entry.unique_id.has_value(), name + "stored without its unique id");
   }
-}
-
-void Ledger::store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at) {
-  const auto name = named(event.first, event.second);
-  require(sent.deliver_at != 0, name + "comes from the schedule, for which it was not meant");
-  require(!cancelled_.contains(event), name + "stored, though it was cancelled");
-  require(due_.emplace(event, head() + 1).second, name + "comes from the schedule for a second time");
-  // The clock may have been set back since it was due.
-  const bool is_due = nanoseconds(committed_at + std::chrono::seconds(2)) >= sent.deliver_at;
-  const bool was_run = std::any_of(runs_.begin(), runs_.end(), [&](const auto& one) { return one.second.front() == event; });
-  require(is_due || was_run, name + "stored before it is due");
-}
-
-std::optional<std::pair<std::string, std::uint64_t>> Ledger::any_scheduled(std::uint64_t dice) const {
-  if (scheduled_.empty()) return std::nullopt;
-  return *std::next(scheduled_.begin(), static_cast<std::ptrdiff_t>(dice % scheduled_.size()));
 }
 
 void Ledger::check_log(store::LogReader& reader) const {
@@ -328,6 +317,9 @@ void Ledger::leave_receipt(const Peer& peer, const Name& id, const wire::Receipt
     require(event.deliver_at != 0 && receipt.position() == 0, name + "a receipt says that it is scheduled");
     require(receipt.duplicate() || !scheduled_.contains(id), name + "scheduled twice");
     scheduled_.insert(id);
+  } else if (refusal == nullptr && event.is_no_event) {
+    require(receipt.position() == 0 && stored_.contains(&event), name + "a receipt for a step that did not take effect");
+    leave_step(name, event);
   } else if (refusal != nullptr || (receipt.position() == 0 && event.snapshot_of == 0)) {
     require(receipt.position() == 0, name + "refused, and has a position");
     leave_refusal(id, event, refusal);
@@ -443,23 +435,6 @@ void Ledger::leave_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body
   if (reply.answer.type != wire::Answer::SeekReply) return;
   for (auto& [generation, view] : group.views) {
     if (generation <= change.generation) view.durable = true;
-  }
-}
-
-void Ledger::leave_schedule(const Peer& peer, const wire::ReplyT& reply) {
-  if (const auto* cancelled = reply.answer.AsScheduleCancelled()) {
-    const auto& names = cancels_.at({peer, reply.request});
-    require(names.size() == cancelled->codes.size(), "a cancel is answered with codes for others");
-    for (std::size_t at = 0; at < names.size(); ++at) {
-      const auto name = named(names[at].first, names[at].second);
-      if (cancelled->codes[at] != Code::ok) continue;
-      require(!due_.contains(names[at]), name + "cancelled, and in the log");
-      cancelled_.insert(names[at]);
-    }
-  }
-  if (const auto* run = reply.answer.AsScheduleRunReply()) {
-    const auto& event = runs_.at({peer, reply.request}).front();
-    require(due_.contains(event) && due_.at(event) == run->position, named(event.first, event.second) + "run, and not where the answer says");
   }
 }
 

@@ -56,6 +56,8 @@ struct SentEvent {
   std::uint64_t step_first = 0, step_last = 0;  // sequences of the step it is part of; 0: none. Its first event has what it settles:
   std::uint64_t acks_epoch = 0;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> acks = {};  // position and attempt
+  std::vector<std::pair<std::string, std::uint64_t>> cancels = {};  // of its step: publishers and sequences
+  bool is_no_event = false;           // stands for a step without events
   std::string unique_id = {};         // its source and id, to be stored once; empty: others may have it
   std::uint64_t snapshot_of = 0;      // a state of its key, of this version; 0: an event for the log
 };
@@ -96,7 +98,7 @@ class Ledger {
 
   // What the run came to: one that has none of a kind has not tried it.
   struct Figures {
-    std::uint64_t steps = 0, conflicts = 0, stale = 0, known_ids = 0, snapshots = 0, pruned = 0, erased = 0;
+    std::uint64_t steps = 0, conflicts = 0, stale = 0, known_ids = 0, snapshots = 0, pruned = 0, erased = 0, cancels = 0, late = 0, without_events = 0;
     Figures& operator+=(const Figures& other);
   };
   const Figures& figures() const { return figures_; }
@@ -144,7 +146,9 @@ class Ledger {
   };
 
   void store_scheduled(const Name& event, const SentEvent& sent, WallTime committed_at);
-  void check_steps(const store::CommitBatch& batch, std::set<Name> kept) const;
+  void check_steps(const store::CommitBatch& batch, std::set<Name> stored, const std::set<Name>& unscheduled);
+  std::set<Name> leave_schedule_rows(const store::CommitBatch& batch, const broker::State& names);
+  std::set<Name> keep_steps(const store::CommitBatch& batch, const broker::State& names);
   void leave_receipt(const Peer& peer, const Name& id, const wire::Receipt& receipt, const wire::RefusalT* refusal);
   void leave_stored(const Name& id, const SentEvent& event, const wire::Receipt& receipt);
   void leave_refusal(const Name& id, const SentEvent& event, const wire::RefusalT* refusal);
@@ -198,6 +202,7 @@ class Ledger {
   std::set<Name> scheduled_;                             // those of which a receipt said so
   std::map<Name, std::uint64_t> due_;                    // those that came into the log from the schedule, and where
   std::set<Name> cancelled_, maybe_cancelled_;           // for sure; and asked for
+  std::set<Name> unscheduled_;                           // those whose rows are gone
   std::map<Asked, std::vector<Name>> cancels_, runs_;    // by peer and request
 
   std::map<std::string, std::uint64_t> ids_;             // unique ones, and where they are

@@ -11,7 +11,7 @@ namespace bus::sim {
 class SimOperator final : public SimClient {
  public:
   SimOperator(Env& env, const std::string& name, std::vector<std::string> groups)
-      : SimClient(env, name), groups_(std::move(groups)), meddles_(env.random.percent(30)), erases_(env.random.percent(40)) {}
+      : SimClient(env, name), groups_(std::move(groups)), meddles_(env.random.percent(30)), erases_(env.random.percent(60)) {}
   bool done() const override { return waiting_.empty(); }
   std::string state() const override { return name_ + " waits for " + std::to_string(waiting_.size()) + " answers"; }
 

@@ -39,7 +39,7 @@ SentEvent make_event(const std::string& id, Env& env) {
   // Few are large: a record then holds one of them, and a batch several records.
   const auto size = random.percent(1) ? random.between(50'000, 200'000) : random.between(1, 300);
   event.payload = test::notification(std::string(size, static_cast<char>('a' + random.below(26))));
-  if (random.percent(10)) event.deliver_at = nanoseconds(now + std::chrono::milliseconds(random.below(3000)));
+  if (random.percent(10)) event.deliver_at = nanoseconds(now + std::chrono::milliseconds(random.below(random.percent(50) ? 8000 : 3000)));
   if (random.percent(5)) event.expires_at = std::max(event.deliver_at, nanoseconds(now)) + 1 + static_cast<std::int64_t>(random.below(3'000'000'000));
   const bool is_unique = event.deliver_at == 0 && random.percent(20);
   if (is_unique) any_id(event, env);

@@ -49,11 +49,13 @@ TEST(Simulation, KeepsItsPromises) {
   for (auto seed = only != 0 ? only : 1; seed <= (only != 0 ? only : seeds); ++seed) {
     ASSERT_EQ(run(seed), "") << "to run it again: BUS_SEED=" << seed;
   }
-  if (only != 0 || seeds < 50) return;
+  if (only != 0 || seeds < 300) return;
   const auto n = [](std::uint64_t count) { return static_cast<unsigned long long>(count); };
-  std::printf("steps: %llu stored, %llu in conflict, %llu stale; %llu ids known; snapshots: %llu kept, %llu pruned, %llu erased\n", n(figures.steps),
-              n(figures.conflicts), n(figures.stale), n(figures.known_ids), n(figures.snapshots), n(figures.pruned), n(figures.erased));
+  std::printf("steps: %llu stored, %llu without events, %llu in conflict, %llu stale; %llu ids known; snapshots: %llu kept, %llu pruned, %llu erased; "
+              "cancels: %llu done, %llu late\n", n(figures.steps), n(figures.without_events), n(figures.conflicts), n(figures.stale), n(figures.known_ids),
+              n(figures.snapshots), n(figures.pruned), n(figures.erased), n(figures.cancels), n(figures.late));
   EXPECT_TRUE(figures.steps > seeds && figures.conflicts > seeds / 10 && figures.stale > seeds / 10) << "too few steps to prove anything";
+  EXPECT_TRUE(figures.without_events > seeds / 10 && figures.cancels > seeds / 10 && figures.late > seeds / 10) << "too few cancels";
   EXPECT_GT(figures.known_ids, seeds) << "too few ids that were stored before";
   EXPECT_TRUE(figures.snapshots > seeds && figures.pruned > seeds / 10 && figures.erased > seeds / 50) << "too few snapshots";
 }

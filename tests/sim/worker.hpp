@@ -1,6 +1,6 @@
 // SimWorker consumes, processes and produces: it is a member of a group and publishes, and each of its steps acknowledges some
 // of the events it holds and stores others, on conditions that are true, false, or no longer true by then, some with ids of which
-// the log has one already, some with a snapshot of what they make of a key.
+// the log has one already, some with a snapshot of what they make of a key; some cancel scheduled events, and some have no event at all.
 #pragma once
 
 #include <map>
@@ -45,7 +45,9 @@ class SimWorker final : public SimClient {
   SentEvent make_snapshot_of(Batch& batch, const std::vector<SentEvent>& step);
   void make_unique(Batch& batch, wire::EventT& event, SentEvent& sent);
   void add_needs(Batch& batch, std::uint32_t at, SentEvent& sent);
+  SentEvent make_no_event(Batch& batch);
   wire::StepT make_step(std::uint32_t first, std::uint32_t count, SentEvent& sent);
+  void add_cancels(wire::StepT& step, SentEvent& sent);
   void send_batch();
   void ack_rest();
 

@@ -32,6 +32,15 @@ void SimWorker::make_unique(Batch& batch, wire::EventT& event, SentEvent& sent) 
   batch.message.conditions.emplace_back(0, static_cast<std::uint32_t>(batch.events.size()), 0, wire::Expect::unique_id);
 }
 
+SentEvent SimWorker::make_no_event(Batch& batch) {
+  SentEvent sent{"", "", test::skipped(), Code::ok, name_};
+  sent.is_no_event = true;
+  ++sequences_;
+  batch.events.push_back(sent.bytes);
+  batch.keys.emplace_back();
+  return sent;
+}
+
 SentEvent SimWorker::make_snapshot(Batch& batch, const std::string& key, std::uint64_t version) {
   wire::EventT event = test::event("", key);
   event.id = name_ + "-" + std::to_string(++sequences_);
@@ -91,7 +100,22 @@ wire::StepT SimWorker::make_step(std::uint32_t first, std::uint32_t count, SentE
   held_ = std::move(kept);
   sent.acks_epoch = settle->epoch;
   if (!settle->settlements.empty()) step.settles.push_back(std::move(settle));
+  step.without_events = sent.is_no_event;
+  if (env_.random.percent(40)) add_cancels(step, sent);
   return step;
+}
+
+// Those that still wait, those that did once, and some that nobody has scheduled.
+void SimWorker::add_cancels(wire::StepT& step, SentEvent& sent) {
+  for (auto count = env_.random.between(1, 2); count > 0; --count) {
+    const auto any = env_.ledger.any_scheduled(env_.random.below(1000));
+    const auto id = any && env_.random.percent(95) ? *any : std::pair<std::string, std::uint64_t>(name_, sequences_ + 1000);
+    if (std::find(sent.cancels.begin(), sent.cancels.end(), id) != sent.cancels.end()) continue;
+    sent.cancels.push_back(id);
+    auto& named = *step.cancels.emplace_back(std::make_unique<wire::ScheduleIdT>());
+    named.publisher = id.first;
+    named.sequence = id.second;
+  }
 }
 
 // Perhaps an event alone, or a snapshot, and a step.
@@ -109,8 +133,9 @@ void SimWorker::make_batch() {
   }
   std::vector<SentEvent> step;
   const auto first = static_cast<std::uint32_t>(sent.size());
-  for (auto count = env_.random.between(1, 3); count > 0; --count) step.push_back(make_event(batch));
-  if (env_.random.percent(60)) step.push_back(make_snapshot_of(batch, step));
+  if (env_.random.percent(25)) step.push_back(make_no_event(batch));
+  else for (auto count = env_.random.between(1, 3); count > 0; --count) step.push_back(make_event(batch));
+  if (!step[0].is_no_event && env_.random.percent(60)) step.push_back(make_snapshot_of(batch, step));
   const auto count = static_cast<std::uint32_t>(step.size());
   add_needs(batch, first, step[0]);
   batch.message.steps.push_back(std::make_unique<wire::StepT>(make_step(first, count, step[0])));

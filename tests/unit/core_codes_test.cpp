@@ -149,6 +149,20 @@ std::set<Code> refuse_a_step() {
   return codes;
 }
 
+std::set<Code> cancel_nothing() {
+  Harness bus;
+  bus.hello("p", "alpha");
+  wire::PublishT step;
+  step.steps.push_back(std::make_unique<wire::StepT>());
+  step.steps[0]->count = 1;
+  step.steps[0]->cancels.push_back(std::make_unique<wire::ScheduleIdT>());
+  step.steps[0]->cancels[0]->publisher = "alpha";
+  step.steps[0]->cancels[0]->sequence = 7;
+  bus.publish("p", 1, {encode(event())}, std::move(step));
+  bus.run();
+  return said(bus, "p");
+}
+
 std::set<Code> publish_draining() {
   Harness bus;
   bus.hello("p", "alpha");
@@ -432,6 +446,7 @@ const std::vector<Line>& table() {
       {Code::subscription_exists, same_number},
       {Code::stale_ack, [] { return settle(1, 2); }},
       {Code::not_delivered, [] { return settle(9, 1); }},
+      {Code::not_scheduled, cancel_nothing},
       {Code::not_found, [] { return ask(wire::EventGetT()); }},
       {Code::beyond_end, start_beyond_end},
       {Code::bad_request, ask_nothing},

@@ -111,6 +111,22 @@ TEST_F(IdsTest, AnswersOnceTheOtherEventIsDurable) {
   expect_receipt(result(), 0, 1, 1, true);
 }
 
+// Its own sequence was refused, and was answered as that at first; now another event has the id, and is not yet durable.
+TEST_F(IdsTest, AnswersAResendOnceTheOtherEventIsDurable) {
+  auto message = unique();
+  message.conditions.emplace_back(7, 0, 0, Expect::version);
+  EXPECT_EQ(publish("p", 1, {named("a")}, message).refusals.size(), 1u);
+  bus.hello("q", "beta");
+  bus.publish("q", 1, {named("a")}, unique());
+  ASSERT_TRUE(bus.take());
+  bus.publish("p", 1, {named("a")}, message);
+  while (bus.read()) {}
+  EXPECT_TRUE(bus.take<wire::PublishResultT>("p").empty());
+  bus.commit();
+  bus.run();
+  expect_receipt(result(), 0, 1, 1, true);
+}
+
 // Whoever sends an event again after it was stored, though under another sequence, finds its key further than it expects.
 TEST_F(IdsTest, PassesOverOtherConditionsOfADuplicate) {
   auto message = unique();

@@ -229,6 +229,7 @@ struct ServerInfo {
   std::uint64_t last_sequence = 0;     // of this client's publisher
   bool knows_conditions = false;       // false: a busd that stores without looking at conditions; libbus publishes none there
   bool knows_snapshots = false;        // nor at snapshots and Condition::unique_id()
+  bool knows_cancels = false;          // nor at Transaction::cancel(), nor at transactions without events
 };
 
 // What flush() and close() could not settle: unknown, neither stored for sure nor refused.
