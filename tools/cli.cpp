@@ -90,6 +90,12 @@ bool confirmed(const std::string& question, bool yes) {
   return answer == 'y' || answer == 'Y';
 }
 
+void warn_of_trimmed(const Trimmed& trimmed) {
+  if (trimmed.to == Position::none) return;
+  const auto counted = trimmed.events == 0 ? "events" : count_of(trimmed.events, "event") + " or more";
+  warn("not shown: " + counted + " up to position " + std::to_string(number(trimmed.to)) + ", which retention has removed");
+}
+
 Json time_or_null(std::int64_t time) { return time == 0 ? Json() : Json(show_time(wall_time(time))); }
 
 At end_of(const std::optional<At>& to, Position head) {

@@ -119,6 +119,8 @@ std::shared_ptr<std::string> add_name(CLI::App& verb, const std::string& placeho
 bool confirmed(const std::string& question, bool yes);
 // "1 dead letter", "2 dead letters".
 inline std::string count_of(std::uint64_t count, const std::string& what) { return std::to_string(count) + " " + what + (count == 1 ? "" : "s"); }
+// To stderr, if retention was faster than the reader.
+void warn_of_trimmed(const Trimmed& trimmed);
 // Times that are not known are null.
 Json time_or_null(std::int64_t time);
 // A read ends at the head it saw at its start, so a later end means that head.
@@ -138,6 +140,7 @@ void define_schedule(CLI::App& app, Cli& cli);
 void define_event(CLI::App& app, Cli& cli);
 void define_key(CLI::App& app, Cli& cli);
 void define_snapshot(CLI::App& app, Cli& cli);
+void define_retention(CLI::App& app, Cli& cli);
 void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);
 void define_top(CLI::App& app, Cli& cli);

@@ -17,7 +17,7 @@ constexpr std::size_t slice_bytes = 64u << 20;
 constexpr std::size_t chain_digits = 16;
 
 LogSlice slice_of(const store::VerifySlice& found) {
-  LogSlice slice{found.next, found.chain, found.records, found.events, found.last, {}, {}};
+  LogSlice slice{found.next, found.chain, found.records, found.events, found.last, {}, {}, found.removed, found.trimmed_to};
   for (const auto& range : found.lost) slice.lost.emplace_back(range.first, range.last);
   for (const auto& fault : found.faults) slice.faults.push_back({fault.position, fault.what});
   return slice;
@@ -57,11 +57,13 @@ LogFindings verify_all(const SliceVerifier& verify) {
     slice = verify(slice.next, slice.chain);
     found.records += slice.records;
     found.events += slice.events;
+    found.removed += slice.removed;
     found.faults.insert(found.faults.end(), slice.faults.begin(), slice.faults.end());
     found.lost.insert(found.lost.end(), slice.lost.begin(), slice.lost.end());
     progress.update(0, found.events);
   } while (slice.next != Position::none);
   found.head = {slice.last, slice.chain};
+  found.trimmed_to = slice.trimmed_to;
   return found;
 }
 
@@ -69,6 +71,7 @@ LogFindings verify_all(const SliceVerifier& verify) {
 std::string why_not_from(const LogHead& head, const LogFindings& findings, const SliceVerifier& verify) {
   const auto last = findings.head.position;
   if (last < head.position) return "the log is shorter than that head: it ends at position " + std::to_string(number(last));
+  if (head.position < findings.trimmed_to && head.position != Position::none) return "retention has removed the log up to position " + std::to_string(number(findings.trimmed_to)) + ": what was there cannot be compared";
   const auto is_gone = [&](const auto& range) { return range.first <= head.position && head.position <= range.second; };
   if (std::any_of(findings.lost.begin(), findings.lost.end(), is_gone)) return "that position is lost: what was there cannot be compared";
   const auto differs = [&](const LogFault& fault) { return fault.position == head.position; };
@@ -86,7 +89,7 @@ SliceVerifier verify_online(Client& client) {
     request.from = number(from);
     request.chain = chain;
     const auto reply = ask<wire::VerifyReplyT>(client, std::move(request));
-    LogSlice slice{Position{reply.next}, reply.chain, reply.records, reply.events, Position{reply.last}, {}, {}};
+    LogSlice slice{Position{reply.next}, reply.chain, reply.records, reply.events, Position{reply.last}, {}, {}, reply.removed, Position{reply.trimmed_to}};
     for (const auto& range : reply.lost) slice.lost.emplace_back(Position{range.first()}, Position{range.last()});
     for (const auto& fault : reply.faults) slice.faults.push_back({Position{fault->position}, fault->what});
     return slice;

@@ -25,6 +25,8 @@ struct LogSlice {
   Position last = Position::none;       // the head
   std::vector<LogFault> faults;
   std::vector<std::pair<Position, Position>> lost;  // known to be gone, first and last: those that begin in it
+  std::uint64_t removed = 0;            // of the events, by retention
+  Position trimmed_to = Position::none; // at the end: records up to here are gone, by retention
 };
 
 // Where a log stands, or stood: the chain says which events lie up to the position.
@@ -43,6 +45,8 @@ struct LogFindings {
   LogHead head;
   std::vector<LogFault> faults;
   std::vector<std::pair<Position, Position>> lost;
+  std::uint64_t removed = 0;
+  Position trimmed_to = Position::none;
 };
 
 // Verifies about 50 ms worth of log from a position on; the chain is that of the slice before.

@@ -130,6 +130,7 @@ void Subscriber::finish(Subscription& subscription) {
 
 bool Subscriber::run() {
   const GracefulEnd graceful;
+  options_.subscription.on_trimmed = warn_of_trimmed;
   auto subscription = client_.subscribe(options_.subscription, [this](Subscription& handle, const Event& event) { take(handle, event); }).value();
   std::thread waiter([this, subscription]() mutable {
     const auto ended = subscription.wait();

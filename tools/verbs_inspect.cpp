@@ -14,7 +14,9 @@ namespace {
 
 Json to_json(const wire::TopicInfoT& topic) {
   return {{"topic", topic.name}, {"events", topic.events}, {"bytes", topic.bytes},
-          {"first", topic.first}, {"last", topic.last}, {"last_at", time_or_null(topic.last_at)}};
+          {"first", topic.first}, {"last", topic.last}, {"last_at", time_or_null(topic.last_at)},
+          {"removed_events", topic.removed_events}, {"removed_bytes", topic.removed_bytes},
+          {"retention", topic.retention.empty() ? Json() : Json(topic.retention)}};
 }
 
 // What a request by name tells of the one that has it.

@@ -40,17 +40,20 @@ Exit show(const Globals& globals, const ShowVerb& options) {
   const GracefulEnd graceful;
   Items items(globals.format);
   KeyRange range{options.key, options.from, options.reverse};
-  std::uint64_t left = options.count, version = 0;
+  range.skip_trimmed = true;
+  std::uint64_t left = options.count, version = 0, trimmed = 0;
   do {
     range.limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, 1u << 20));
     const auto part = client.read_key(range).value();
     for (const Event& event : part.events) schemas.print(items, event);
     version = part.head.version;
+    trimmed = std::max(trimmed, part.trimmed);
     left -= std::min<std::uint64_t>(left, part.events.size());
     if (options.count != 0 && left == 0) break;
     range.from = part.more;
   } while (range.from != 0 && interrupted() == 0);
   if (interrupted() == 0) items.finish();
+  if (trimmed != 0) warn("retention has removed events of this key, the last of them version " + std::to_string(trimmed));
   if (version == 0) warn("key '" + printable(options.key) + "' has no event");
   else if (!options.reverse && options.from > version) warn("key '" + printable(options.key) + "' is at version " + std::to_string(version));
   return version == 0 ? Exit::not_found : Exit::ok;

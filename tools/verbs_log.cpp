@@ -49,13 +49,15 @@ void print_text(const LogFindings& found, const std::optional<Proof>& proof) {
   for (const auto& lost : found.lost) write(text_of(lost));
   write(std::to_string(found.events) + " events in " + std::to_string(found.records) + " records, up to position " +
         std::to_string(number(found.head.position)) + (found.faults.empty() ? ": no faults\n" : ": " + std::to_string(found.faults.size()) + " faults\n"));
+  if (found.removed > 0) write(count_of(found.removed, "event") + " of these removed by retention, of which the chain proves the checksums\n");
+  if (found.trimmed_to != Position::none) write("no records up to position " + std::to_string(number(found.trimmed_to)) + ": removed by retention\n");
   write("head " + show_head(found.head) + "\n");
   if (!proof) return;
   write((proof->why_not.empty() ? "extends " : "DOES NOT EXTEND ") + show_head(proof->from) + (proof->why_not.empty() ? "" : ": " + proof->why_not) + "\n");
 }
 
 void print_json(Format format, const LogFindings& found, const std::optional<Proof>& proof) {
-  Json json = {{"records", found.records}, {"events", found.events}, {"last", number(found.head.position)}, {"head", show_head(found.head)}};
+  Json json = {{"records", found.records}, {"events", found.events}, {"removed", found.removed}, {"trimmed_to", found.trimmed_to == Position::none ? Json() : Json(number(found.trimmed_to))}, {"last", number(found.head.position)}, {"head", show_head(found.head)}};
   if (proof) json["from_head"] = {{"head", show_head(proof->from)}, {"extended", proof->why_not.empty()}, {"why_not", proof->why_not.empty() ? Json() : Json(proof->why_not)}};
   json["faults"] = Json::array();
   for (const auto& fault : found.faults) {

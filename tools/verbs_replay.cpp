@@ -47,6 +47,8 @@ Exit replay(const Globals& globals, const ReplayVerb& options) {
     ++count;
     if (!events_are_seen) progress.update(0, count);
   }
+  progress.clear();
+  warn_of_trimmed(events.trimmed());
   if (interrupted() == 0) items.finish();
   return Exit::ok;
 }

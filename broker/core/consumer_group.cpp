@@ -110,11 +110,11 @@ void ConsumerGroup::forget_taken() {
   for (const auto chunk : taken_.drop(patchy_to_, scan_)) marks_.push_back(chunk);
 }
 
-void ConsumerGroup::pass_over(Position position, bool has_expired) {
+void ConsumerGroup::pass_over(Position position, bool has_expired, bool was_removed) {
   Open* open = open_.find(position);
   BUS_CHECK(open != nullptr && unset_ready(position, *open));
   counts_.expired += has_expired;
-  counts_.skipped += !has_expired && open->attempt > 0;
+  counts_.skipped += was_removed || (!has_expired && open->attempt > 0);
   changed_ = urgent_ = true;
   settle(position, *open);
 }

@@ -161,9 +161,11 @@ class ConsumerGroup {
   bool has_taken() const { return !taken_.empty(); }
 
   // The event is ready, and does not match or has expired: it is settled, and counted if it expired or had been delivered before.
-  void pass_over(Position position, bool has_expired = false);
+  void pass_over(Position position, bool has_expired = false, bool was_removed = false);
   // One that would have been delivered has expired.
   void count_expired() { ++counts_.expired, changed_ = true; }
+  // One was never opened, since retention had removed it.
+  void count_skipped() { ++counts_.skipped, changed_ = true; }
   // Everything up to `position` was looked at.
   void advance(Position position);
   Position scan() const { return scan_; }

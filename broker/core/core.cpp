@@ -17,7 +17,8 @@ Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity
       intake_(state_, sessions_, staging_, reads_, schedule_, delivery_, snapshots_, types, identity.secret),
       transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
-      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, snapshots_, types) {}
+      retention_(state_, sessions_, staging_, reads_, log_, delivery_, identity.secret),
+      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, snapshots_, retention_, types) {}
 Core::~Core() = default;
 
 // ---- recovery
@@ -35,10 +36,12 @@ Result<void> Core::recover(const store::Store& store, Now now) {
   if (!open) return open;
   auto dead = store.each_row(Table::dead, [&](auto key, auto value) { return delivery_.restore_letter(key, value); });
   if (!dead) return dead;
+  auto retained = store.each_row(Table::retention, [&](auto key, auto value) { return retention_.restore_row(key, value); });
+  if (!retained) return retained;
   const auto scheduled = store.count_rows(Table::schedule);
   if (!scheduled) return scheduled.error();
   schedule_.start(*scheduled);
-  log_.start(head.committed);
+  log_.start(head.committed, store.trim().last + 1);
   staging_.start(head);
   auto records = store.each_record(head.replay_from, [&](const store::Record& record) { return state_.apply(record); });
   if (!records) return records;
@@ -63,6 +66,7 @@ Result<void> Core::recover(const store::Store& store, Now now) {
   state_.keys.set_complete(head.replay_from == Position{1} && head.replay_batch == 1);
   delivery_.recovered(now);
   transient_names_.start(now.steady);
+  retention_.start(store.trim(), now);
   requests_.start(now.steady);
   return {};
 }
@@ -277,6 +281,7 @@ SteadyTime Core::tick(Now now) {
   if (const auto due = delivery_.tick(now)) next = std::min(next, *due);
   const bool has_room = !intake_.log_full() && intake_.has_space(limits::schedule_taken_bytes_max);
   if (const auto due = schedule_.tick(now, has_room)) next = std::min(next, *due);
+  if (const auto due = retention_.tick(now)) next = std::min(next, *due);
   // What is due already is taken in this turn.
   if (const auto due = commit_due(now.steady); due && *due > now.steady) next = std::min(next, *due);
   if (delivery_.pump(now) || sessions_.any_full()) return now.steady;
@@ -357,6 +362,7 @@ void Core::committed(SteadyTime now) {
     log_.append(record);
     delivery_.committed(*record);
   }
+  retention_.committed(now);
   intake_.durable(now);
   staging_.release();
   intake_.committed();

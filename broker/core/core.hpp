@@ -102,6 +102,7 @@ class Core {
   Intake intake_;
   TransientNames transient_names_;
   Delivery delivery_;
+  Retention retention_;
   Requests requests_;
 
   // The rolling checkpoint: step i was last saved when everything up to saved_[i] had been counted.

@@ -28,6 +28,13 @@ void Delivery::advance(Source& source, Position position) {
   }
 }
 
+// The event there would have been delivered.
+void Delivery::pass_removed(Source& source, Position position) {
+  source.trimmed_events += 1;
+  source.trimmed_to = std::max(source.trimmed_to, position);
+  if (source.group) source.group->state.count_skipped();
+}
+
 void Delivery::add_source(Source& source) {
   source.serial = ++last_serial_;
   sources_.insert(&source);
@@ -195,14 +202,17 @@ Delivery::Came Delivery::give_ready(Source& source, MemberId to, Position positi
   const auto at = static_cast<std::uint32_t>(position - record->first());
   --turn.rows;
   const auto match = record->holds(position) ? match_kind(source, *record, record->kind_of(at)) : Match::no;
-  const bool is_wanted = match != Match::no && source.filter.matches_event(*record, at);
+  const bool is_removed = !record->holds(position) || record->is_removed(at);
+  const bool is_missed = is_removed && (match != Match::no || !record->holds(position));
+  if (is_missed) source.trimmed_events += 1, source.trimmed_to = std::max(source.trimmed_to, position);
+  const bool is_wanted = match != Match::no && !is_removed && source.filter.matches_event(*record, at);
   const bool is_over = is_wanted && match == Match::until_it_expires && has_expired(*record, at, now);
   if (is_wanted && !is_over) {
     give(source, to, record, at, turn, now, From::ready);
     source.group->turns.given(rank);
     return Came::some;
   }
-  source.group->state.pass_over(position, is_over);
+  source.group->state.pass_over(position, is_over, is_missed);
   changed(source, now);
   return Came::some;
 }
@@ -239,6 +249,12 @@ Delivery::Bounds Delivery::bounds_of(const ConsumerGroup& group, std::optional<R
   const auto found = find_record(source, ReadFor::scan, next, turn);
   if (!found) return Came::later;
   const store::Record& record = *found;
+  if (record.first() > next) {  // nobody knows any more what there was
+    const Position gone = std::min(last, record.first() - 1);
+    source.trimmed_to = std::max(source.trimmed_to, gone);
+    advance(source, gone);
+    return Came::some;
+  }
   kinds_.assign(record.kinds(), Match::unknown);
   ConsumerGroup* ordered = source.group && source.group->state.keeps_keys_in_line() ? &source.group->state : nullptr;
   ConsumerGroup* taken = source.group && source.group->state.has_taken() ? &source.group->state : nullptr;
@@ -250,7 +266,13 @@ Delivery::Bounds Delivery::bounds_of(const ConsumerGroup& group, std::optional<R
   for (; at < end && most > 0; ++at) {
     Match& match = kinds_.data()[record.kind_of(at)];
     if (match == Match::unknown) match = match_kind(source, record, record.kind_of(at));
-    if (match == Match::no || !source.filter.matches_event(record, at)) continue;
+    if (match == Match::no) continue;
+    if (record.is_removed(at)) {
+      const bool is_other = !source.filter.may_match_removed(record, at) || (taken != nullptr && taken->is_taken(record.first() + at));
+      if (!is_other) pass_removed(source, record.first() + at);
+      continue;
+    }
+    if (!source.filter.matches_event(record, at)) continue;
     if (taken != nullptr && taken->is_taken(record.first() + at)) continue;
     if (is_bounded && record.first() + at >= bounds[at_rank(rank_of(record.kind(record.kind_of(at)).priority))]) break;
     if (match == Match::until_it_expires && has_expired(record, at, now)) {
@@ -346,7 +368,7 @@ void Delivery::send(Source& source, Parcel parcel) {
   for (const auto publisher : parcel.publishers) names.push_back(builder.CreateString(state_.publishers.name(publisher)));
   const auto publishers = builder.CreateVector(names);
   const auto deliveries = builder.CreateVectorOfStructs(parcel.deliveries);
-  const auto message = wire::CreateDeliver(builder, parcel.to.subscription, epoch_of(source), deliveries, publishers);
+  const auto message = wire::CreateDeliver(builder, parcel.to.subscription, epoch_of(source), deliveries, publishers, source.trimmed_events, number(source.trimmed_to));
   wire::FinishMessageBuffer(builder, wire::CreateMessage(builder, wire::Body::Deliver, message.Union()));
   sessions_.send(parcel.to.session,
                  Frame::of(copy_of({builder.GetBufferPointer(), builder.GetSize()})),
@@ -357,11 +379,15 @@ void Delivery::say_caught_up(Source& source) {
   if (source.group && source.group->state.open_count() > 0) return;
   const auto say = [&](MemberId id) {
     Subscription& subscription = subscriptions_.at(id);
-    if (subscription.told == head()) return;
+    const std::pair trimmed(source.trimmed_events, source.trimmed_to);
+    if (subscription.told == head() && subscription.told_trimmed == trimmed) return;
     subscription.told = head();
+    subscription.told_trimmed = trimmed;
     wire::CaughtUpT message;
     message.subscription = id.subscription;
     message.position = number(head());
+    message.trimmed_events = source.trimmed_events;
+    message.trimmed_to = number(source.trimmed_to);
     sessions_.send(id.session, wire::encode(message));
   };
   if (!source.group) return say(source.reader);

@@ -60,6 +60,8 @@ struct Source {
   bool following = false;                // has seen all that is committed, and waits for a topic it watches
   bool queued = false;                   // waits for its turn in pump()
   std::uint8_t reads = 0;                // a bit for each ReadFor that the log may know of
+  std::uint64_t trimmed_events = 0;      // passed over as retention has removed them,
+  Position trimmed_to = Position::none;  // the last of them, or of what is gone altogether, here
   std::unique_ptr<Group> group;          // null: plain
   // Plain only.
   MemberId reader;
@@ -163,6 +165,14 @@ class Delivery {
   wire::GroupInfoT info(const Source& group, bool with_keys = false) const;
   // Everything up to here is settled.
   Position floor(const Source& group) const;
+  // Up to here all groups have settled what they have of a topic; and the one that has not settled the next one, or null.
+  struct Settled {
+    Position up_to = Position::none;
+    const Source* slowest = nullptr;
+  };
+  Settled settled(std::uint32_t topic);
+  // A group that keeps this event of the topic as a dead letter; null: none does.
+  const Source* letter_keeper(std::uint32_t topic, Position position);
   // The group with the lowest floor below the head; null: there is none.
   const Source* furthest_behind() const;
 
@@ -177,7 +187,8 @@ class Delivery {
     std::uint64_t serial = 0;            // the number may be taken again while an answer is on its way
     Source* source = nullptr;            // null: its start is still being looked up
     std::unique_ptr<Source> plain;
-    Position told = Position::none;      // in the last CaughtUp
+    Position told = Position::none;      // in the last CaughtUp,
+    std::pair<std::uint64_t, Position> told_trimmed;  // and of what was trimmed
   };
   // Events that follow each other in one record.
   struct Stretch {
@@ -286,6 +297,7 @@ class Delivery {
   [[gnu::noinline]] static void find_publisher(Parcel& parcel, std::uint32_t publisher);
   static Frame bodies_of(const Parcel& parcel);
   void advance(Source& source, Position position);
+  void pass_removed(Source& source, Position position);
   void damaged(Source& source, const Error& error);
   [[gnu::noinline]] void send(Source& source, Parcel parcel);
   void touch(Source& source);

@@ -153,6 +153,22 @@ Position Delivery::floor(const Source& source) const {
   return state.open_count() == 0 ? scan_of(source) : state.floor();
 }
 
+Delivery::Settled Delivery::settled(std::uint32_t topic) {
+  Settled settled{head()};
+  for (const Source* source : watchers(topic)) {
+    if (!source->group || floor(*source) >= settled.up_to) continue;
+    settled = {floor(*source), source};
+  }
+  return settled;
+}
+
+const Source* Delivery::letter_keeper(std::uint32_t topic, Position position) {
+  for (const Source* source : watchers(topic)) {
+    if (source->group && source->group->state.letters().find(position) != nullptr) return source;
+  }
+  return nullptr;
+}
+
 const Source* Delivery::furthest_behind() const {
   const Source* last = nullptr;
   Position lowest = head();

@@ -129,7 +129,7 @@ Delivery::Taken Delivery::take_ahead(Source& source, Rank rank, const store::Rec
   if (match == Match::unknown) match = match_kind(source, *record, record->kind_of(at));
   ConsumerGroup& state = source.group->state;
   const Position position = record->first() + at;
-  if (match == Match::no || state.is_taken(position) || !source.filter.matches_event(*record, at)) return Taken::passed;
+  if (match == Match::no || state.is_taken(position) || record->is_removed(at) || !source.filter.matches_event(*record, at)) return Taken::passed;
   if (match == Match::until_it_expires && has_expired(*record, at, now)) return Taken::passed;  // the scan will count it
   if (!state.may_reach(position)) return Taken::stop;
   const auto entry = record->entry(at);

@@ -295,7 +295,11 @@ void Delivery::end(MemberId id, Code code, const std::string& detail) {
   if (subscription == nullptr) return;
   wire::SubscriptionEndT message;
   message.subscription = id.subscription;
-  message.position = subscription->source != nullptr ? number(scan_of(*subscription->source)) : 0;
+  if (const Source* source = subscription->source) {
+    message.position = number(scan_of(*source));
+    message.trimmed_events = source->trimmed_events;
+    message.trimmed_to = number(source->trimmed_to);
+  }
   message.code = code;
   message.detail = detail;
   sessions_.send(id.session, wire::encode(message));

@@ -177,10 +177,13 @@ bool Filter::matches_attributes(const store::Record& record, std::uint32_t at) c
   });
 }
 
+bool Filter::has_key(const store::Record& record, std::uint32_t at) const {
+  return spec_.keys.empty() || std::find(key_hashes_.begin(), key_hashes_.end(), record.key_hash(at)) != key_hashes_.end();
+}
+
 bool Filter::matches_key(const store::Record& record, std::uint32_t at) const {
   if (spec_.keys.empty()) return true;
-  const auto entry = record.entry(at);
-  if (!entry.key || std::find(key_hashes_.begin(), key_hashes_.end(), entry.key->hash) == key_hashes_.end()) return false;
+  if (!has_key(record, at)) return false;
   const auto* key = wire::trusted_event(record.body(at))->key();  // two keys may share a hash
   return key != nullptr && std::binary_search(spec_.keys.begin(), spec_.keys.end(), key->str());
 }

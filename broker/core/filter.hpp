@@ -46,11 +46,14 @@ class Filter {
   bool matches_event(const store::Record& record, std::uint32_t at) const {
     return is_by_kind_ || (matches_key(record, at) && matches_time(record, at) && matches_attributes(record, at));
   }
+  // The same of an event whose body was removed, as far as the index tells.
+  bool may_match_removed(const store::Record& record, std::uint32_t at) const { return is_by_kind_ || has_key(record, at); }
 
  private:
   bool matches_topic_number(std::uint32_t topic, const State& state);
   bool matches_type(std::uint32_t type, const State& state) const;
   bool matches_priority(std::uint8_t priority) const;
+  bool has_key(const store::Record& record, std::uint32_t at) const;
   bool matches_key(const store::Record& record, std::uint32_t at) const;
   bool matches_time(const store::Record& record, std::uint32_t at) const;
   bool matches_attributes(const store::Record& record, std::uint32_t at) const;

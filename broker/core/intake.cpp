@@ -462,8 +462,13 @@ void Intake::committed() {
 
 void Intake::set_space(const store::Space& space, std::size_t reserve_bytes) {
   // Pages, index and checkpoints come on top of the bodies: a quarter covers them.
-  const auto beyond = space.free_bytes > reserve_bytes ? space.free_bytes - reserve_bytes : 0;
-  admissible_bytes_ = beyond - beyond / 4;
+  const auto admissible = [&](std::uint64_t kept) {
+    const auto beyond = space.free_bytes > kept ? space.free_bytes - kept : 0;
+    return beyond - beyond / 4;
+  };
+  admissible_bytes_ = admissible(reserve_bytes);
+  // LMDB uses freed pages again, but does not always find them: then a commit goes into the reserve, of which half may be taken.
+  if (space.reusable_bytes > 0) admissible_bytes_ = std::max(admissible_bytes_, std::min(space.reusable_bytes / 2, admissible(reserve_bytes / 2)));
   space_full_ = space.full;
   staging_.keep_key_pages(!space.full);
   log_full_ = space.full && admissible_bytes_ < limits::batch_bytes_max;

@@ -28,7 +28,7 @@ Result<std::vector<std::optional<Envelope>>> envelopes(store::LogReader& reader,
       record = !found || found->empty() ? nullptr : found->front();
     }
     auto& envelope = all.emplace_back();
-    if (record == nullptr || !record->holds(position)) continue;
+    if (record == nullptr || !record->holds(position) || record->is_removed(static_cast<std::uint32_t>(position - record->first()))) continue;
     const auto* event = wire::trusted_event(record->body(static_cast<std::uint32_t>(position - record->first())));
     envelope = {event->topic()->str(), event->type()->str(), flatbuffers::GetString(event->key()), event->id()->str(), record->committed_at()};
   }
@@ -43,6 +43,13 @@ Result<store::Rows> rows_of(store::LogReader& reader, const ReadRowsOf& ask) {
     std::move(found->begin(), found->end(), std::back_inserter(all));
   }
   return all;
+}
+
+Result<store::RecordPtr> without(store::LogReader& reader, const ReadWithout& ask) {
+  const auto found = reader.records(ask.first, 1);
+  if (!found) return found.error();
+  if (found->empty() || found->front()->first() != ask.first) return Error{Code::damaged, "no record begins at position " + std::to_string(number(ask.first))};
+  return found->front()->without(ask.at);
 }
 
 struct Perform {
@@ -63,6 +70,8 @@ struct Perform {
   Result<ReadAnswer> operator()(const ReadPriority& ask) {
     return widen(reader.find_priority(ask.from, ask.priorities, limits::chain_records_max));
   }
+  Result<ReadAnswer> operator()(const ReadIndexes& ask) { return widen(reader.indexes(ask.from, limits::retention_records_read)); }
+  Result<ReadAnswer> operator()(const ReadWithout& ask) { return widen(without(reader, ask)); }
   Result<ReadAnswer> operator()(const ReadStat&) { return widen(reader.stat()); }
   Result<ReadAnswer> operator()(const ReadVerify& ask) { return widen(reader.verify(ask.from, ask.chain, verify_bytes)); }
 };

@@ -52,13 +52,19 @@ struct ReadPriority {
   Position from;
   std::uint8_t priorities;               // a bit for each
 };
+struct ReadIndexes { Position from; };
+// The record that begins here, without the bodies of these events.
+struct ReadWithout {
+  Position first;
+  std::vector<std::uint32_t> at;
+};
 struct ReadStat {};
 struct ReadVerify {
   Position from;
   std::uint64_t chain;
 };
 using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadKeyChain, ReadKeyEvents, ReadRows, ReadRowsOf, ReadEnvelopes,
-                             ReadPriority, ReadStat, ReadVerify>;
+                             ReadPriority, ReadIndexes, ReadWithout, ReadStat, ReadVerify>;
 
 struct Envelope {
   std::string topic, type, key, id;
@@ -72,7 +78,7 @@ struct ReadRequest {
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
                                 store::SequenceSlice, store::KeySlice, store::KeyEvents, store::PrioritySlice, store::Rows, std::vector<std::optional<Envelope>>,
-                                store::Stat, store::VerifySlice>;
+                                store::IndexSlice, store::RecordPtr, store::Stat, store::VerifySlice>;
 
 struct ReadResult {
   std::uint64_t id = 0;

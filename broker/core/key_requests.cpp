@@ -86,6 +86,7 @@ void KeyRequests::read(Asker to, const wire::KeyRead& ask) {
   auto reading = std::make_shared<Reading>();
   reading->to = to;
   reading->key = ask.key()->str();
+  reading->skips_trimmed = ask.skip_trimmed();
   auto& range = reading->range;
   range.backwards = ask.backwards();
   range.from = ask.from() != 0 ? ask.from() : ask.backwards() ? ~std::uint64_t{0} : 1;
@@ -112,8 +113,11 @@ void KeyRequests::go_on(std::shared_ptr<Reading> reading) {
 // From one part to the next, until the reply is full.
 void KeyRequests::take(const std::shared_ptr<Reading>& reading, store::KeyEvents part) {
   auto& range = reading->range;
-  // Not that anything removes events yet; but what is gone is never passed over in silence.
-  if (part.is_trimmed) return answers_.refuse(reading->to, {Code::trimmed, "some of the events of key '" + reading->key + "' were removed by retention"});
+  if (part.trimmed != 0 && !reading->skips_trimmed) {
+    return answers_.refuse(reading->to, {Code::trimmed, "retention has removed events of key '" + reading->key + "', the last of them version " + std::to_string(part.trimmed) +
+                                                            "; read from version " + std::to_string(part.trimmed + 1) + " on, or skip what is gone"});
+  }
+  reading->reply.trimmed = std::max(reading->reply.trimmed, part.trimmed);
   for (const auto& event : part.events) {
     if (auto added = add(*reading, event); !added) return answers_.refuse(reading->to, added.error());
   }
@@ -127,9 +131,10 @@ void KeyRequests::take(const std::shared_ptr<Reading>& reading, store::KeyEvents
   } else if (part.next.position != Position::none && part.events.empty()) {
     range.start = part.next;  // still on the way back to the first one
   } else {
-    if (!part.events.empty()) range.from = part.events.back().version + 1;
+    range.from = std::max(range.from, part.trimmed + 1);  // of a part of which all was removed there may be no event
+    if (!part.events.empty()) range.from = std::max(range.from, part.events.back().version + 1);
     range.start = {range.start.key, Position{reading->reply.head->position()}, head};
-    is_all = part.events.empty() || range.from > head;
+    is_all = (part.events.empty() && part.trimmed == 0) || range.from > head;
   }
   const bool is_full = reading->bytes >= limits::reply_bytes_target || reading->reply.deliveries.size() >= limits::deliver_events_max;
   if (!is_all && !is_full && range.events_max > 0) return go_on(reading);

@@ -34,6 +34,7 @@ class KeyRequests {
   struct Reading {
     Asker to;
     std::string key;
+    bool skips_trimmed = false;
     store::KeyRange range;
     std::size_t bytes = 0;
     wire::KeyReadReplyT reply;

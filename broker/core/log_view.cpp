@@ -39,7 +39,6 @@ store::RecordPtr LogView::in_tail(Position position) const {
 }
 
 store::RecordPtr LogView::in_cold(Position position) const {
-  position = std::max(position, trimmed_before_);
   const auto it = cold_.upper_bound(number(position));
   if (it == cold_.begin()) return nullptr;
   const auto& record = std::prev(it)->second;
@@ -53,6 +52,7 @@ store::RecordPtr LogView::recent(Position position) const {
 
 Result<store::RecordPtr> LogView::at(Position position, ReaderId reader) {
   BUS_CHECK(position != Position::none && position <= committed_);
+  position = std::max(position, begin_);
   if (auto record = in_tail(position)) return leave(reader), record;
   if (auto record = in_cold(position)) {
     const auto place = places_.find(reader);
@@ -97,12 +97,13 @@ void LogView::serve() {
 }
 
 void LogView::request(Position position) {
-  if (asked_.size() >= limits::reads_in_flight_max || !asked_.insert(number(position)).second) return;
+  if (asked_.size() >= limits::reads_in_flight_max || !asked_.try_emplace(number(position), asks_ + 1).second) return;
+  ++asks_;
   reads_.ask(ReadRecords{position}, [this, position](Result<ReadAnswer> answer) { arrived(position, std::move(answer)); });
 }
 
 void LogView::arrived(Position position, Result<ReadAnswer> answer) {
-  asked_.erase(number(position));
+  const auto ask = asked_.extract(number(position)).mapped();
   if (!answer) {
     if (damaged_.size() > 1024) damaged_.clear();
     damaged_.insert_or_assign(number(position), answer.error());
@@ -110,11 +111,38 @@ void LogView::arrived(Position position, Result<ReadAnswer> answer) {
     auto& records = std::get<std::vector<store::RecordPtr>>(*answer);
     // Whoever waits has to get something, or would ask for it for ever.
     if (records.empty()) damaged_.insert_or_assign(number(position), Error{Code::damaged, "position " + std::to_string(number(position)) + " is missing"});
-    if (!records.empty() && records.front()->first() > position) trimmed_before_ = std::max(trimmed_before_, records.front()->first());
-    for (auto& record : records) keep(std::move(record));
+    if (!records.empty() && records.front()->first() > position) begin_ = std::max(begin_, records.front()->first());
+    for (auto& record : records) {
+      const auto changed = changed_.find(number(record->first()));
+      if (record->last() >= begin_) keep(changed == changed_.end() ? std::move(record) : changed->second.record);
+    }
   }
+  std::erase_if(changed_, [&](const auto& changed) { return asked_.empty() || changed.second.asks < ask; });
   serve();
   arrived_();
+}
+
+void LogView::change(store::RecordPtr record) {
+  const auto take_place = [&](store::RecordPtr& old, std::size_t& bytes) {
+    bytes += record->bytes().size() - old->bytes().size();
+    old = record;
+  };
+  const auto after = std::upper_bound(tail_.begin(), tail_.end(), record->first(), [](Position at, const auto& one) { return at < one->first(); });
+  if (after != tail_.begin() && (*std::prev(after))->first() == record->first()) take_place(*std::prev(after), tail_bytes_);
+  if (const auto cold = cold_.find(number(record->first())); cold != cold_.end()) take_place(cold->second, cold_bytes_);
+  if (asked_.empty()) return;
+  const auto first = number(record->first());
+  changed_.insert_or_assign(first, Changed{asks_, std::move(record)});
+}
+
+void LogView::trim(Position last) {
+  begin_ = last + 1;
+  for (; !tail_.empty() && tail_.front()->last() <= last; tail_.pop_front()) tail_bytes_ -= tail_.front()->bytes().size();
+  while (!cold_.empty() && cold_.begin()->second->last() <= last) {
+    cold_bytes_ -= cold_.begin()->second->bytes().size();
+    std::erase(cold_order_, cold_.begin()->first);
+    cold_.erase(cold_.begin());
+  }
 }
 
 void LogView::keep(store::RecordPtr record) {

@@ -12,7 +12,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -41,9 +40,13 @@ class LogView {
   LogView(Reads& reads, std::function<void()> arrived) : reads_(reads), arrived_(std::move(arrived)) {}
 
   // Recovery, and after each commit.
-  void start(Position committed) { committed_ = committed; }
+  void start(Position committed, Position begin = Position{1}) { committed_ = committed, begin_ = begin; }
   void append(store::RecordPtr record);
   Position committed() const { return committed_; }
+  // This has taken the place of the record that lies there.
+  void change(store::RecordPtr record);
+  // The records up to here are gone.
+  void trim(Position last);
 
   // Those who read on in the log, by numbers that are never used again. Each waits for one position at a time.
   using ReaderId = std::uint64_t;
@@ -76,7 +79,7 @@ class LogView {
   Reads& reads_;
   std::function<void()> arrived_;
   Position committed_ = Position::none;
-  Position trimmed_before_ = Position::none;      // what is asked for before it is read from there
+  Position begin_{1};                             // before it all is gone
   std::deque<store::RecordPtr> tail_;
   std::size_t tail_bytes_ = 0;
   std::map<std::uint64_t, store::RecordPtr> cold_;  // by first position
@@ -86,7 +89,14 @@ class LogView {
   std::unordered_map<ReaderId, Waiting> waiting_; // for a place
   std::map<std::uint64_t, ReaderId> line_;        // of those, by ticket: who has waited longest is first
   std::uint64_t last_ticket_ = 0;
-  std::set<std::uint64_t> asked_;                 // positions on their way
+  // A record that has changed: what was asked for before, up to this ask, may bring it as it was.
+  struct Changed {
+    std::uint64_t asks = 0;
+    store::RecordPtr record;
+  };
+  std::map<std::uint64_t, std::uint64_t> asked_;  // positions on their way, and which ask it was: they are answered in that order
+  std::uint64_t asks_ = 0;
+  std::map<std::uint64_t, Changed> changed_;      // by first position
   std::map<std::uint64_t, Error> damaged_;
 };
 

@@ -22,7 +22,7 @@ Result<void> Requests::receive(Session& session, const wire::Request& message, N
     case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
     default:
       if (group_requests_.receive(to, message, now) || key_requests_.receive(to, message) || schedule_requests_.receive(to, message) ||
-          snapshots_.receive(to, message)) {
+          snapshots_.receive(to, message) || retention_.receive(to, message, now)) {
         return {};
       }
   }
@@ -79,15 +79,19 @@ void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
   for (std::uint32_t number = std::min(ask.after(), last) + 1; number <= last; ++number) {
     const TopicData& data = state_.topics[number];
     const std::string& name = state_.topics.name(number);
-    if (data.events == 0 || (ask.name() != nullptr && ask.name()->string_view() != name)) continue;
+    if (data.events == data.removed_events && data.removed_events == 0) continue;
+    if ((ask.name() != nullptr && ask.name()->string_view() != name)) continue;
     if (bytes > limits::reply_bytes_target) break;
     bytes += name.size() + 80;
     reply.more = number;
     auto info = std::make_unique<wire::TopicInfoT>();
     info->name = name;
-    info->events = data.events;
-    info->bytes = data.bytes;
-    info->first = bus::number(data.first);
+    info->events = data.events - data.removed_events;
+    info->bytes = data.bytes - data.removed_bytes;
+    info->removed_events = data.removed_events;
+    info->removed_bytes = data.removed_bytes;
+    if (const auto* policy = retention_.policies().policy_of(name)) info->retention = policy->pattern;
+    info->first = info->events > 0 ? bus::number(data.first) : 0;
     info->last = bus::number(data.last);
     info->last_at = nanoseconds(data.last_at);
     for (const auto& [group, source] : delivery_.groups()) {
@@ -113,7 +117,8 @@ void Requests::event(Asker to, Position position) {
   reads_.ask(ReadRecords{position}, [this, to, position](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
     const auto& records = std::get<std::vector<store::RecordPtr>>(*answer);
-    if (records.empty() || !records.front()->holds(position)) {
+    const bool is_there = !records.empty() && records.front()->holds(position) && !records.front()->is_removed(static_cast<std::uint32_t>(position - records.front()->first()));
+    if (!is_there) {
       return answers_.refuse(to, {Code::trimmed, "position " + std::to_string(number(position)) + " was removed by retention"});
     }
     tell_event(to, position, *records.front(), records.front());
@@ -188,6 +193,8 @@ void Requests::log_verify(Asker to, const wire::LogVerify& ask) {
     reply.chain = slice.chain;
     reply.records = slice.records;
     reply.events = slice.events;
+    reply.removed = slice.removed;
+    reply.trimmed_to = number(slice.trimmed_to);
     reply.last = number(slice.last);
     for (const auto& range : slice.lost) reply.lost.emplace_back(number(range.first), number(range.last));
     for (const auto& fault : slice.faults) {

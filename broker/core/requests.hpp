@@ -11,6 +11,7 @@
 #include "broker/core/intake.hpp"
 #include "broker/core/key_requests.hpp"
 #include "broker/core/payload_types.hpp"
+#include "broker/core/retention.hpp"
 #include "broker/core/schedule_requests.hpp"
 #include "broker/core/snapshots.hpp"
 
@@ -26,9 +27,9 @@ struct About {
 class Requests {
  public:
   Requests(const About& about, const store::Identity& identity, State& state, Sessions& sessions, Staging& staging,
-           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, Schedule& schedule, Snapshots& snapshots, const PayloadTypes& types)
+           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, Schedule& schedule, Snapshots& snapshots, Retention& retention, const PayloadTypes& types)
       : about_(about), identity_(identity), state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log),
-        intake_(intake), delivery_(delivery), schedule_(schedule), snapshots_(snapshots), types_(types), answers_(sessions),
+        intake_(intake), delivery_(delivery), schedule_(schedule), snapshots_(snapshots), retention_(retention), types_(types), answers_(sessions),
         group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret),
         key_requests_(state, staging, reads, log, answers_, identity.secret),
         schedule_requests_(state, reads, intake, schedule, answers_, identity.secret) {}
@@ -57,6 +58,7 @@ class Requests {
   Delivery& delivery_;
   Schedule& schedule_;
   Snapshots& snapshots_;
+  Retention& retention_;
   const PayloadTypes& types_;
   Answers answers_;
   GroupRequests group_requests_;

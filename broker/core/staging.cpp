@@ -136,6 +136,8 @@ store::CommitBatch Staging::take(WallTime now, const store::Head& replay) {
   batch.journal = journal_.take();
   journal_ = {};
   batch.rows = std::exchange(rows_, {});
+  batch.changes = std::exchange(changes_, {});
+  batch.trim = std::exchange(trim_, std::nullopt);
   row_bytes_ = 0;
   journal_entries_ = 0;
   events_ = 0;

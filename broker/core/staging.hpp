@@ -72,6 +72,15 @@ class Staging {
   }
   // Of the rows that wait for the next commit.
   std::size_t row_bytes() const { return row_bytes_; }
+  // Of an older record; committed with the batch that is being gathered.
+  void change(store::RecordChange change) {
+    staged_bytes_ += change.record != nullptr ? change.record->bytes().size() : 0;
+    changes_.push_back(std::move(change));
+  }
+  void trim(const store::Trim& trim) { trim_ = trim; }
+  // From here on a start reads records, as of the batch taken last.
+  Position replay_from() const { return head_.replay_from; }
+  WallTime committed_at() const { return head_.committed_at; }
   void put_journal(JournalKind kind, std::uint32_t number, std::string_view bytes);
 
   // Calls `done` once the batch being gathered (or the given one) has committed; at once if it has.
@@ -80,7 +89,7 @@ class Staging {
 
   // True if bodies of so many bytes may still go into the batch being gathered. An empty one takes any batch.
   bool fits(std::size_t bytes) const { return staged_bytes_ == 0 || staged_bytes_ + bytes <= limits::commit_bytes_max; }
-  bool has_changes() const { return events_ > 0 || !rows_.empty() || journal_entries_ > 0; }
+  bool has_changes() const { return events_ > 0 || !rows_.empty() || !changes_.empty() || journal_entries_ > 0; }
   bool committing() const { return committing_; }
   // Bytes of events staged or with the committer.
   std::size_t bytes() const { return staged_bytes_ + committing_bytes_; }
@@ -109,6 +118,8 @@ class Staging {
   store::RecordBuilder* builder_ = nullptr;     // the last of those
   std::vector<store::Row> rows_;
   std::size_t row_bytes_ = 0;
+  std::vector<store::RecordChange> changes_;
+  std::optional<store::Trim> trim_;
   bool keeps_key_pages_ = true;
   Writer journal_;
   std::size_t journal_entries_ = 0;

@@ -22,6 +22,10 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
         data.last_of[priority] = reader.get<Position>();
         last_of[priority] = std::max(last_of[priority], data.last_of[priority]);
       }
+      if (!reader.done()) {  // rows of topics of which nothing was removed leave these out
+        data.removed_events = reader.get<std::uint64_t>();
+        data.removed_bytes = reader.get<std::uint64_t>();
+      }
       if (!reader.done() || number != topics.size() + 1) return bad_row("topics");
       topics.restore(number, name, data);
       event_bytes += data.bytes;
@@ -42,7 +46,8 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
       return {};
     }
     case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead:
-    case store::Table::schedule: case store::Table::schedule_ids: case store::Table::key_pages: case store::Table::snapshots: break;
+    case store::Table::schedule: case store::Table::schedule_ids: case store::Table::key_pages: case store::Table::snapshots:
+    case store::Table::retention: break;
   }
   return bad_row("that is not of the state");
 }
@@ -53,6 +58,7 @@ store::Row State::topic_row(std::uint32_t number) const {
   writer.put_string(topics.name(number)).put(data.events).put(data.bytes).put(data.first).put(data.last);
   writer.put(nanoseconds(data.last_at));
   for (const Position last : data.last_of) writer.put(last);
+  if (data.removed_events > 0) writer.put(data.removed_events).put(data.removed_bytes);
   return {store::Table::topics, number_key(number), writer.take()};
 }
 

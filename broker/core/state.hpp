@@ -21,10 +21,11 @@ namespace bus::broker {
 struct TopicData {
   std::uint64_t events = 0;
   std::uint64_t bytes = 0;
-  Position first = Position::none;
+  Position first = Position::none;          // before it there is none that retention has not removed
   Position last = Position::none;
   WallTime last_at;
   std::array<Position, 3> last_of{};        // the last one of each priority
+  std::uint64_t removed_events = 0, removed_bytes = 0;  // by retention; `events` and `bytes` count them, too
   bool dirty = false;
 };
 

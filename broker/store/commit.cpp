@@ -44,6 +44,15 @@ void DiskStore::check(const CommitBatch& batch) const {
   BUS_CHECK(batch.head.chain == chain);
   BUS_CHECK(batch.head.committed_at >= head_.head.committed_at);
   BUS_CHECK(batch.head.replay_batch >= head_.head.replay_batch);
+  for (const RecordChange& change : batch.changes) {
+    BUS_CHECK(change.first > trim_.last && change.first <= head_.head.committed);
+    if (!change.record) {  // recovery needs it no more, and another one is left
+      BUS_CHECK(batch.trim && change.first <= batch.trim->last && batch.trim->last < batch.head.replay_from && batch.trim->last < head_.head.committed);
+      continue;
+    }
+    BUS_CHECK(change.record->first() == change.first && change.record->log_id() == identity_.log_id);
+  }
+  BUS_CHECK(!batch.trim || batch.trim->last >= trim_.last);
 }
 
 Result<void> DiskStore::commit(const CommitBatch& batch) {
@@ -56,6 +65,7 @@ Result<void> DiskStore::commit(const CommitBatch& batch) {
     return applied.error();
   }
   head_ = *applied;
+  if (batch.trim) trim_ = *batch.trim;
   file_space_.set_used(env_.used_bytes());
   return grow_if_short();
 }
@@ -77,6 +87,7 @@ Result<StoredHead> DiskStore::write(lmdb::Transaction& txn, const CommitBatch& b
     auto put = txn.put(tables_[TableId::log], NumberKey(record->first()), text_of(stored), lmdb::Place::end);
     if (!put) return put.error();
   }
+  if (auto changed = change_records(txn, batch); !changed) return changed.error();
   for (const Row& row : batch.rows) {
     const TableId table = id_of(row.table);
     auto changed = row.value            ? tables_.put(txn, table, row.key, *row.value)
@@ -89,6 +100,20 @@ Result<StoredHead> DiskStore::write(lmdb::Transaction& txn, const CommitBatch& b
   if (auto merged = merge_heads(txn, tables_, batch.keys); !merged) return merged.error();
   if (auto put = put_head(txn, tables_, head); !put) return put.error();
   return head;
+}
+
+// From the first change on the log has a format of which older versions know that they cannot read it.
+Result<void> DiskStore::change_records(lmdb::Transaction& txn, const CommitBatch& batch) {
+  if (batch.changes.empty()) return {};
+  for (const RecordChange& change : batch.changes) {
+    auto changed = change.record ? txn.put(tables_[TableId::log], NumberKey(change.first), text_of(packer_.pack(*change.record)))
+                                 : txn.erase(tables_[TableId::log], NumberKey(change.first));
+    if (!changed) return changed;
+  }
+  if (batch.trim) {
+    if (auto put = put_trim(txn, tables_, *batch.trim); !put) return put;
+  }
+  return put_format(txn, tables_, store_version_with_removed);
 }
 
 // Each row names the one before it, and the head the last one, so that a lost row is noticed.

@@ -11,9 +11,9 @@ Result<RecordPtr> DiskReader::first_record(const lmdb::Transaction& txn, LogCurs
   if (!found) return found.error();
   if (!*found) return none_from(txn, from, from);
   if (cursor.position() > from) {
-    const auto lost = get_lost(txn, tables_);
-    if (!lost) return lost.error();
-    if (is_lost(*lost, from, from)) return missing(from, cursor.position() - 1);
+    const auto trim = get_trim(txn, tables_);
+    if (!trim) return trim.error();
+    if (from > trim->last) return missing(from, cursor.position() - 1);
   }
   const auto record = cursor.load();
   if (!record || (*record)->last() >= from) return record;
@@ -118,6 +118,23 @@ Result<PrioritySlice> DiskReader::find_priority(Position from, std::uint8_t prio
   const auto head = get_head(*txn, tables_);
   if (!head) return head.error();
   slice.next = std::max(slice.next, head->head.committed + 1);  // what lies behind the last record is gone
+  return slice;
+}
+
+Result<IndexSlice> DiskReader::indexes(Position from, std::size_t records_max) {
+  const auto txn = env_.begin(lmdb::Access::read);
+  if (!txn) return txn.error();
+  auto cursor = LogCursor::open(*txn, tables_);
+  if (!cursor) return cursor.error();
+  IndexSlice slice;
+  auto found = cursor->seek(from);
+  for (; found && *found && records_max > 0; found = cursor->next(), --records_max) {
+    const auto record = cursor->load_index();
+    if (!record) slice.damage = record.error();
+    if (record && (*record)->last() >= from) slice.records.push_back(*record);
+  }
+  if (!found) return found.error();
+  if (*found) slice.next = cursor->position();
   return slice;
 }
 

@@ -23,6 +23,7 @@ class DiskReader final : public LogReader {
   Result<KeySlice> find_key(const Hash128& key, Position from, Position after, std::size_t most, std::size_t records_max) override;
   Result<KeyEvents> key_events(const KeyRange& range) override;
   Result<PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t records_max) override;
+  Result<IndexSlice> indexes(Position from, std::size_t records_max) override;
   Result<Rows> rows(const RowRange& range) override;
   Result<Stat> stat() override;
   Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) override;

@@ -11,6 +11,7 @@ DiskStore::DiskStore(Parts parts)
       tables_(parts.tables),
       identity_(parts.identity),
       head_(parts.head),
+      trim_(parts.trim),
       file_space_(parts.space),
       packer_(parts.compression),
       read_only_(parts.read_only) {
@@ -27,8 +28,18 @@ Space DiskStore::space() const {
 }
 
 void DiskStore::publish_space() {
+  Space space = file_space_.figures();
+  space.reusable_bytes = space.full ? reusable_bytes_ : 0;
   const std::lock_guard guard(space_mutex_);
-  published_space_ = file_space_.figures();
+  published_space_ = space;
+}
+
+// The list may be long, so it is looked through now and then. A figure that cannot be had counts as none.
+void DiskStore::measure_free_pages() {
+  constexpr std::uint32_t commits = 16;
+  if (!file_space_.figures().full || commits_since_measured_++ % commits != 0) return;
+  const auto pages = env_.free_pages(limits::record_bytes_target / lmdb::page_bytes);
+  reusable_bytes_ = pages ? *pages * lmdb::page_bytes : 0;
 }
 
 Result<void> DiskStore::refusal() const {
@@ -41,6 +52,8 @@ Result<bool> DiskStore::fill_ahead() {
   if (auto refused = refusal(); !refused) return refused.error();
   auto filled = file_space_.fill();
   if (!filled) broken_ = true;
+  commits_since_measured_ = 0;
+  measure_free_pages();
   publish_space();
   return filled;
 }
@@ -49,6 +62,7 @@ Result<void> DiskStore::grow_if_short() {
   Result<void> grown;
   if (file_space_.is_short()) grown = file_space_.grow();
   if (!grown) broken_ = true;
+  measure_free_pages();
   publish_space();
   return grown;
 }

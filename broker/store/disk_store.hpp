@@ -22,6 +22,7 @@ class DiskStore final : public Store {
     Tables tables;
     Identity identity;
     StoredHead head;
+    Trim trim;
     FileSpace space;
     Compression compression = Compression::none;
     bool read_only = false;
@@ -30,6 +31,7 @@ class DiskStore final : public Store {
 
   const Identity& identity() const override { return identity_; }
   const Head& head() const override { return head_.head; }
+  const Trim& trim() const override { return trim_; }
   Result<void> each_row(Table table, const RowVisitor& visit) const override;
   Result<std::uint64_t> count_rows(Table table) const override;
   Result<void> each_journal(std::uint64_t from_batch, const JournalVisitor& visit) const override;
@@ -43,20 +45,25 @@ class DiskStore final : public Store {
   void check(const CommitBatch& batch) const;
   Result<StoredHead> apply(const CommitBatch& batch);
   Result<StoredHead> write(lmdb::Transaction& txn, const CommitBatch& batch);
+  Result<void> change_records(lmdb::Transaction& txn, const CommitBatch& batch);
   Result<void> write_journal(lmdb::Transaction& txn, const CommitBatch& batch, StoredHead& head) const;
   Result<void> trim_journal(lmdb::Transaction& txn, std::uint64_t replay_batch) const;
   Result<void> ensure_space(const lmdb::Transaction& txn);
   Result<void> refusal() const;
   Result<void> grow_if_short();
   void publish_space();
+  void measure_free_pages();
 
   File lock_;                       // first, so that it is released last
   lmdb::Environment env_;
   Tables tables_;
   Identity identity_;
   StoredHead head_;
+  Trim trim_;
   FileSpace file_space_;
   Packer packer_;
+  std::uint64_t reusable_bytes_ = 0;
+  std::uint32_t commits_since_measured_ = 0;
   const bool read_only_;
   bool broken_ = false;             // a commit or a sync has failed: what is on disk is not known
   mutable std::mutex space_mutex_;

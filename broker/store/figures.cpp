@@ -18,6 +18,10 @@ void Figures::restore(TableId table, std::uint32_t number, std::string_view valu
     topic.last = topic.counted = reader.get<Position>();
     topic.last_at = wall_time(reader.get<std::int64_t>());
     for (Position& position : topic.last_of) position = reader.get<Position>();
+    if (!reader.done()) {
+      topic.removed_events = reader.get<std::uint64_t>();
+      topic.removed_bytes = reader.get<std::uint64_t>();
+    }
     if (topic.last <= end) topics_[number] = topic;
   }
   if (table == TableId::publishers) {
@@ -44,6 +48,7 @@ void Figures::take(const Record& record, std::uint32_t at) {
   if (position <= topic.counted) return;
   topic.events += 1;
   topic.bytes += record.body_bytes(at);
+  topic.removed_events += record.is_removed(at) ? 1 : 0;
   if (topic.first == Position::none) topic.first = position;
   topic.last = std::max(topic.last, position);
   topic.last_at = record.committed_at();
@@ -83,6 +88,7 @@ std::string Figures::row(TableId table, std::uint32_t number, std::string_view n
     const Topic topic = found == topics_.end() ? Topic() : found->second;
     writer.put(topic.events).put(topic.bytes).put(topic.first).put(topic.last).put(nanoseconds(topic.last_at));
     for (const Position position : topic.last_of) writer.put(position);
+    if (topic.removed_events > 0) writer.put(topic.removed_events).put(topic.removed_bytes);
   }
   if (table == TableId::publishers) {
     const auto found = publishers_.find(number);

@@ -41,6 +41,7 @@ class Figures {
     Position first = Position::none, last = Position::none, counted = Position::none;  // counted: as of its row
     WallTime last_at;
     std::array<Position, 3> last_of{};
+    std::uint64_t removed_events = 0, removed_bytes = 0;
   };
   struct Publisher {
     std::uint8_t transient = 0;

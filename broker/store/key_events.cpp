@@ -52,6 +52,7 @@ class KeyWalk {
     return Error{Code::damaged, "position " + std::to_string(number(position)) + " is not in the chain of its key"};
   }
   const KeyLink& link() const { return *entry_.key; }
+  bool is_removed() const { return record_->is_removed(at_); }
   Result<KeyEvent> take() const {
     auto body = cursor_.body(*record_, at_);
     if (!body) return body.error();
@@ -72,6 +73,7 @@ class Gathered {
  public:
   explicit Gathered(const KeyRange& range) : range_(range) {}
   bool wants_more() const { return !range_.backwards || events_.size() < range_.events_max; }
+  void remove(std::uint64_t version) { removed_.push_back(version); }
   // False: it does not fit.
   bool add(KeyEvent event) {
     bytes_ += event.body.size();
@@ -80,8 +82,16 @@ class Gathered {
     while (events_.size() > 1 && (events_.size() > range_.events_max || bytes_ > range_.bytes_max)) {
       bytes_ -= events_.front().body.size();
       events_.pop_front();
+      is_cut_ = true;
     }
     return true;
+  }
+  // The highest version that was removed; where later events did not fit, before the last one that did.
+  std::uint64_t removed() const {
+    for (const auto version : removed_) {
+      if (!is_cut_ || events_.empty() || version < events_.front().version) return version;
+    }
+    return 0;
   }
   std::vector<KeyEvent> take() {
     if (!range_.backwards) std::reverse(events_.begin(), events_.end());
@@ -91,6 +101,8 @@ class Gathered {
  private:
   const KeyRange& range_;
   std::deque<KeyEvent> events_;
+  std::vector<std::uint64_t> removed_;   // of those that were asked for, the highest first
+  bool is_cut_ = false;                  // events were met that did not fit
   std::size_t bytes_ = 0;
 };
 
@@ -112,12 +124,17 @@ Result<KeyEvents> DiskReader::key_events(const KeyRange& range) {
   while (found.next.position != Position::none && gathered.wants_more()) {
     const auto step = walk.to(found.next);
     if (!step) return step.error();
-    if (*step == KeyWalk::Step::spent) return range.backwards ? (found.events = gathered.take(), found) : found;
-    found.is_trimmed = *step == KeyWalk::Step::trimmed;
-    if (found.is_trimmed) break;
+    if (*step == KeyWalk::Step::spent && !range.backwards) return found;
+    if (*step == KeyWalk::Step::spent) break;
+    if (*step == KeyWalk::Step::trimmed) {  // and with it all before it
+      gathered.remove(range.backwards ? std::min(found.next.version, range.from) : found.next.version);
+      found.next = {};
+      break;
+    }
     const KeyLink link = walk.link();
     const bool is_wanted = range.backwards ? link.version <= range.from : link.version >= range.from;
-    if (is_wanted) {
+    if (is_wanted && walk.is_removed()) gathered.remove(link.version);
+    if (is_wanted && !walk.is_removed()) {
       auto event = walk.take();
       if (!event) return event.error();
       if (!gathered.add(std::move(*event))) break;
@@ -125,7 +142,8 @@ Result<KeyEvents> DiskReader::key_events(const KeyRange& range) {
     found.next = {range.start.key, link.previous, link.version - 1};
     if (!range.backwards && link.version <= range.from) break;
   }
-  if (!range.backwards || found.is_trimmed) found.next = {};
+  if (!range.backwards) found.next = {};
+  found.trimmed = gathered.removed();
   found.events = gathered.take();
   return found;
 }

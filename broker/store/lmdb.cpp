@@ -4,7 +4,9 @@
 
 #include <cerrno>
 #include <string>
+#include <vector>
 
+#include "base/bytes.hpp"
 #include "base/check.hpp"
 
 namespace bus::store::lmdb {
@@ -90,6 +92,33 @@ std::uint64_t Environment::map_bytes() const {
   MDB_envinfo info;
   mdb_env_info(env_.get(), &info);
   return info.me_mapsize;
+}
+
+// Each row of LMDB's own table has the pages that one transaction has freed: how many, and their numbers.
+Result<std::uint64_t> Environment::free_pages(std::size_t run) const {
+  constexpr Dbi free_table = 0;
+  const auto txn = begin(Access::read);
+  if (!txn) return txn.error();
+  auto cursor = txn->cursor(free_table);
+  if (!cursor) return cursor.error();
+  std::vector<bool> is_free(used_bytes() / page_bytes + 1);
+  auto found = cursor->first();
+  for (; found && *found; found = cursor->next()) {
+    const std::string_view row = cursor->value();
+    for (std::size_t at = sizeof(std::uint64_t); at + sizeof(std::uint64_t) <= row.size(); at += sizeof(std::uint64_t)) {
+      const auto page = load<std::uint64_t>(bytes_of(row).data() + at);
+      if (page < is_free.size()) is_free[page] = true;
+    }
+  }
+  if (!found) return found.error();
+  std::uint64_t pages = 0;
+  std::size_t length = 0;
+  for (std::size_t page = 0; page < is_free.size(); ++page) {
+    length = is_free[page] ? length + 1 : 0;
+    if (length == run) pages += run;
+    if (length > run) ++pages;
+  }
+  return pages;
 }
 
 int Environment::data_file() const {

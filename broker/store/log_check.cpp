@@ -107,6 +107,7 @@ void LogCheck::check_bodies(const Record& record, std::uint32_t from) {
   }
   if (chain != record.chain_after()) fault(record.first() + from, "the chain within the record does not fit its events");
   slice_.events += record.count() - from;
+  for (std::uint32_t at = from; at < record.count(); ++at) slice_.removed += record.is_removed(at) ? 1 : 0;
 }
 
 // Where the record ends is not known: the next one says where it goes on.

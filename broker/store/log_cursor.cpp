@@ -45,6 +45,7 @@ Error bad_body(const Record& record, std::uint32_t at) {
 }  // namespace
 
 Result<Buffer> LogCursor::body(const Record& record, std::uint32_t at) const {
+  BUS_CHECK(!record.is_removed(at));
   const Bytes body = record.has_bodies() ? record.body(at) : record.body_in(bytes_of(cursor_.value()), at);
   if (checksum(body) != record.event_checksum(at)) return bad_body(record, at);
   return copy_of(body);

@@ -30,13 +30,13 @@ Result<void> check_format(lmdb::Transaction& txn) {
   const auto value = verified(TableId::meta, format_key, **stored);
   if (!value) return value.error();
   const auto version = Reader(*value).get<std::uint32_t>();
-  if (version == store_version) return {};
-  return Error{Code::bad_format, "the log has format version " + std::to_string(version) + "; this busd knows version " +
-                                     std::to_string(store_version)};
+  if (version == store_version || version == store_version_with_removed) return {};
+  return Error{Code::bad_format, "the log has format version " + std::to_string(version) + "; this busd knows versions " +
+                                     std::to_string(store_version) + " and " + std::to_string(store_version_with_removed)};
 }
 
-Result<void> put_format(lmdb::Transaction& txn, const Tables& tables) {
-  return tables.put(txn, TableId::meta, format_key, Writer().put(store_version).bytes());
+Result<void> put_format(lmdb::Transaction& txn, const Tables& tables, std::uint32_t version) {
+  return tables.put(txn, TableId::meta, format_key, Writer().put(version).bytes());
 }
 
 std::optional<Identity> read_identity(std::string_view value) {
@@ -129,6 +129,28 @@ Result<void> put_lost(lmdb::Transaction& txn, const Tables& tables, std::span<co
   writer.put(static_cast<std::uint32_t>(lost.size()));
   for (const LostRange& range : lost) writer.put(range.first).put(range.last);
   return tables.put(txn, TableId::meta, lost_key, writer.bytes());
+}
+
+std::optional<Trim> read_trim(std::string_view value) {
+  Reader reader(value);
+  Trim trim;
+  trim.last = reader.get<Position>();
+  trim.chain = reader.get<std::uint64_t>();
+  if (!reader.done()) return std::nullopt;
+  return trim;
+}
+
+Result<Trim> get_trim(const lmdb::Transaction& txn, const Tables& tables) {
+  const auto value = tables.get(txn, TableId::meta, trim_key);
+  if (!value) return value.error();
+  if (!*value) return Trim{};
+  const auto trim = read_trim(**value);
+  if (!trim) return bad_row(trim_key);
+  return *trim;
+}
+
+Result<void> put_trim(lmdb::Transaction& txn, const Tables& tables, const Trim& trim) {
+  return tables.put(txn, TableId::meta, trim_key, Writer().put(trim.last).put(trim.chain).bytes());
 }
 
 }  // namespace bus::store

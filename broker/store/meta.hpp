@@ -7,7 +7,8 @@
 namespace bus::store {
 
 inline constexpr std::uint32_t store_version = 1;
-inline constexpr std::string_view lost_key = "lost";
+inline constexpr std::uint32_t store_version_with_removed = 2;  // retention has removed something
+inline constexpr std::string_view lost_key = "lost", trim_key = "trim";
 inline constexpr std::size_t lost_ranges_max = 1u << 20;  // 16 MiB in one row
 
 // The head of the core, and the last batch that has a journal row: with it a lost row is noticed.
@@ -16,9 +17,9 @@ struct StoredHead {
   std::uint64_t journal_last = 0;
 };
 
-// Error bad_format: there is no such row, or it names another version than store_version.
+// Error bad_format: there is no such row, or it names a version that is not known.
 Result<void> check_format(lmdb::Transaction& txn);
-Result<void> put_format(lmdb::Transaction& txn, const Tables& tables);
+Result<void> put_format(lmdb::Transaction& txn, const Tables& tables, std::uint32_t version);
 
 Result<Identity> get_identity(const lmdb::Transaction& txn, const Tables& tables);
 Result<void> put_identity(lmdb::Transaction& txn, const Tables& tables, const Identity& identity);
@@ -34,5 +35,10 @@ Result<void> put_head(lmdb::Transaction& txn, const Tables& tables, const Stored
 // In the order of their positions; none where there is no such row, as in most logs.
 Result<std::vector<LostRange>> get_lost(const lmdb::Transaction& txn, const Tables& tables);
 Result<void> put_lost(lmdb::Transaction& txn, const Tables& tables, std::span<const LostRange> lost);
+
+// Nothing was trimmed where there is no such row.
+Result<Trim> get_trim(const lmdb::Transaction& txn, const Tables& tables);
+std::optional<Trim> read_trim(std::string_view value);
+Result<void> put_trim(lmdb::Transaction& txn, const Tables& tables, const Trim& trim);
 
 }  // namespace bus::store

@@ -64,7 +64,7 @@ Result<StoredRecord> find_parts(Bytes stored, Position first) {
   StoredRecord parts{load<Header>(stored.data()), {}, {}, *compression};
   const Header& header = parts.header;
   if (header.magic != record_magic) return fault(Code::damaged, first, "it does not begin as a record");
-  if (header.version != record_version && header.version != record_version_with_ids) {
+  if (header.version < record_version || header.version > record_version_with_removed) {
     return fault(Code::bad_format, first, "format version " + std::to_string(header.version) + " is not known here");
   }
   const bool is_packed = *compression != Compression::none;
@@ -89,7 +89,8 @@ Result<StoredRecord> find_parts(Bytes stored, Position first) {
 Record::Record(const Header& header, Buffer bytes, bool has_bodies)
     : bytes_(std::move(bytes)),
       has_bodies_(has_bodies),
-      has_unique_ids_(header.version == record_version_with_ids),
+      has_unique_ids_(header.version >= record_version_with_ids),
+      has_removed_(header.version >= record_version_with_removed),
       keys_(header.keys),
       runs_(header.runs),
       kinds_(header.kinds),
@@ -156,7 +157,8 @@ const char* Record::index_fault() const {
     }
     if (entry.run != run_at) return "an entry names another run than its own";
     if (entry.kind >= kinds_) return "an entry names a kind that is not there";
-    if (entry.body_end < body_end + 8 || entry.body_end > bodies_bytes_) return "a body is misplaced";
+    const bool is_gone = has_removed_ && entry.body_end == body_end;
+    if ((!is_gone && entry.body_end < body_end + 8) || entry.body_end > bodies_bytes_) return "a body is misplaced";
     if (entry.body_end % 8 != 0) return "a body is not padded";
     body_end = entry.body_end;
     if (has_unique_ids_ && entry.unique_id > keys_) return "an entry names an id that is not there";
@@ -201,7 +203,35 @@ Entry Record::entry(std::uint32_t at) const {
   return entry;
 }
 
-bool Record::body_intact(std::uint32_t at) const { return checksum(body(at)) == event_checksum(at); }
+bool Record::body_intact(std::uint32_t at) const { return is_removed(at) || checksum(body(at)) == event_checksum(at); }
+
+RecordPtr Record::without(std::span<const std::uint32_t> at) const {
+  BUS_CHECK(has_bodies_ && std::is_sorted(at.begin(), at.end()) && (at.empty() || at.back() < count_));
+  auto header = load<Header>(bytes_.data());
+  const Bytes index = Bytes(bytes_).subspan(header.index_offset);
+  Buffer bytes(bytes_.size());
+  std::size_t end = header_bytes;
+  std::vector<std::uint32_t> ends(count_);
+  for (std::uint32_t event = 0; event < count_; ++event) {
+    const bool goes = !at.empty() && at.front() == event;
+    if (goes) at = at.subspan(1);
+    const Bytes kept = goes ? Bytes() : body(event);
+    if (!kept.empty()) std::memcpy(bytes.data() + end, kept.data(), kept.size());
+    end += kept.size();
+    ends[event] = static_cast<std::uint32_t>(end - header_bytes);
+  }
+  bytes.resize(end + index.size());
+  std::memcpy(bytes.data() + end, index.data(), index.size());
+  for (std::uint32_t event = 0; event < count_; ++event) {
+    std::memcpy(bytes.data() + end + index_layout(header).entries + event * sizeof(EntryRow) + offsetof(EntryRow, body_end), &ends[event], sizeof ends[event]);
+  }
+  header.version = record_version_with_removed;
+  header.index_offset = static_cast<std::uint32_t>(end);
+  header.record_bytes = static_cast<std::uint32_t>(bytes.size());
+  write_header(bytes, header);
+  header = load<Header>(bytes.data());
+  return RecordPtr(new Record(header, std::move(bytes), true));
+}
 
 Bytes Record::bytes() const {
   BUS_CHECK(has_bodies_);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -134,11 +135,16 @@ class Record {
     return {bytes_.data() + format::header_bytes + begin, body_end(at) - begin};
   }
 
+  // Retention has removed its body; all that the index says of it stays.
+  bool is_removed(std::uint32_t at) const { return has_removed_ && body_bytes(at) == 0; }
+  // The same record without the bodies of these events; `at` ascends. Needs the other bodies.
+  RecordPtr without(std::span<const std::uint32_t> at) const;
+
   bool has_bodies() const { return has_bodies_; }
   // The same where the bodies were left: in the stored record, which is not packed.
   Bytes body_in(Bytes stored, std::uint32_t at) const { return stored.subspan(format::header_bytes + body_begin(at), body_bytes(at)); }
 
-  // True if the body has the checksum of the index. Not cached.
+  // True if the body has the checksum of the index, or was removed. Not cached.
   bool body_intact(std::uint32_t at) const;
   Bytes bytes() const;
 
@@ -163,6 +169,7 @@ class Record {
   Buffer bytes_;                      // the whole record, or header and index without the bodies
   bool has_bodies_ = false;
   bool has_unique_ids_ = false;
+  bool has_removed_ = false;
   std::size_t keys_at_ = 0, runs_at_ = 0, entries_at_ = 0, kinds_at_ = 0;
   std::uint32_t keys_ = 0, runs_ = 0, kinds_ = 0;
   std::uint32_t bodies_bytes_ = 0;
@@ -183,7 +190,7 @@ class RecordBuilder {
     if (empty()) return true;
     return count_ < limits::record_events_max && bytes() + body_bytes + index_growth_max <= record_bytes_max;
   }
-  // Copies the body (size-prefixed, padded to 8). Call only if fits(), or while empty().
+  // Copies the body (size-prefixed, padded to 8; of an event that was removed empty). Call only if fits(), or while empty().
   void append(const Entry& entry, Bytes body);
   std::uint32_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
@@ -228,7 +235,7 @@ class RecordBuilder {
   std::vector<format::RunRow> runs_;
   std::vector<format::KindRow> kinds_;
   OrdinalTable key_ordinals_, kind_ordinals_;
-  bool has_unique_ids_ = false;
+  bool has_unique_ids_ = false, has_removed_ = false;
 };
 
 }  // namespace bus::store

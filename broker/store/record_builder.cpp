@@ -37,10 +37,11 @@ std::uint8_t* write_rows(std::uint8_t* to, const std::vector<Row>& rows) {
 
 // Flat: four small steps for each event, and their calls would cost as much as they do.
 [[gnu::flatten]] void RecordBuilder::append(const Entry& entry, Bytes body) {
-  BUS_CHECK(body.size() >= 8 && body.size() % 8 == 0 && body.size() <= limits::batch_bytes_max);
+  BUS_CHECK(body.size() != 4 && body.size() % 8 == 0 && body.size() <= limits::batch_bytes_max);
   BUS_CHECK(count() < limits::record_events_max);
   if (used_ + body.size() + index_growth_max > bytes_.size()) reserve(used_ + body.size() + index_growth_max);
-  std::memcpy(bytes_.data() + used_, body.data(), body.size());
+  has_removed_ |= body.empty();
+  if (!body.empty()) std::memcpy(bytes_.data() + used_, body.data(), body.size());
   used_ += body.size();
 
   EntryRow row;
@@ -125,6 +126,7 @@ void RecordBuilder::write_index(std::uint8_t* to) const {
 Header RecordBuilder::header(const Seal& seal) const {
   Header header;
   if (has_unique_ids_) header.version = record_version_with_ids;
+  if (has_removed_) header.version = record_version_with_removed;
   std::memcpy(header.log_id, seal.log_id.data(), seal.log_id.size());
   header.first_position = number(seal.first);
   header.count = count();
@@ -147,7 +149,7 @@ void RecordBuilder::clear() {
   used_ = header_bytes;
   index_bytes_ = 0;
   count_ = 0;
-  has_unique_ids_ = false;
+  has_unique_ids_ = has_removed_ = false;
   entries_.clear();
   keys_.clear();
   runs_.clear();
@@ -168,10 +170,7 @@ RecordPtr RecordBuilder::seal(const Seal& seal) {
   }
   bytes_.resize(total);
   write_index(bytes_.data() + used_);
-  std::memcpy(bytes_.data(), &sealed, header_bytes);
-  const Bytes stored = bytes_;
-  sealed.checksum = checksum(stored.subspan(used_), checksum(stored.first(offsetof(Header, checksum))));
-  std::memcpy(bytes_.data(), &sealed, header_bytes);
+  write_header(bytes_, sealed);
   RecordPtr record(new Record(sealed, std::move(bytes_), true));
   clear();
   return record;

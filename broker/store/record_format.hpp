@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <type_traits>
 
 #include "base/bytes.hpp"
+#include "base/hash.hpp"
 
 namespace bus::store::format {
 
@@ -14,6 +16,7 @@ inline constexpr std::uint32_t record_magic = 0x43455242;  // "BREC"
 inline constexpr std::uint32_t packed_magic = 0x4b415042;  // "BPAK"
 inline constexpr std::uint16_t record_version = 1;
 inline constexpr std::uint16_t record_version_with_ids = 2;  // some of its events have ids that are unique
+inline constexpr std::uint16_t record_version_with_removed = 3;  // and of some the bodies were removed
 inline constexpr std::uint16_t no_key = 0xffff;
 inline constexpr std::uint32_t count_max = 0xfffe;         // ordinals are 16 bits wide
 
@@ -28,7 +31,7 @@ struct PackedPrefix {
 
 struct Header {
   std::uint32_t magic = record_magic;
-  std::uint16_t version = record_version;  // or the other one
+  std::uint16_t version = record_version;  // or another one
   std::uint16_t header_bytes = 128;
   std::uint8_t log_id[16] = {};
   std::uint64_t first_position = 0;
@@ -64,7 +67,7 @@ struct RunRow {
 };
 
 struct EntryRow {
-  std::uint32_t body_end = 0;         // counted from the end of the header
+  std::uint32_t body_end = 0;         // counted from the end of the header; that of the entry before: its body was removed
   std::uint16_t kind = 0;
   std::uint16_t key = no_key;
   std::uint64_t checksum = 0;
@@ -106,6 +109,14 @@ constexpr IndexLayout index_layout(std::size_t keys, std::size_t runs, std::size
 
 constexpr IndexLayout index_layout(const Header& header) {
   return index_layout(header.keys, header.runs, header.count, header.kinds);
+}
+
+// Completes a record: the header, with the checksum over all of it and the index, goes before the bodies and the index.
+inline void write_header(std::span<std::uint8_t> record, Header header) {
+  std::memcpy(record.data(), &header, header_bytes);
+  const Bytes written = record;
+  header.checksum = checksum(written.subspan(header.index_offset), checksum(written.first(offsetof(Header, checksum))));
+  std::memcpy(record.data(), &header, header_bytes);
 }
 
 }  // namespace bus::store::format

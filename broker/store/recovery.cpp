@@ -73,7 +73,7 @@ Result<void> DiskStore::each_record(Position from, const RecordVisitor& visit) c
     const auto record = cursor->load_index();
     if (!record) return stops_start(record.error());
     if (is_first && (*record)->last() < from) continue;
-    const bool is_gap = !is_first && (*record)->first() > next && !is_lost(*lost, next, (*record)->first() - 1);
+    const bool is_gap = (*record)->first() > next && !is_lost(*lost, next, (*record)->first() - 1);
     if (is_gap) return stops_start(missing(next, (*record)->first() - 1));
     if (auto visited = visit(**record); !visited) return visited;
     next = (*record)->last() + 1;

@@ -1,6 +1,7 @@
 // First all of the log is looked at, and what is wrong is gathered; then one record after the other is mended. Where one of them lies in
 // the part that a start would count events from, the tables are brought up to the head before: of an event that is lost nothing could be
 // counted any more.
+#include "broker/store/salvage_rows.hpp"
 #include "broker/store/repair.hpp"
 
 #include <algorithm>
@@ -110,7 +111,7 @@ class Repair {
   std::vector<LostRange> lost_;       // that the log knows
   std::vector<LostRange> all_lost_;   // with what was found
   std::vector<Found> found_;
-  Position next_ = Position::none;    // none: no record has been seen
+  Position next_{1};
 };
 
 // LMDB only gets pages that are whole.
@@ -151,6 +152,9 @@ Result<void> Repair::open() {
   auto lost = get_lost(*txn, tables_);
   if (!lost) return lost.error();
   lost_ = all_lost_ = std::move(*lost);
+  const auto trim = get_trim(*txn, tables_);
+  if (!trim) return trim.error();
+  next_ = trim->last + 1;
   return txn->commit();               // keeps the handles of the tables
 }
 
@@ -171,7 +175,7 @@ Result<void> Repair::look() {
     if (options_.progress) options_.progress(next_ - 1, head_.head.committed);
   }
   if (!found) return found.error();
-  look_at_gap(std::max(next_, Position{1}), head_.head.committed);
+  look_at_gap(next_, head_.head.committed);
   if (all_lost_.size() <= options_.lost_ranges_max) return {};
   return Error{Code::bad_format, "more than " + std::to_string(options_.lost_ranges_max) + " ranges of positions would be lost: a log cannot hold so many; restore a backup"};
 }
@@ -186,11 +190,10 @@ void Repair::look_at_gap(Position first, Position last) {
 
 Result<void> Repair::look_at_row(const lmdb::Transaction& txn, std::string_view key, Bytes stored, Position after) {
   const Position position{NumberKey::read(key).value_or(0)};
-  const Position before = std::max(next_, Position{1});
+  const Position before = next_;
   const Remains remains = look_at(stored, position, before, after, identity_.log_id);
   const Position first = remains.index != nullptr ? remains.index->first() : std::max(position, before);
-  // At the begin of the log records may have been removed.
-  if (next_ != Position::none) look_at_gap(next_, first - 1);
+  look_at_gap(before, first - 1);
   const Position last = remains.index != nullptr ? remains.index->last() : after - 1;
   if (remains.what.empty()) {
     next_ = last + 1;
@@ -279,6 +282,9 @@ Result<void> Repair::save() {
     }
   }
   if (auto written = figures->write_heads(*txn, tables_); !written) return written;
+  const auto dropped = drop_snapshots_ahead(*txn, tables_);
+  if (!dropped) return dropped.error();
+  if (*dropped > 0) report_.notes.push_back(std::to_string(*dropped) + " snapshots are dropped: their keys have lost the versions they are of");
   head_.head.replay_from = head_.head.committed + 1;
   if (auto put = put_head(*txn, tables_, head_); !put) return put;
   return txn->commit();

@@ -31,8 +31,9 @@ constexpr Loss losses[] = {
     {TableId::failures, "what failed attempts said"},
     {TableId::dead, "dead letters are not listed any more"},
     {TableId::schedule, "events that were to come later may not come"},
-    {TableId::schedule_ids, "whoever sends a scheduled event again may schedule it twice"},
+    {TableId::schedule_ids, "whoever sends a scheduled event, a snapshot or a step without events again may have it take effect twice, or is told that it was refused"},
     {TableId::snapshots, "states of keys have to be folded again"},
+    {TableId::retention, "legal holds may be among them, so no policy is kept: set the holds first, then the policies"},
 };
 
 class Salvage {
@@ -199,6 +200,7 @@ Result<void> Salvage::lose(Position first, Position last) {
 }
 
 Result<void> Salvage::write_records() {
+  next_ = source_.trim().last + 1;
   std::uint64_t unproven = 0;
   for (const Piece& piece : source_.choose(end_)) {
     unproven += piece.is_proven || piece.intact == 0 ? 0 : 1;
@@ -268,6 +270,9 @@ Result<void> Salvage::write_rows() {
     const auto what = std::string(name_of(table)) + " are dropped: their groups are lost";
     if (auto dropped = drop(drop_without_group(*txn_, tables_, table, groups_), what); !dropped) return dropped;
   }
+  if (!source_.is_whole(TableId::retention)) {
+    if (auto erased = tables_.erase_range(*txn_, TableId::retention, "p", "q"); !erased) return erased;
+  }
   // The trees may be older than the records.
   if (auto dropped = drop(drop_published(*txn_, tables_, published_), "schedule are dropped: their events are in the log"); !dropped) return dropped;
   return drop(drop_snapshots_ahead(*txn_, tables_), "snapshots are dropped: their keys have lost the versions they are of");
@@ -307,10 +312,13 @@ Result<void> Salvage::write_meta() {
   }
   report_.last = head_.head.committed;
   report_.chain = head_.head.chain;
-  if (auto put = put_format(*txn_, tables_); !put) return put;
+  if (auto put = put_format(*txn_, tables_, store_version_with_removed); !put) return put;
   if (auto put = put_identity(*txn_, tables_, identity); !put) return put;
   if (auto put = put_epoch(*txn_, tables_, identity.epoch); !put) return put;
   if (auto put = put_head(*txn_, tables_, head_); !put) return put;
+  if (source_.trim().last != Position::none) {
+    if (auto put = put_trim(*txn_, tables_, source_.trim()); !put) return put;
+  }
   return put_lost(*txn_, tables_, report_.lost);
 }
 

@@ -28,10 +28,10 @@ std::uint64_t events_of(const Piece& piece) { return piece.last - piece.first + 
 
 bool is_same(const Piece& a, const Piece& b) { return begin_of(a) == begin_of(b) && end_of(a) == end_of(b); }
 
-// Of copies of the same record the one with the most that is intact.
+// Of copies of the same record the one of which most was removed, and of those the one with the most that is intact.
 std::vector<Piece> without_copies(std::vector<Piece> pieces) {
   const auto key = [](const Piece& piece) {
-    return std::tuple(piece.first, piece.last, piece.chain_before, piece.chain_after, ~piece.intact, piece.at);
+    return std::tuple(piece.first, piece.last, piece.chain_before, piece.chain_after, ~piece.removed, ~piece.intact, piece.at);
   };
   std::sort(pieces.begin(), pieces.end(), [&](const Piece& a, const Piece& b) { return key(a) < key(b); });
   pieces.erase(std::unique(pieces.begin(), pieces.end(), is_same), pieces.end());
@@ -68,7 +68,7 @@ Ways find_ways(const std::vector<Piece>& pieces) {
 
 class Choice {
  public:
-  Choice(const std::vector<Piece>& walked, std::vector<Piece> raw, const LogEnd& end) : raw_(std::move(raw)), end_(end) {
+  Choice(const std::vector<Piece>& walked, std::vector<Piece> raw, const LogEnd& end, const Trim& trim) : raw_(std::move(raw)), end_(end), trim_(trim) {
     for (Piece piece : walked) {
       piece.is_proven = true;
       if (!overlaps(piece)) taken_.emplace(piece.first, piece);
@@ -99,16 +99,17 @@ class Choice {
   }
   // With what is before and after it; a neighbour that is not there does not object.
   bool fits(const Piece& piece) const {
-    if (overlaps(piece) || piece.last > end_.last) return false;
+    if (overlaps(piece) || piece.last > end_.last || piece.first <= trim_.last) return false;
     if (piece.last == end_.last && end_.chain && piece.chain_after != *end_.chain) return false;
     const auto after = taken_.upper_bound(piece.last);
     if (after != taken_.end() && !are_in_order(piece, after->second)) return false;
-    if (after == taken_.begin()) return piece.first != Position{1} || piece.chain_before == 0;
+    if (after == taken_.begin()) return piece.first != trim_.last + 1 || piece.chain_before == trim_.chain;
     return are_in_order(std::prev(after)->second, piece);
   }
 
   std::vector<Piece> raw_;            // in the order of their positions
   const LogEnd end_;
+  const Trim trim_;
   std::map<Position, Piece> taken_;
 };
 
@@ -116,7 +117,7 @@ class Choice {
 void Choice::mend_walked() {
   for (const Piece& piece : raw_) {
     const auto it = taken_.find(piece.first);
-    if (it == taken_.end() || !is_same(it->second, piece) || it->second.intact >= piece.intact) continue;
+    if (it == taken_.end() || !is_same(it->second, piece) || it->second.intact >= piece.intact || it->second.removed > piece.removed) continue;
     it->second = piece;
     it->second.is_proven = true;
   }
@@ -155,8 +156,8 @@ void Choice::follow() {
 
 }  // namespace
 
-std::vector<Piece> choose_pieces(std::vector<Piece> walked, std::vector<Piece> raw, const LogEnd& end) {
-  return Choice(walked, without_copies(std::move(raw)), end).run();
+std::vector<Piece> choose_pieces(std::vector<Piece> walked, std::vector<Piece> raw, const LogEnd& end, const Trim& trim) {
+  return Choice(walked, without_copies(std::move(raw)), end, trim).run();
 }
 
 LogEnd follow_pieces(const std::vector<Piece>& raw, Position last, std::uint64_t chain) {

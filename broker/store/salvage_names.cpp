@@ -29,7 +29,7 @@ void SalvageNames::name(TableId table, std::uint32_t number, const std::string& 
 void SalvageNames::take(const Record& record, std::uint32_t at) {
   const std::uint32_t topic = record.topic(at), type = record.type(at);
   const bool needs_topic = needs_name(TableId::topics, topic), needs_type = needs_name(TableId::types, type);
-  if (!needs_topic && !needs_type) return;
+  if ((!needs_topic && !needs_type) || record.is_removed(at)) return;
   const EventNames names = names_of_(record.body(at));
   if (needs_topic) name(TableId::topics, topic, names.topic);
   if (needs_type) name(TableId::types, type, names.type);

@@ -65,6 +65,11 @@ void SalvageSource::take_meta(std::string_view key, std::string_view value, bool
     if (head && (!head_ || head->head.batch > head_->head.batch)) head_ = head;
     is_head_walked_ = is_head_walked_ || (head && is_walked);
   }
+  if (key == trim_key && (is_walked || !is_trim_walked_)) {
+    const auto trim = read_trim(value);
+    if (trim && trim->last > trim_.last) trim_ = *trim;
+    is_trim_walked_ = is_trim_walked_ || (trim && is_walked);
+  }
   if (key == "identity" && (is_walked || !is_identity_walked_)) {
     const auto identity = read_identity(value);
     if (identity && (!identity_ || identity->history > identity_->history)) identity_ = identity;
@@ -76,9 +81,12 @@ void SalvageSource::take_meta(std::string_view key, std::string_view value, bool
 void SalvageSource::take_record(const FoundRecord& found, std::vector<Piece>& to) const {
   const Record& record = *found.record;
   if (identity_ && record.log_id() != identity_->log_id) return;
-  std::uint32_t intact = 0;
-  for (std::uint32_t at = 0; at < record.count(); ++at) intact += record.body_intact(at) ? 1 : 0;
-  to.push_back({found.at, record.first(), record.last(), record.chain_before(), record.chain_after(), record.committed_at(), record.batch(), intact, false});
+  std::uint32_t intact = 0, removed = 0;
+  for (std::uint32_t at = 0; at < record.count(); ++at) {
+    intact += record.body_intact(at) ? 1 : 0;
+    removed += record.is_removed(at) ? 1 : 0;
+  }
+  to.push_back({found.at, record.first(), record.last(), record.chain_before(), record.chain_after(), record.committed_at(), record.batch(), intact, false, removed});
 }
 
 void SalvageSource::scan(const ScanProgress& progress) {

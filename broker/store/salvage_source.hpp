@@ -27,6 +27,7 @@ class SalvageSource {
   bool has_identity() const { return identity_.has_value(); }
   const Identity& identity() const { return *identity_; }
   const std::optional<StoredHead>& head() const { return head_; }
+  const Trim& trim() const { return trim_; }
   // The newest trees lead to the head: nothing beyond it was committed.
   bool is_head_certain() const { return is_head_walked_ && is_latest_; }
   // The transaction as of which the trees are, if a later one may have been committed.
@@ -39,7 +40,7 @@ class SalvageSource {
 
   // Where the log ends, if some row names `named` as one of its positions.
   LogEnd find_end(Position named) const;
-  std::vector<Piece> choose(const LogEnd& end) const { return choose_pieces(walked_, raw_, end); }
+  std::vector<Piece> choose(const LogEnd& end) const { return choose_pieces(walked_, raw_, end, trim_); }
 
  private:
   void take_meta(std::string_view key, std::string_view value, bool is_walked);
@@ -52,7 +53,8 @@ class SalvageSource {
   std::optional<Identity> identity_;
   std::uint64_t epoch_ = 0;
   std::optional<StoredHead> head_;
-  bool is_identity_walked_ = false, is_head_walked_ = false, is_latest_ = false;
+  Trim trim_;
+  bool is_identity_walked_ = false, is_head_walked_ = false, is_trim_walked_ = false, is_latest_ = false;
   std::uint64_t transaction_ = 0;
   std::array<bool, table_ids> is_whole_{};
   std::vector<bool> values_;                        // pages of values that a tree leads to

@@ -27,7 +27,7 @@ Result<void> write_new_log(const fs::path& path, const Options& options) {
   if (!txn) return txn.error();
   const auto tables = Tables::open(*txn, true);
   if (!tables) return tables.error();
-  if (auto put = put_format(*txn, *tables); !put) return put;
+  if (auto put = put_format(*txn, *tables, store_version); !put) return put;
   if (auto put = put_identity(*txn, *tables, new_identity(options.seed)); !put) return put;
   if (auto put = put_epoch(*txn, *tables, 0); !put) return put;
   if (auto put = put_head(*txn, *tables, {}); !put) return put;
@@ -67,8 +67,10 @@ Result<DiskStore::Parts> open_parts(const fs::path& dir, std::size_t map_bytes, 
   if (!identity) return identity.error();
   const auto head = get_head(*txn, *tables);
   if (!head) return head.error();
+  const auto trim = get_trim(*txn, *tables);
+  if (!trim) return trim.error();
   if (auto kept = txn->commit(); !kept) return kept.error();  // keeps the handles of the tables
-  return DiskStore::Parts{std::move(lock), std::move(*env), *tables, *identity, *head, {}, Compression::none, access == lmdb::Access::read};
+  return DiskStore::Parts{std::move(lock), std::move(*env), *tables, *identity, *head, *trim, {}, Compression::none, access == lmdb::Access::read};
 }
 
 // Nothing of this life may be taken for an earlier one's. The commit also makes durable whatever a process that was

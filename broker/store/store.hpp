@@ -41,6 +41,7 @@ struct Space {
   std::uint64_t used_bytes = 0;       // pages LMDB has handed out so far
   std::uint64_t free_bytes = 0;       // allocated on disk and not used yet
   bool full = false;                  // the file could not be grown: ENOSPC or end of the map
+  std::uint64_t reusable_bytes = 0;   // if full: in pages that are free again, side by side, as of a little while ago
 };
 
 struct Stat {
@@ -66,8 +67,9 @@ struct VerifySlice {
   Position next = Position::none;     // none: the end was reached
   std::uint64_t chain = 0;            // at the end: that of the head
   Position last = Position::none;     // the head
-  std::uint64_t records = 0, events = 0;
+  std::uint64_t records = 0, events = 0, removed = 0;  // of the events retention has removed so many
   std::vector<Fault> faults;
+  Position trimmed_to = Position::none;  // with the last slice: records up to here are gone
   std::vector<LostRange> lost;        // that begin in this slice; no faults
 };
 
@@ -111,7 +113,7 @@ struct KeyEvents {
   // Forwards there may be fewer than fit: those up to the next row that leads to the key.
   // Forwards: the first event was not reached, ask again with this as `start`; none: it was. Backwards: what comes next; none: nothing.
   KeyHead next;
-  bool is_trimmed = false;            // some that were asked for are no longer there
+  std::uint64_t trimmed = 0;          // the highest version that was asked for and that retention has removed; 0: none
 };
 
 // Rows of a table, with their keys: `most` of them, and no more once they have `bytes_max`.
@@ -126,6 +128,13 @@ struct RowRange {
   bool keys_only = false;             // values stay empty, and are not verified
 };
 using Rows = std::vector<std::pair<std::string, std::string>>;
+
+// Records that follow each other, without their bodies.
+struct IndexSlice {
+  std::vector<RecordPtr> records;
+  std::optional<Error> damage;        // why one of those that lie there is not among them
+  Position next = Position::none;     // where the next record begins; none: there is no other
+};
 
 // One part of the way forward to the next event of some priorities.
 struct PrioritySlice {
@@ -168,6 +177,9 @@ class LogReader {
   // 0), of which it touches the index only.
   virtual Result<PrioritySlice> find_priority(Position from, std::uint8_t priorities, std::size_t records_max) = 0;
 
+  // The record that holds `from` or the next one, and those after it: `records_max` of them.
+  virtual Result<IndexSlice> indexes(Position from, std::size_t records_max) = 0;
+
   // Errors: damaged.
   virtual Result<Rows> rows(const RowRange& range) = 0;
 
@@ -193,6 +205,7 @@ class Store {
 
   virtual const Identity& identity() const = 0;
   virtual const Head& head() const = 0;
+  virtual const Trim& trim() const = 0;
 
   // Recovery. Each calls back in key order, with the checksum verified and cut off. Errors: damaged, disk_error.
   using RowVisitor = std::function<Result<void>(std::string_view key, std::string_view value)>;

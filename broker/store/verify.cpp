@@ -69,13 +69,15 @@ Result<VerifySlice> DiskReader::verify(Position from, std::uint64_t chain, std::
   if (!cursor) return cursor.error();
   const auto head = get_head(*txn, tables_);
   if (!head) return head.error();
+  const auto trim = get_trim(*txn, tables_);
+  if (!trim) return trim.error();
   const auto lost = get_lost(*txn, tables_);
   if (!lost) return lost.error();
   VerifySlice slice;
   slice.last = head->head.committed;
   LogCheck log(log_id_, *lost, slice);
   auto found = from == Position::none ? cursor->first() : cursor->seek(from);
-  if (from != Position::none) log.start(from, chain);
+  from == Position::none ? log.start(trim->last + 1, trim->chain) : log.start(from, chain);
   if (found && *found && from != Position::none && cursor->position() < from) {
     if (auto checked = log.check_before(cursor->position(), cursor->stored()); !checked) return checked.error();
     found = cursor->next();
@@ -94,6 +96,7 @@ Result<VerifySlice> DiskReader::verify(Position from, std::uint64_t chain, std::
   }
   log.check_end(head->head);
   slice.chain = head->head.chain;
+  slice.trimmed_to = trim->last;
   slice.lost = within(*lost, from, Position::none);
   if (auto checked = check_tables(*txn, tables_, slice); !checked) return checked.error();
   return slice;

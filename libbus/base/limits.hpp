@@ -168,6 +168,19 @@ inline constexpr std::size_t projection_map_bytes_max = 1024 * GiB;
 // ---- schemas
 inline constexpr std::size_t schema_comparisons_max = 256 * KiB; // fields and values that one comparison of two versions looks at
 
+// ---- retention
+inline constexpr std::size_t retention_policies_max = 256;
+inline constexpr std::size_t legal_holds_max = 1024;
+inline constexpr std::size_t hold_reason_bytes_max = 1024;
+inline constexpr auto retention_age_max = std::chrono::hours(24 * 365 * 100);
+inline constexpr auto retention_clock_trust = std::chrono::hours(24);  // so far a clock may be ahead of the last commit
+inline constexpr auto retention_interval = 60s;                 // between two runs
+inline constexpr int retention_rest = 20;                       // and this many times as long as the last one took
+inline constexpr std::size_t retention_records_read = 16;       // whose indexes are looked at in one step
+inline constexpr std::size_t retention_trims_max = 16;          // records that one commit deletes
+inline constexpr std::size_t retention_keys_max = 256 * 1024;   // that one run keeps the last events of
+inline constexpr std::size_t retention_results_max = 256;       // policies that a reply tells the outcome of
+
 // ---- space
 inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only
 inline constexpr std::size_t map_bytes_min = 64 * MiB;

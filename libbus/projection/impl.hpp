@@ -91,8 +91,9 @@ struct Projection::Impl {
   Result<void> begin_rebuild();
   Result<std::optional<Event>> next_event();
   SteadyTime next_deadline() const;
+  Result<void> check_trimmed(Position folded_to) const;
   Result<void> take(Event event);
-  Result<void> pause();
+  Result<void> pause(Position position);
   Result<void> reach_head(Position position);
   Result<void> checkpoint(Position position);
   Result<void> swap_in();

@@ -41,7 +41,9 @@ Result<void> Projection::Impl::fold_all() {
       auto stored_all = work->rebuilding ? Result<void>() : checkpoint(furthest());
       return stored_all ? Result<void>(event.error()) : stored_all;
     }
-    if (auto done = *event ? take(std::move(**event)) : pause(); !done) return done;
+    const auto caught_up = source->caught_up();  // before: what is missing up to there is known then
+    if (auto whole = check_trimmed(work->reached); !whole) return whole;
+    if (auto done = *event ? take(std::move(**event)) : pause(caught_up); !done) return done;
   }
 }
 
@@ -66,6 +68,7 @@ Result<void> Projection::Impl::begin_source(Position after) {
                                         first.error().detail + "; remove " + options.file.string() + " to have the state rebuilt"};
   }
   if (!first) return first.error();
+  if (auto whole = check_trimmed(after); !whole) return whole;
   if (work) {
     work->head = *head;
     work->first = std::move(*first);
@@ -85,6 +88,13 @@ SteadyTime Projection::Impl::next_deadline() const {
   return clock_now() + long_wait;
 }
 
+// Nothing that lies behind what is missing may be folded as if all was there.
+Result<void> Projection::Impl::check_trimmed(Position folded_to) const {
+  const Trimmed trimmed = source->trimmed();
+  if (options.skip_trimmed || trimmed.to <= folded_to) return {};
+  return Error{Code::trimmed, "retention has removed events up to position " + std::to_string(number(trimmed.to)) + " which were not folded yet; have the state made of what is left with skip_trimmed"};
+}
+
 // ---- folding
 
 Result<void> Projection::Impl::take(Event event) {
@@ -98,8 +108,7 @@ Result<void> Projection::Impl::take(Event event) {
 }
 
 // Nothing is left to read, or it was time for a checkpoint.
-Result<void> Projection::Impl::pause() {
-  const auto position = source->caught_up();
+Result<void> Projection::Impl::pause(Position position) {
   const bool at_head = position >= work->reached && (position != Position::none || work->head == Position::none);
   if (at_head && (position > work->reached || !work->group.is_empty() || !work->caught_up)) return reach_head(position);
   const auto now = clock_now();

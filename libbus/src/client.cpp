@@ -124,7 +124,7 @@ Result<Subscription> Client::subscribe(SubscribeOptions options, std::function<v
     impl_->subscriptions.push_back(state);
   }
   if (auto begun = state->begin(subscribe_message(options)); !begun) return begun.error();
-  state->start_threads(std::move(callback));
+  state->start_threads({std::move(callback), std::move(options.on_trimmed)});
   return Subscription(std::move(state));
 }
 

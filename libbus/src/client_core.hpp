@@ -36,6 +36,8 @@ class SubscriptionListener {
   virtual void resumed() = 0;
   virtual void delivered(std::vector<Event> events) = 0;
   virtual void caught_up(Position position) = 0;
+  // Of this session so far: so many events were passed over as removed, the last of them there.
+  virtual void trimmed(std::uint64_t events, Position to) = 0;
   virtual void stale(std::size_t acks) = 0;
   // The connection is gone; a group's events that wait here are delivered again, to whomever.
   virtual void interrupted() = 0;

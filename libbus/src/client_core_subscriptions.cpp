@@ -106,6 +106,7 @@ void ClientCore::deliver(const wire::Deliver& message, const Frame& body, Steady
                              delivery.attempt(), owned->publishers[delivery.publisher()], group, message.epoch()};
     events.emplace_back(place, owned, *event);
   }
+  if (message.trimmed_to() != 0) subscribed->listener->trimmed(message.trimmed_events(), Position{message.trimmed_to()});
   if (events.empty()) return;
   subscribed->held_events += events.size();
   subscribed->held_bytes += bytes.size();
@@ -118,6 +119,7 @@ void ClientCore::caught_up(const wire::CaughtUp& message) {
   if (subscribed == nullptr) return;
   auto& next = subscribed->what.from_value;
   if (!subscribed->group) next = std::max(next, static_cast<std::int64_t>(message.position() + 1));
+  if (message.trimmed_to() != 0) subscribed->listener->trimmed(message.trimmed_events(), Position{message.trimmed_to()});
   subscribed->listener->caught_up(Position{message.position()});
 }
 
@@ -240,6 +242,8 @@ void ClientCore::unsubscribe(SubscriptionId id) {
 }
 
 void ClientCore::ended(const wire::SubscriptionEnd& message) {
+  const Subscribed* subscribed = find(message.subscription());
+  if (subscribed != nullptr && message.trimmed_to() != 0) subscribed->listener->trimmed(message.trimmed_events(), Position{message.trimmed_to()});
   if (message.code() == Code::ok) return forget(message.subscription(), {});
   forget(message.subscription(), Error{message.code(), flatbuffers::GetString(message.detail())});
 }

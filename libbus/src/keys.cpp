@@ -73,13 +73,14 @@ Result<KeyEvents> Client::read_key(const KeyRange& range) {
   ask.from = range.from;
   ask.backwards = range.backwards;
   ask.limit = range.limit;
+  ask.skip_trimmed = range.skip_trimmed;
   auto answer = request(question(std::move(ask)));
   if (!answer) return answer.error();
   const auto* reply = answer->reply->answer.AsKeyReadReply();
   if (reply == nullptr || reply->head == nullptr) return unexpected();
   auto events = events_of(*reply, std::move(answer->body));
   if (!events) return events.error();
-  return KeyEvents{head_of(*reply->head), std::move(*events), reply->more};
+  return KeyEvents{head_of(*reply->head), std::move(*events), reply->more, reply->trimmed};
 }
 
 Result<std::optional<Event>> Client::snapshot(const std::string& key, std::uint64_t up_to) {

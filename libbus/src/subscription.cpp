@@ -80,6 +80,7 @@ wire::SubscribeT subscribe_message(const ReplayOptions& options) {
 Result<void> EventQueue::begin(wire::SubscribeT what) {
   credit_events_ = what.credit_events;
   credit_bytes_ = what.credit_bytes;
+  is_group_ = !what.group.empty();
   auto asked = std::make_shared<wire::SubscribeT>(std::move(what));
   const bool posted = connection_->post([self = shared_from_this(), asked](ClientCore& core) {
     // The number comes before anything is told under it.
@@ -120,11 +121,13 @@ void EventQueue::started(const Subscription::Started& started) {
   const std::lock_guard lock(mutex_);
   started_ = started;
   connected_ = true;
+  if (!is_group_) trimmed_before_ = trimmed_.events;
   changed_.notify_all();
 }
 
 void EventQueue::resumed() {
   const std::lock_guard lock(mutex_);
+  if (!is_group_) trimmed_before_ = trimmed_.events;
   connected_ = true;
   changed_.notify_all();
 }
@@ -143,6 +146,17 @@ void EventQueue::caught_up(Position position) {
   connected_ = true;
   caught_up_ = position;
   changed_.notify_all();
+}
+
+void EventQueue::trimmed(std::uint64_t events, Position to) {
+  const std::lock_guard lock(mutex_);
+  trimmed_ = {std::max(trimmed_.events, trimmed_before_ + events), std::max(trimmed_.to, to)};
+  changed_.notify_all();
+}
+
+Trimmed EventQueue::trimmed_so_far() const {
+  const std::lock_guard lock(mutex_);
+  return trimmed_;
 }
 
 void EventQueue::interrupted() {
@@ -190,29 +204,52 @@ Subscription::State::~State() {
   for (std::thread& thread : threads_) thread.get_id() == std::this_thread::get_id() ? thread.detach() : thread.join();
 }
 
-void Subscription::State::start_threads(Callback callback) {
-  const auto shared = std::make_shared<const Callback>(std::move(callback));
+void Subscription::State::start_threads(Callbacks callbacks) {
+  const auto shared = std::make_shared<const Callbacks>(std::move(callbacks));
   for (unsigned at = 0; at < concurrency_; ++at) {
     threads_.emplace_back([self = std::static_pointer_cast<State>(shared_from_this()), shared] { self->work(*shared); });
   }
 }
 
-void Subscription::State::work(const Callback& callback) {
+void Subscription::State::work(const Callbacks& callbacks) {
   std::unique_lock lock(mutex_);
+  const auto has_to_tell = [&] { return callbacks.trimmed && (told_trimmed_.to != trimmed_.to || told_trimmed_.events != trimmed_.events); };
   for (;;) {
-    changed_.wait(lock, [this] { return stopped_ || ended_ || !queue_.empty(); });
-    if (stopped_ || queue_.empty()) return;
+    changed_.wait(lock, [&] { return stopped_ || ended_ || !queue_.empty() || has_to_tell(); });
+    if (stopped_) return;
+    if (has_to_tell()) {
+      tell_trimmed(callbacks, lock);
+      continue;
+    }
+    if (queue_.empty()) return;
     const Event event = queue_.pop();
     const bool more = !queue_.empty();
     ++running_;
     lock.unlock();
-    call(callback, event, more);
+    call(callbacks.event, event, more);
     lock.lock();
     done_with(event, lock);
-    if (--running_ > 0) continue;
-    if (stopped_ || ended_) changed_.notify_all();
-    if (std::exchange(leaves_, false)) leave();
+    returned();
   }
+}
+
+void Subscription::State::tell_trimmed(const Callbacks& callbacks, std::unique_lock<std::mutex>& lock) {
+  const Trimmed told = trimmed_;
+  told_trimmed_ = told;
+  ++running_;
+  lock.unlock();
+  calling = true;
+  callbacks.trimmed(told);
+  calling = false;
+  lock.lock();
+  returned();
+}
+
+// A callback, to the thread that called it.
+void Subscription::State::returned() {
+  if (--running_ > 0) return;
+  if (stopped_ || ended_) changed_.notify_all();
+  if (std::exchange(leaves_, false)) leave();
 }
 
 void Subscription::State::call(const Callback& callback, const Event& event, bool more) {
@@ -308,6 +345,7 @@ Result<void> Subscription::wait() { return state_->wait(); }
 Position Subscription::caught_up() const { return state_->caught_up_to(); }
 Subscription::Started Subscription::started() const { return state_->first(); }
 std::uint64_t Subscription::stale() const { return state_->stale_acks(); }
+Trimmed Subscription::trimmed() const { return state_->trimmed_so_far(); }
 
 // ---- Replay
 
@@ -367,6 +405,7 @@ Position Replay::State::caught_up_to() const {
 Result<std::optional<Event>> Replay::read() { return state_->read(); }
 Result<std::optional<Event>> Replay::read(SteadyTime deadline) { return state_->read(deadline); }
 Position Replay::caught_up() const { return state_->caught_up_to(); }
+Trimmed Replay::trimmed() const { return state_->trimmed_so_far(); }
 void Replay::close() { state_->stop(); }
 
 }  // namespace bus

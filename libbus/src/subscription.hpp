@@ -59,6 +59,8 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   void resumed() override;
   void delivered(std::vector<Event> events) override;
   void caught_up(Position position) override;
+  void trimmed(std::uint64_t events, Position to) override;
+  Trimmed trimmed_so_far() const;
   void stale(std::size_t acks) override { stale_ += acks; }
   void interrupted() override;
   void ended(Result<void> why) override;
@@ -80,16 +82,24 @@ class EventQueue : public SubscriptionListener, public std::enable_shared_from_t
   std::uint64_t done_events_ = 0, done_bytes_ = 0;   // whose credit was not given back yet
   std::uint64_t credit_events_ = 0, credit_bytes_ = 0;
   Position caught_up_ = Position::none;
+  Trimmed trimmed_;
+  std::uint64_t trimmed_before_ = 0;     // events of these, in earlier sessions; of a group the broker counts them all
+  bool is_group_ = false;
   std::atomic<std::uint64_t> stale_{0};
 };
 
 struct Subscription::State final : public EventQueue {
   using Callback = std::function<void(Subscription&, const Event&)>;
+  // What a service has put into them must not go on the connection's thread.
+  struct Callbacks {
+    Callback event;
+    std::function<void(const Trimmed&)> trimmed;
+  };
   State(std::shared_ptr<Connection> connection, const SubscribeOptions& options);
   ~State() override;
 
-  // Only they own the callback: what a service has put into it must not go on the connection's thread.
-  void start_threads(Callback callback);
+  // Only they own the callbacks.
+  void start_threads(Callbacks callbacks);
   // `more`: of this subscription more will be settled soon.
   void settle(const Event& event, wire::Verdict verdict, Duration delay, std::string text = {}, bool more = false);
   ClientCore::SubscriptionId number() const;
@@ -106,12 +116,15 @@ struct Subscription::State final : public EventQueue {
   std::uint64_t stale_acks() const { return stale_; }
 
  private:
-  void work(const Callback& callback);
+  void work(const Callbacks& callbacks);
+  void tell_trimmed(const Callbacks& callbacks, std::unique_lock<std::mutex>& lock);
+  void returned();
   void call(const Callback& callback, const Event& event, bool more);
 
   const bool acks_;                      // by itself
   const unsigned concurrency_;
   unsigned running_ = 0;                 // callbacks
+  Trimmed told_trimmed_;
   bool leaves_ = false;                  // closed by a callback: the last one that runs tells the broker
   std::vector<std::thread> threads_;
 };

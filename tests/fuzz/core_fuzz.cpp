@@ -25,6 +25,12 @@ class MemoryLog final : public store::LogReader {
       records_.push_back(record);
     }
     require(batch.head.committed + 1 == next && batch.head.chain == chain, "the head is not the end");
+    for (const auto& change : batch.changes) {
+      const auto it = std::find_if(records_.begin(), records_.end(), [&](const auto& record) { return record->first() == change.first; });
+      require(it != records_.end() && (change.record != nullptr || (it == records_.begin() && records_.size() > 1)), "a record that is not there is changed, or the last one goes");
+      if (change.record != nullptr) *it = change.record;
+      else records_.erase(it);
+    }
     for (const auto& head : batch.keys) keys_[head.key] = head;
     for (const auto& row : batch.rows) {
       auto& table = tables_[row.table];
@@ -82,18 +88,24 @@ class MemoryLog final : public store::LogReader {
   Result<store::KeyEvents> key_events(const store::KeyRange& range) override {
     store::KeyEvents found;
     auto& events = found.events;
+    std::vector<std::uint64_t> removed;
     for (const auto& record : records_) {
       for (std::uint32_t at = 0; at < record->count(); ++at) {
         const store::Entry entry = record->entry(at);
         if (!entry.key || entry.key->hash != range.start.key) continue;
         const auto version = entry.key->version;
         if (range.backwards ? version > range.from : version < range.from) continue;
-        events.push_back({record->first() + at, version, record->committed_at(), entry.publisher, entry.sequence, copy_of(record->body(at))});
+        if (record->is_removed(at)) removed.push_back(version);
+        else events.push_back({record->first() + at, version, record->committed_at(), entry.publisher, entry.sequence, copy_of(record->body(at))});
       }
     }
     if (range.backwards) std::reverse(events.begin(), events.end());
     const auto most = std::min<std::size_t>(range.events_max, 4);
-    if (events.size() <= most) return found;
+    const bool is_cut = events.size() > most;
+    for (const auto version : removed) {
+      if (!is_cut || range.backwards || version < events[most - 1].version) found.trimmed = std::max(found.trimmed, version);
+    }
+    if (!is_cut) return found;
     if (range.backwards) found.next = {range.start.key, events[most].position, events[most].version};
     events.resize(most);
     return found;
@@ -103,6 +115,13 @@ class MemoryLog final : public store::LogReader {
     each([&](Position position, const store::Entry& entry) {
       if (!slice.is_found && position >= from && (priorities >> entry.priority & 1) != 0) slice = {true, position};
     });
+    return slice;
+  }
+  Result<store::IndexSlice> indexes(Position from, std::size_t) override {
+    store::IndexSlice slice;
+    for (const auto& record : records_) {
+      if (record->last() >= from) slice.records.push_back(record);
+    }
     return slice;
   }
   Result<store::Rows> rows(const store::RowRange& range) override {

@@ -15,6 +15,7 @@ struct Listener : SubscriptionListener {
   void resumed() override { ++resumptions; }
   void delivered(std::vector<Event>) override {}
   void caught_up(Position) override {}
+  void trimmed(std::uint64_t, Position) override {}
   void stale(std::size_t) override {}
   void interrupted() override {}
   void ended(Result<void> why) override { end = why; }

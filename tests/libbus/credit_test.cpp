@@ -19,6 +19,7 @@ class Listener : public SubscriptionListener {
     for (Event& event : events) held.push_back(std::move(event));
   }
   void caught_up(Position) override {}
+  void trimmed(std::uint64_t, Position) override {}
   void stale(std::size_t) override {}
   void interrupted() override {}
   void ended(Result<void>) override {}

@@ -74,6 +74,34 @@ TEST_F(ProjectionErrors, ALogThatEndsBeforeTheStateIsRefused) {
   refuses(options(), Code::log_changed, "position 20, but the log ends earlier");
 }
 
+// A state that lacks events is not what the fold says, unless it is meant to be made of what is left.
+TEST_F(ProjectionErrors, WhatRetentionHasRemovedIsNotPassedOver) {
+  auto projection = open().value();
+  ASSERT_TRUE(is_ok(projection.wait_until(publish(client, 10), patience)));
+  ASSERT_TRUE(is_ok(projection.close()));
+  publish(client, 20);
+  wire::AskUnion set;
+  wire::RetentionSetT policy;
+  policy.policy = std::make_unique<wire::RetentionPolicyT>();
+  policy.policy->pattern = "a.b";
+  policy.policy->max_events = 5;
+  set.Set(std::move(policy));
+  client.request(std::move(set)).value();
+  const auto is_gone = [&] { return !client.replay({.to = At::position(Position{25})}).read().value(); };
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (!is_gone() && std::chrono::steady_clock::now() < until) {}
+  auto again = open();
+  const auto ended = again ? again->wait() : Result<void>(again.error());
+  EXPECT_TRUE(fails(ended, Code::trimmed, "up to position 25"));
+  auto wanted = options();
+  wanted.skip_trimmed = true;
+  auto rest = Projection::open(client, wanted, fold_chain).value();
+  ASSERT_TRUE(is_ok(rest.catch_up(patience)));
+  std::uint64_t count = 0;
+  for (const auto& [key, chain] : chains_of(rest.read().value())) count += chain.count;
+  EXPECT_EQ(count, 15u);
+}
+
 TEST_F(ProjectionErrors, OneStateHasOneProjection) {
   auto first = open().value();
   EXPECT_TRUE(fails(open(), Code::locked, "open already"));

@@ -17,6 +17,7 @@ class SimLibrary::Reading : public SubscriptionListener {
   }
   void resumed() override {}
   void caught_up(Position) override {}
+  void trimmed(std::uint64_t, Position) override {}
   void stale(std::size_t) override {}
   void interrupted() override {
     if (!waiting.empty() && !waiting.front().group().empty()) waiting.clear();

@@ -55,7 +55,7 @@ TEST(Simulation, KeepsItsPromises) {
               "cancels: %llu done, %llu late\n", n(figures.steps), n(figures.without_events), n(figures.conflicts), n(figures.stale), n(figures.known_ids),
               n(figures.snapshots), n(figures.pruned), n(figures.erased), n(figures.cancels), n(figures.late));
   EXPECT_TRUE(figures.steps > seeds && figures.conflicts > seeds / 10 && figures.stale > seeds / 10) << "too few steps to prove anything";
-  EXPECT_TRUE(figures.without_events > seeds / 10 && figures.cancels > seeds / 10 && figures.late > seeds / 10) << "too few cancels";
+  EXPECT_TRUE(figures.without_events > seeds / 10 && figures.cancels > seeds / 20 && figures.late > seeds / 10) << "too few cancels";
   EXPECT_GT(figures.known_ids, seeds) << "too few ids that were stored before";
   EXPECT_TRUE(figures.snapshots > seeds && figures.pruned > seeds / 10 && figures.erased > seeds / 50) << "too few snapshots";
 }

@@ -80,6 +80,17 @@ bool Harness::commit() {
   return true;
 }
 
+bool Harness::write() {
+  if (!take()) return false;
+  store_->commit(*batch_).value();
+  return true;
+}
+
+void Harness::fill_ahead() {
+  store_->fill_ahead().value();
+  core->set_space(store_->space());
+}
+
 void Harness::advance(Duration passed) {
   now.steady += passed;
   now.wall += passed;

@@ -48,6 +48,10 @@ class Harness {
   // The next batch goes to the disk, but the core is not told.
   bool take();
   bool commit();
+  // The next batch is written, but the core is not told.
+  bool write();
+  // As the committer does while it is idle.
+  void fill_ahead();
   void advance(Duration passed);
 
   // ---- messages

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bus/suoke_saga_generated.h"
+#include "tests/support/state_samples.hpp"
 #include "wire/message.hpp"
 
 namespace bus::testing {
@@ -334,13 +335,7 @@ class Samples {
     wire::KeyHeadsT heads;
     heads.keys = {"saga-7", "saga-8"};
     ask(heads);
-    wire::SnapshotGetT snapshot;
-    snapshot.key = "saga-7";
-    snapshot.version = 12, snapshot.brief = true;
-    ask(snapshot);
-    wire::SnapshotsEraseT erase;
-    erase.key = "saga-7";
-    ask(erase);
+    state_asks([this](auto question) { ask(std::move(question)); });
   }
   static std::unique_ptr<wire::ScheduleIdT> schedule_id() {
     auto id = std::make_unique<wire::ScheduleIdT>();
@@ -485,13 +480,7 @@ class Samples {
     wire::KeyHeadsReplyT heads;
     heads.heads = {wire::KeyHead(12, 900), wire::KeyHead(0, 0)};
     reply(heads);
-    wire::SnapshotReplyT snapshot;
-    snapshot.version = 12, snapshot.saved_at = 1'800'000'000'000'000'000;
-    snapshot.type = "suoke.saga.SagaCompleted", snapshot.bytes = 64;
-    reply(snapshot);
-    wire::SnapshotsErasedT erased;
-    erased.count = 2;
-    reply(erased);
+    state_replies([this](auto answer) { reply(std::move(answer)); });
   }
 
   std::vector<SampleMessage> messages_;

@@ -15,6 +15,7 @@ class RefusingStore final : public store::Store {
   explicit RefusingStore(Code code) : code_(code) {}
   const store::Identity& identity() const override { return identity_; }
   const store::Head& head() const override { return head_; }
+  const store::Trim& trim() const override { return trim_; }
   Result<void> each_row(store::Table, const RowVisitor&) const override { return {}; }
   Result<std::uint64_t> count_rows(store::Table) const override { return std::uint64_t{0}; }
   Result<void> each_journal(std::uint64_t, const JournalVisitor&) const override { return {}; }
@@ -34,6 +35,7 @@ class RefusingStore final : public store::Store {
   Code code_;
   store::Identity identity_;
   store::Head head_;
+  store::Trim trim_;
 };
 
 struct Case {

@@ -341,10 +341,17 @@ TEST_F(StoreDamage, ALostBeginIsDamagedAndATrimmedOneIsNot) {
   change([](auto& txn, const Tables& tables) { return txn.erase(tables[TableId::log], NumberKey(1)); });
   {
     const auto store = dir_.open();
+    EXPECT_TRUE(fails(store->reader()->records(Position{1}, 1), Code::damaged, "positions 1 to 5 are missing"));
+    EXPECT_TRUE(fails(store->each_record(Position{1}, [](const Record&) { return Result<void>(); }), Code::damaged, "positions 1 to 5 are missing"));
+  }
+  change([](auto& txn, const Tables& tables) { return put_trim(txn, tables, {Position{5}, 0}); });
+  {
+    const auto store = dir_.open();
     EXPECT_EQ(store->reader()->records(Position{1}, 1).value().front()->first(), Position{6});
   }
   change([](auto& txn, const Tables& tables) {
     const LostRange lost{Position{1}, Position{5}};
+    if (auto put = put_trim(txn, tables, {}); !put) return put;
     return put_lost(txn, tables, {&lost, 1});
   });
   const auto store = dir_.open();

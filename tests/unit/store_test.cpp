@@ -164,10 +164,10 @@ TEST_F(StoreTest, ANewerFormatIsRefusedByItsNumber) {
     const auto env = lmdb::Environment::open(dir_.path() / "log", 64 * MiB, lmdb::Access::write).value();
     auto txn = env.begin(lmdb::Access::write).value();
     const auto tables = Tables::open(txn, false).value();
-    ASSERT_TRUE(is_ok(tables.put(txn, TableId::meta, "format", Writer().put(std::uint32_t{2}).bytes())));
+    ASSERT_TRUE(is_ok(tables.put(txn, TableId::meta, "format", Writer().put(std::uint32_t{3}).bytes())));
     ASSERT_TRUE(is_ok(txn.commit()));
   }
-  EXPECT_TRUE(fails(Store::open(dir_.options()), Code::bad_format, "version 2"));
+  EXPECT_TRUE(fails(Store::open(dir_.options()), Code::bad_format, "version 3"));
 }
 
 // ---- commits

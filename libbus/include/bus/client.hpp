@@ -106,6 +106,12 @@ struct GroupSettings {
 BUS_API std::unique_ptr<wire::FilterT> to_wire(const Filter& filter);
 BUS_API std::unique_ptr<wire::GroupSettingsT> to_wire(const GroupSettings& settings);
 
+// What retention had removed before a reader came to it.
+struct Trimmed {
+  std::uint64_t events = 0;            // that it would have had, as far as their index tells; of records that are gone altogether nobody knows
+  Position to = Position::none;        // the last one; none: nothing was missed
+};
+
 struct SubscribeOptions {
   std::vector<std::string> patterns;
   std::string group;                   // empty: a plain subscription, nothing to acknowledge
@@ -120,6 +126,8 @@ struct SubscribeOptions {
   std::uint32_t credit_events = 4096;  // how much may be on the way or waiting here
   std::uint32_t credit_bytes = 8u << 20;
   GroupSettings settings = {};         // of a new group; one that is there must have the same: group_mismatch
+  // Called when retention was faster than this reader, or its group: before the next event, on a thread of the subscription. It must not throw.
+  std::function<void(const Trimmed&)> on_trimmed = {};
 };
 
 class Transaction;
@@ -159,6 +167,8 @@ class BUS_API Subscription {
   struct Started { Position next, to, committed; bool created; };
   Started started() const;
   std::uint64_t stale() const;
+  // Up to now; of a group since the broker started.
+  Trimmed trimmed() const;
 
   struct State;
   explicit Subscription(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -180,6 +190,8 @@ class BUS_API Replay {
   // Every event up to here was read, when the broker last said that nothing was left: it says so at first, and as events of
   // these topics are published. Zero while some are left, and for a replay with an end.
   Position caught_up() const;
+  // What was missed so far. It is known before the first event that lies behind it is read.
+  Trimmed trimmed() const;
   // Ends it for good: whoever reads, on any thread, is told `closed`.
   void close();
   class iterator;
@@ -251,11 +263,13 @@ struct KeyRange {
   std::uint64_t from = 0;              // the first version wanted; 0: the first there is, or backwards the last
   bool backwards = false;
   std::uint32_t limit = 0;             // 0: as many as the broker sends at once, about 256 KiB
+  bool skip_trimmed = false;           // the others, where retention has removed some; else that is an error: trimmed
 };
 struct KeyEvents {
   KeyHead head;                        // when the broker looked
   std::vector<Event> events;
   std::uint64_t more = 0;              // go on reading from this version; 0: that was all, or as many as the limit says
+  std::uint64_t trimmed = 0;           // the highest version that was skipped as removed; 0: none
 };
 
 class BUS_API Client {
@@ -298,7 +312,7 @@ class BUS_API Client {
   }
 
   // One atomic step (bus/transaction.hpp); it travels like its events, in their order. The future holds the receipts of its events,
-  // in order, and none of its snapshots; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, bad_argument (it
+  // in order, and none of its snapshots; or why nothing of it happened: conflict (a condition; Error::version), stale_ack, not_delivered, not_scheduled, bad_argument (it
   // is empty or above its limits), unknown_subscription (it settles for one that was closed before), unsupported_version (a
   // broker that knows no transactions), or what one of its events was refused for; or unknown, as of publish(): then it was
   // sent again and again under the same sequences, and took effect once or not at all.
@@ -317,7 +331,7 @@ class BUS_API Client {
   Replay replay(ReplayOptions options = {});
 
   // What is committed of keys; costs grow with the events that are read, not with the log or the key. Errors: bad_key, damaged,
-  // timed_out, disconnected, closed, bad_request (more than 1,024 keys).
+  // trimmed (retention has removed some that were asked for), timed_out, disconnected, closed, bad_request (more than 1,024 keys).
   Result<std::vector<KeyHead>> key_heads(const std::vector<std::string>& keys);
   Result<KeyHead> key_head(const std::string& key);
   Result<KeyEvents> read_key(const KeyRange& range);

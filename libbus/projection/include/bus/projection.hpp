@@ -60,6 +60,7 @@ class BUS_API Projection {
     std::filesystem::path file;          // FILE; beside it FILE-lock, FILE.owner, and while it is made FILE.new
     Filter filter = {};                  // none: every event
     std::uint64_t version = 1;           // of the fold: a state made by another one has to be made anew
+    bool skip_trimmed = false;           // the state is made of what retention has left; else it ends with `trimmed` where events are missing
     bool rebuild_if_changed = false;     // at once, if the version is another: readers have the old state until it is done
     // About once a second until the head of the log is reached, and then. Runs on the projection's thread: the next event waits
     // for it. It must not throw, or close the projection.
