@@ -61,7 +61,7 @@ TEST_F(RetentionLimits, SpaceIsUsedAgain) {
   auto one = policy("a");
   one.max_bytes = bus.map_bytes / 4;
   ASSERT_EQ(set(one), std::nullopt);
-  for (std::size_t published = 0; published < 3 * bus.map_bytes; published += 5 * text.size()) {
+  for (std::size_t published = 0; published < 3 * bus.map_bytes / 2; published += 5 * text.size()) {
     publish("a", 5, "", text);
     ASSERT_FALSE(bus.core->log_full()) << published;
     if (published / text.size() % 50 == 0) run();
@@ -89,7 +89,7 @@ TEST_F(RetentionLimits, AFullLogHasRoomAgain) {
     bus.fill_ahead();
   }
   ASSERT_FALSE(bus.core->log_full());
-  for (std::size_t published = 0; published < before; published += 5) {
+  for (std::size_t published = 0; published < before / 3; published += 5) {
     publish("a", 5, "", text);
     ASSERT_FALSE(bus.core->log_full()) << published << " of " << before;
     run();
