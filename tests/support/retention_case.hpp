@@ -89,6 +89,15 @@ class RetentionCase : public ::testing::Test {
     settle_down();
     return state();
   }
+  // A run is under way, and has committed some of what it does.
+  void begin_run() {
+    bus.ask("op", wire::RetentionRunT());
+    for (int step = 0; step < 6; ++step) {
+      bus.core->tick(bus.now);
+      bus.read();
+      bus.commit();
+    }
+  }
   void settle_down() {
     for (int turns = 0; turns < 1000; ++turns) {
       bus.run();

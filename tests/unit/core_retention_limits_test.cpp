@@ -102,12 +102,7 @@ TEST_F(RetentionLimits, AHoldEndsTheRunThatIsUnderWay) {
   ASSERT_EQ(set(policy("a")), std::nullopt);
   settle_down();
   ASSERT_EQ(set(at_most("a", 1)), std::nullopt);
-  bus.ask("op", wire::RetentionRunT());
-  for (int step = 0; step < 6; ++step) {
-    bus.core->tick(bus.now);
-    bus.read();
-    bus.commit();
-  }
+  begin_run();
   ASSERT_EQ(hold("a"), std::nullopt);
   const auto kept = left().size();
   EXPECT_GT(kept, 1u);
@@ -140,12 +135,7 @@ TEST_F(RetentionLimits, AGroupThatIsMovedDuringARunKeepsWhatComesAgain) {
   const auto all = delivered();
   for (const auto position : all) settle(position, wire::Verdict::ack);
   ASSERT_EQ(set(at_most("a", 1)), std::nullopt);
-  bus.ask("op", wire::RetentionRunT());
-  for (int step = 0; step < 6; ++step) {
-    bus.core->tick(bus.now);
-    bus.read();
-    bus.commit();
-  }
+  begin_run();
   wire::GroupSeekT seek;
   seek.name = "g";
   seek.to = wire::Start::position;
