@@ -199,7 +199,7 @@ void Retention::walk() {
   // In front of what is kept there may be records of which nothing is.
   if (!run.wanted.dry && trim_.last + 1 < oldest) from = trim_.last + 1;
   run.from = run.at = run.next_read = from;
-  run.at_front = from == trim_.last + 1;
+  run.at_front = !run.wanted.dry && from == trim_.last + 1;
   if (from > run.to) return finish();
   read_on();
 }
