@@ -36,6 +36,11 @@ struct Cli {
 Client connect(const Globals& globals, const std::string& publisher = "");
 Client connect(const Globals& globals, ClientOptions options);
 
+// What a verb has sent without an answer yet: less than the client's window, so that publishing itself never waits for a
+// broker that is gone.
+inline constexpr std::size_t open_bytes_max = 8u << 20;
+inline constexpr std::size_t open_events_max = 16384;
+
 WallTime wall_now();
 inline SteadyTime steady_now() { return std::chrono::steady_clock::now(); }
 

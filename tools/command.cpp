@@ -34,7 +34,7 @@ Error failed(const char* what, int why) { return {Code::disk_error, std::string(
 // The input as a file in memory: a command that does not read it cannot block us, and it may seek.
 Result<void> fill(int fd, std::string_view input) {
   while (!input.empty()) {
-    const auto written = write(fd, input.data(), input.size());
+    const auto written = ::write(fd, input.data(), input.size());
     if (written < 0) return failed("cannot hand the event to the command", errno);
     input.remove_prefix(static_cast<std::size_t>(written));
   }

@@ -16,7 +16,7 @@ namespace bus::tools {
 namespace {
 
 // Ends the work on a row; never leaves this file.
-struct Refused {
+struct BadCell {
   std::string why;
 };
 // A cell is empty that a value was to come from.
@@ -82,7 +82,7 @@ class RowMapper {
 
  private:
   [[noreturn]] void refuse(ColumnNumber column, const std::string& why) const {
-    throw Refused{"column '" + rules_.columns[column] + "': " + why};
+    throw BadCell{"column '" + rules_.columns[column] + "': " + why};
   }
 
   std::string_view raw(ColumnNumber column) const {
@@ -224,7 +224,7 @@ class RowMapper {
   std::optional<std::int64_t> time_;
 };
 
-Error bad(std::string why) { return {Code::bad_argument, std::move(why)}; }
+Error bad_map(std::string why) { return {Code::bad_argument, std::move(why)}; }
 
 }  // namespace
 
@@ -239,12 +239,12 @@ Result<CsvMap> CsvMap::load(const std::filesystem::path& path) {
   std::string text(map_bytes_max + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (file.bad()) return bad(path.string() + ": cannot be read");
+  if (file.bad()) return bad_map(path.string() + ": cannot be read");
   return parse(text, path.string());
 }
 
 Result<CsvMap> CsvMap::parse(std::string_view toml, const std::string& name) {
-  if (toml.size() > map_bytes_max) return bad(name + ": more than " + std::to_string(map_bytes_max) + " bytes; is this a map?");
+  if (toml.size() > map_bytes_max) return bad_map(name + ": more than " + std::to_string(map_bytes_max) + " bytes; is this a map?");
   auto rules = parse_csv_rules(toml, name);
   if (!rules) return rules.error();
   return CsvMap(std::make_shared<const Rules>(*std::move(rules)));
@@ -258,9 +258,9 @@ Result<void> CsvMap::bind(const std::vector<std::string>& header) {
     if (at == header.end()) {
       std::string known;
       for (const auto& name : header) known += (known.empty() ? "" : ", ") + shown(trimmed(name));
-      return bad("the map uses the column '" + column + "', the file has " + known);
+      return bad_map("the map uses the column '" + column + "', the file has " + known);
     }
-    if (std::find_if(at + 1, header.end(), is_it) != header.end()) return bad("the file has two columns '" + column + "'");
+    if (std::find_if(at + 1, header.end(), is_it) != header.end()) return bad_map("the file has two columns '" + column + "'");
     cell_of.push_back(static_cast<std::size_t>(at - header.begin()));
   }
   cell_of_ = std::move(cell_of);
@@ -270,14 +270,14 @@ Result<void> CsvMap::bind(const std::vector<std::string>& header) {
 
 Result<MappedRow> CsvMap::row(const std::vector<std::string>& cells, std::uint64_t line) const {
   if (cells.size() != width_) {
-    return bad(std::to_string(cells.size()) + " cells, the header has " + std::to_string(width_));
+    return bad_map(std::to_string(cells.size()) + " cells, the header has " + std::to_string(width_));
   }
   try {
     return RowMapper(*rules_, cell_of_, cells, line).map();
-  } catch (const Refused& refused) {
-    return bad(refused.why);
+  } catch (const BadCell& refused) {
+    return bad_map(refused.why);
   } catch (const Empty& empty) {
-    return bad("column '" + empty.column + "': the cell is empty; if that may be, say empty = \"omit\" in the map");
+    return bad_map("column '" + empty.column + "': the cell is empty; if that may be, say empty = \"omit\" in the map");
   }
 }
 

@@ -11,14 +11,14 @@ namespace bus::tools {
 namespace {
 
 // Ends the work on a map; never leaves this file.
-struct Refused {
+struct BadMap {
   std::uint32_t line;
   std::string why;
 };
 
 std::uint32_t line_of(const toml::node& node) { return node.source().begin.line; }
 
-[[noreturn]] void refuse(const toml::node& at, const std::string& why) { throw Refused{line_of(at), why}; }
+[[noreturn]] void refuse(const toml::node& at, const std::string& why) { throw BadMap{line_of(at), why}; }
 
 std::string in_quotes(std::string_view text) { return "'" + std::string(text) + "'"; }
 
@@ -34,7 +34,7 @@ class Section {
   Section(const toml::table& table, std::initializer_list<std::string_view> names) : table_(table) {
     for (const auto& [key, node] : table) {
       if (std::find(names.begin(), names.end(), key.str()) != names.end()) continue;
-      throw Refused{key.source().begin.line, "there is no " + in_quotes(key.str()) + " here; there is " + listed(names)};
+      throw BadMap{key.source().begin.line, "there is no " + in_quotes(key.str()) + " here; there is " + listed(names)};
     }
   }
 
@@ -362,7 +362,7 @@ Result<CsvMap::Rules> parse_csv_rules(std::string_view toml, const std::string& 
     return Compiler().compile(toml::parse(toml));
   } catch (const toml::parse_error& error) {
     return error_at(name, error.source().begin.line, error.description());
-  } catch (const Refused& refused) {
+  } catch (const BadMap& refused) {
     return error_at(name, std::max(refused.line, 1u), refused.why);
   }
 }

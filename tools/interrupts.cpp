@@ -17,8 +17,8 @@ namespace {
 
 constexpr unsigned seconds_to_end = 3;
 
-std::atomic<int> pending{0};
-std::atomic<int> graceful{0};
+std::atomic<int> pending_signal{0};
+std::atomic<int> graceful_ends{0};
 int signal_fd = -1;  // readable for good once a signal came
 
 int make_eventfd() {
@@ -29,17 +29,17 @@ int make_eventfd() {
 
 void ring_fd(int fd) {
   const std::uint64_t one = 1;
-  [[maybe_unused]] const auto written = write(fd, &one, sizeof one);
+  [[maybe_unused]] const auto written = ::write(fd, &one, sizeof one);
 }
 
 void on_signal(int signal) {
-  if (graceful == 0 || pending != 0) _exit(status(Exit::signal) + signal);
-  pending = signal;
+  if (graceful_ends == 0 || pending_signal != 0) _exit(status(Exit::signal) + signal);
+  pending_signal = signal;
   alarm(seconds_to_end);
   ring_fd(signal_fd);
 }
 
-void on_alarm(int) { _exit(status(Exit::signal) + pending); }
+void on_alarm(int) { _exit(status(Exit::signal) + pending_signal); }
 
 void install(int signal, void (*act)(int)) {
   struct sigaction action {};
@@ -63,10 +63,10 @@ void install_signals() {
   install(SIGALRM, on_alarm);
 }
 
-int interrupted() { return pending; }
+int interrupted() { return pending_signal; }
 
-GracefulEnd::GracefulEnd() { ++graceful; }
-GracefulEnd::~GracefulEnd() { --graceful; }
+GracefulEnd::GracefulEnd() { ++graceful_ends; }
+GracefulEnd::~GracefulEnd() { --graceful_ends; }
 
 Bell::Bell() : fd_(make_eventfd()) {}
 Bell::~Bell() { close(fd_); }

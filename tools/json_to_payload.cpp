@@ -24,7 +24,7 @@ namespace {
 using flatbuffers::Offset;
 using flatbuffers::uoffset_t;
 using flatbuffers::voffset_t;
-using Json = nlohmann::json;
+using JsonTree = nlohmann::json;
 
 // Ends the work on a document; never leaves this file.
 struct Refused {
@@ -34,8 +34,8 @@ struct Refused {
 
 [[noreturn]] void refuse(std::string detail) { throw Refused{Code::bad_payload, std::move(detail)}; }
 
-std::string shown(const Json& value) {
-  auto text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string shown(const JsonTree& value) {
+  auto text = value.dump(-1, ' ', false, JsonTree::error_handler_t::replace);
   if (text.size() <= 40) return text;
   text.resize(40);
   while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) text.pop_back();
@@ -45,11 +45,11 @@ std::string shown(const Json& value) {
 // Refuses what a tree would hide: a name that occurs twice, and depth without end.
 class ShapeCheck {
  public:
-  bool operator()(int depth, Json::parse_event_t event, const Json& parsed) {
+  bool operator()(int depth, JsonTree::parse_event_t event, const JsonTree& parsed) {
     if (depth > json_depth_max) refuse("nested deeper than " + std::to_string(json_depth_max) + " levels");
-    if (event == Json::parse_event_t::object_start) names_.emplace_back();
-    if (event == Json::parse_event_t::object_end) names_.pop_back();
-    if (event == Json::parse_event_t::key) check_name(parsed.get_ref<const std::string&>());
+    if (event == JsonTree::parse_event_t::object_start) names_.emplace_back();
+    if (event == JsonTree::parse_event_t::object_end) names_.pop_back();
+    if (event == JsonTree::parse_event_t::key) check_name(parsed.get_ref<const std::string&>());
     return true;
   }
 
@@ -60,7 +60,7 @@ class ShapeCheck {
   std::vector<std::set<std::string>> names_;
 };
 
-Json parse(std::string_view text) {
+JsonTree parse(std::string_view text) {
   if (text.size() > json_bytes_max) {
     throw Refused{Code::event_too_large, "the JSON text has " + std::to_string(text.size()) + " bytes, the limit is " +
                                              std::to_string(json_bytes_max)};
@@ -68,8 +68,8 @@ Json parse(std::string_view text) {
   // The parser takes a zero byte for the end of the text.
   if (const auto zero = text.find('\0'); zero != text.npos) refuse("not JSON: byte " + std::to_string(zero) + " is zero");
   try {
-    return Json::parse(text.begin(), text.end(), ShapeCheck{});
-  } catch (const Json::exception& error) {
+    return JsonTree::parse(text.begin(), text.end(), ShapeCheck{});
+  } catch (const JsonTree::exception& error) {
     // "[json.exception.parse_error.101] parse error at line 1, column 9: …": the part in brackets is for programs.
     const std::string_view what = error.what();
     const auto end = what.find("] ");
@@ -98,7 +98,7 @@ class Encoder {
  public:
   explicit Encoder(const PayloadSchema& schema) : schema_(schema) {}
 
-  std::vector<std::uint8_t> encode(const Json& document) {
+  std::vector<std::uint8_t> encode(const JsonTree& document) {
     builder_.Finish(Offset<void>(table(schema_.root(), document)));
     const auto* bytes = builder_.GetBufferPointer();
     return {bytes, bytes + builder_.GetSize()};
@@ -108,11 +108,11 @@ class Encoder {
   [[noreturn]] void refuse_here(const std::string& why) const {
     refuse((path_.empty() ? "the document" : path_) + ": " + why);
   }
-  [[noreturn]] void refuse_kind(const char* wanted, const Json& value) const {
+  [[noreturn]] void refuse_kind(const char* wanted, const JsonTree& value) const {
     refuse_here(std::string(wanted) + " is wanted, here is " + shown(value));
   }
 
-  void check_members(const SchemaObject& object, const Json& value) {
+  void check_members(const SchemaObject& object, const JsonTree& value) {
     if (!value.is_object()) refuse_kind(("an object (" + object.name + ")").c_str(), value);
     for (const auto& [name, member] : value.items()) {
       if (object.find(name) != nullptr) continue;
@@ -124,7 +124,7 @@ class Encoder {
   }
 
   // Offsets and structs are built first: a table cannot be interrupted once begun.
-  uoffset_t table(const SchemaObject& object, const Json& value) {
+  uoffset_t table(const SchemaObject& object, const JsonTree& value) {
     if (++depth_ > limits::verifier_depth_max) refuse_here("more than " + std::to_string(limits::verifier_depth_max) + " tables deep");
     check_members(object, value);
     std::vector<uoffset_t> children(object.fields.size());
@@ -139,12 +139,12 @@ class Encoder {
     return builder_.EndTable(start);
   }
 
-  static const Json* member(const SchemaField& field, const Json& value) {
+  static const JsonTree* member(const SchemaField& field, const JsonTree& value) {
     const auto at = value.find(field.name);
     return at == value.end() || at->is_null() ? nullptr : &*at;
   }
 
-  uoffset_t child(const SchemaField& field, const Json& object) {
+  uoffset_t child(const SchemaField& field, const JsonTree& object) {
     const auto* value = member(field, object);
     const Step step(path_, field.name);
     if (value == nullptr) return missing(field, object);
@@ -153,7 +153,7 @@ class Encoder {
     return offset(field.type, *value);
   }
 
-  uoffset_t missing(const SchemaField& field, const Json& object) {
+  uoffset_t missing(const SchemaField& field, const JsonTree& object) {
     if (field.required) refuse_here("required, but absent");
     if (field.type.kind == Kind::Union && union_type(field, object).member.kind != Kind::None) {
       refuse_here("absent, but " + field.name + "_type says what it is");
@@ -163,18 +163,18 @@ class Encoder {
 
   bool is_struct(const ValueType& type) const { return type.kind == Kind::Obj && schema_.object(type).is_struct; }
 
-  uoffset_t offset(const ValueType& type, const Json& value) {
+  uoffset_t offset(const ValueType& type, const JsonTree& value) {
     if (type.kind == Kind::String) return string(value);
     if (type.kind == Kind::Vector) return vector(type.of_element(), value);
     return table(schema_.object(type), value);
   }
 
-  uoffset_t string(const Json& value) {
+  uoffset_t string(const JsonTree& value) {
     if (!value.is_string()) refuse_kind("a string", value);
     return builder_.CreateString(value.get_ref<const std::string&>()).o;
   }
 
-  const SchemaEnum::Entry& union_type(const SchemaField& field, const Json& object) {
+  const SchemaEnum::Entry& union_type(const SchemaField& field, const JsonTree& object) {
     const auto& names = *schema_.enumeration(field.type);
     const auto at = object.find(field.name + "_type");
     const auto value = at == object.end() || at->is_null() ? 0 : integer<std::uint8_t>(&names, *at);
@@ -183,7 +183,7 @@ class Encoder {
     return *entry;
   }
 
-  uoffset_t union_member(const SchemaField& field, const Json& value, const Json& object) {
+  uoffset_t union_member(const SchemaField& field, const JsonTree& value, const JsonTree& object) {
     const auto& entry = union_type(field, object);
     if (entry.member.kind == Kind::None) refuse_here("which one? say so in " + field.name + "_type");
     if (!is_struct(entry.member)) return offset(entry.member, value);
@@ -191,7 +191,7 @@ class Encoder {
     return builder_.GetSize();
   }
 
-  uoffset_t vector(const ValueType& element, const Json& value) {
+  uoffset_t vector(const ValueType& element, const JsonTree& value) {
     if (!value.is_array()) refuse_kind("an array", value);
     if (is_scalar(element.kind)) return inline_vector(element, flatbuffers::GetTypeSize(element.kind), value);
     if (is_struct(element)) return inline_vector(element, schema_.object(element).align, value);
@@ -204,7 +204,7 @@ class Encoder {
     return builder_.CreateVector(elements).o;
   }
 
-  uoffset_t inline_vector(const ValueType& element, std::size_t align, const Json& value) {
+  uoffset_t inline_vector(const ValueType& element, std::size_t align, const JsonTree& value) {
     const auto size = schema_.inline_bytes(element);
     std::vector<std::uint8_t> bytes(size * value.size());
     for (std::size_t i = 0; i < value.size(); ++i) {
@@ -217,7 +217,7 @@ class Encoder {
   }
 
   // Writes a scalar, struct or array to where it stands.
-  void put(const ValueType& type, const Json& value, std::uint8_t* at) {
+  void put(const ValueType& type, const JsonTree& value, std::uint8_t* at) {
     if (type.kind == Kind::Obj) return put_struct(schema_.object(type), value, at);
     if (type.kind == Kind::Array) return put_array(type, value, at);
     visit_scalar(type.kind, [&](auto zero) {
@@ -226,7 +226,7 @@ class Encoder {
     });
   }
 
-  void put_struct(const SchemaObject& object, const Json& value, std::uint8_t* at) {
+  void put_struct(const SchemaObject& object, const JsonTree& value, std::uint8_t* at) {
     check_members(object, value);
     for (const auto& field : object.fields) {
       const Step step(path_, field.name);
@@ -236,7 +236,7 @@ class Encoder {
     }
   }
 
-  void put_array(const ValueType& type, const Json& value, std::uint8_t* at) {
+  void put_array(const ValueType& type, const JsonTree& value, std::uint8_t* at) {
     if (!value.is_array() || value.size() != type.length) {
       refuse_kind(("an array of " + std::to_string(type.length)).c_str(), value);
     }
@@ -247,7 +247,7 @@ class Encoder {
     }
   }
 
-  void push_struct(const ValueType& type, const Json& value) {
+  void push_struct(const ValueType& type, const JsonTree& value) {
     const auto& object = schema_.object(type);
     std::vector<std::uint8_t> bytes(object.bytes);
     put_struct(object, value, bytes.data());
@@ -255,7 +255,7 @@ class Encoder {
     builder_.PushBytes(bytes.data(), bytes.size());
   }
 
-  void add_structs(const SchemaObject& object, const Json& value) {
+  void add_structs(const SchemaObject& object, const JsonTree& value) {
     for (const auto& field : object.fields) {
       const auto* field_value = member(field, value);
       if (field_value == nullptr || !is_struct(field.type)) continue;
@@ -265,14 +265,14 @@ class Encoder {
     }
   }
 
-  void add_scalars(const SchemaObject& object, const Json& value, std::size_t bytes) {
+  void add_scalars(const SchemaObject& object, const JsonTree& value, std::size_t bytes) {
     for (const auto& field : object.fields) {
       if (!is_scalar(field.type.kind) || flatbuffers::GetTypeSize(field.type.kind) != bytes) continue;
       if (const auto* field_value = member(field, value)) add_scalar(field, *field_value);
     }
   }
 
-  void add_scalar(const SchemaField& field, const Json& value) {
+  void add_scalar(const SchemaField& field, const JsonTree& value) {
     const Step step(path_, field.name);
     visit_scalar(field.type.kind, [&](auto zero) {
       using T = decltype(zero);
@@ -284,7 +284,7 @@ class Encoder {
   }
 
   template <typename T>
-  T scalar(const ValueType& type, const Json& value) {
+  T scalar(const ValueType& type, const JsonTree& value) {
     if constexpr (std::is_floating_point_v<T>) {
       return real<T>(value);
     } else {
@@ -293,13 +293,13 @@ class Encoder {
     }
   }
 
-  bool boolean(const Json& value) const {
+  bool boolean(const JsonTree& value) const {
     if (!value.is_boolean()) refuse_kind("true or false", value);
     return value.get<bool>();
   }
 
   template <typename T>
-  T real(const Json& value) const {
+  T real(const JsonTree& value) const {
     if (value.is_string()) return static_cast<T>(not_finite(value));
     if (!value.is_number()) refuse_kind("a number", value);
     const auto number = value.get<double>();
@@ -308,7 +308,7 @@ class Encoder {
   }
 
   // JSON has no way to write these three; a string stands for them, both ways.
-  double not_finite(const Json& value) const {
+  double not_finite(const JsonTree& value) const {
     const auto& name = value.get_ref<const std::string&>();
     if (name == "nan") return std::numeric_limits<double>::quiet_NaN();
     if (name == "inf") return std::numeric_limits<double>::infinity();
@@ -317,7 +317,7 @@ class Encoder {
   }
 
   template <typename T>
-  T integer(const SchemaEnum* names, const Json& value) const {
+  T integer(const SchemaEnum* names, const JsonTree& value) const {
     if (names != nullptr && value.is_string()) return static_cast<T>(named(*names, value).value);
     if (value.is_string()) return parsed<T>(value);
     if (!value.is_number_integer()) refuse_kind(names != nullptr ? "a name or an integer" : "an integer", value);
@@ -327,7 +327,7 @@ class Encoder {
     return value.get<T>();
   }
 
-  const SchemaEnum::Entry& named(const SchemaEnum& names, const Json& value) const {
+  const SchemaEnum::Entry& named(const SchemaEnum& names, const JsonTree& value) const {
     if (const auto* entry = names.find(std::string_view(value.get_ref<const std::string&>()))) return *entry;
     std::string known;
     for (const auto& entry : names.entries) known += (known.empty() ? "" : ", ") + entry.name;
@@ -336,7 +336,7 @@ class Encoder {
 
   // 64-bit integers as strings: JavaScript cannot hold them as numbers, so its programs send them like this.
   template <typename T>
-  T parsed(const Json& value) const {
+  T parsed(const JsonTree& value) const {
     const auto& text = value.get_ref<const std::string&>();
     std::conditional_t<std::is_unsigned_v<T>, std::uint64_t, std::int64_t> number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -345,7 +345,7 @@ class Encoder {
   }
 
   template <typename T>
-  [[noreturn]] void refuse_range(const Json& value) const {
+  [[noreturn]] void refuse_range(const JsonTree& value) const {
     refuse_kind(("an integer from " + std::to_string(std::numeric_limits<T>::min()) + " to " +
                  std::to_string(std::numeric_limits<T>::max())).c_str(), value);
   }

@@ -39,13 +39,13 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
   return right ? blanks + text : text + blanks;
 }
 
-struct Table {
+struct Grid {
   std::vector<std::vector<std::string>> rows;  // the first has the titles
   std::vector<bool> right;                     // columns of numbers
 };
 
-Table lay_out(const std::vector<Column>& columns, const std::vector<Json>& rows) {
-  Table table;
+Grid lay_out(const std::vector<Column>& columns, const std::vector<Json>& rows) {
+  Grid table;
   auto& titles = table.rows.emplace_back();
   for (const auto& column : columns) {
     titles.push_back(column.title);
@@ -58,7 +58,7 @@ Table lay_out(const std::vector<Column>& columns, const std::vector<Json>& rows)
   return table;
 }
 
-void write_table(const Table& table) {
+void write_table(const Grid& table) {
   std::vector<std::size_t> widths(table.right.size());
   for (const auto& row : table.rows) {
     for (std::size_t at = 0; at < row.size(); ++at) widths[at] = std::max(widths[at], width_of(row[at]));
@@ -75,7 +75,7 @@ void write_table(const Table& table) {
   }
 }
 
-void write_tabs(const Table& table) {
+void write_tabs(const Grid& table) {
   for (std::size_t at = 1; at < table.rows.size(); ++at) write(columns(table.rows[at]) + "\n");
 }
 

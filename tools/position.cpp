@@ -20,8 +20,6 @@ constexpr Unit units[] = {{"d", 86'400'000'000'000}, {"h", 3'600'000'000'000}, {
 
 Error wrong(std::string_view text, const char* what) { return {Code::bad_argument, "'" + std::string(text) + "' is not " + what}; }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 std::optional<std::int64_t> take_unit(std::string_view& text) {
   std::size_t size = 0;
   while (size < text.size() && !is_digit(text[size])) ++size;

@@ -2,14 +2,12 @@
 
 #include <utility>
 
+#include "tools/cli.hpp"
 #include "tools/interrupts.hpp"
 
 namespace bus::tools {
 
 namespace {
-
-constexpr std::size_t open_bytes_max = 8u << 20;
-constexpr std::size_t open_events_max = 16384;
 
 Json to_json(const Receipts::Sent& sent, const Receipt& receipt) {
   const bool is_scheduled = !receipt.schedule_id.empty();

@@ -7,13 +7,6 @@
 
 namespace bus::tools {
 
-namespace {
-
-constexpr std::size_t open_bytes_max = 8u << 20;
-constexpr std::size_t open_events_max = 16384;
-
-}  // namespace
-
 void SourcePublisher::give_up(const Error& why) {
   const std::lock_guard lock(mutex_);
   if (!over_.exchange(true)) trouble_ = why;

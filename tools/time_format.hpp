@@ -11,6 +11,9 @@
 
 namespace bus::tools {
 
+// In every locale.
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 class TimeFormat {
  public:
   // A pattern of docs/bus-import-map.5, or rfc3339, unix, unix_ms, unix_us, unix_ns. Errors: bad_argument.

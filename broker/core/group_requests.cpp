@@ -6,8 +6,6 @@ namespace bus::broker {
 
 namespace {
 
-constexpr std::size_t rows_a_read = 1024;         // of dead letters
-constexpr std::size_t rows_a_request = 16 * 1024; // looked at, matching or not; more are for the next request
 constexpr std::size_t envelopes_max = 64;         // read from the log for one reply
 constexpr std::size_t brief_letters_max = 1024;   // of one reply
 

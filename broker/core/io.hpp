@@ -41,6 +41,8 @@ struct ReadKeyChain {
 };
 struct ReadKeyEvents { store::KeyRange range; };
 using ReadRows = store::RowRange;
+inline constexpr std::size_t rows_a_read = 1024;          // of a list for operators
+inline constexpr std::size_t rows_a_request = 16 * 1024;  // looked at, matching or not; more are for the next request
 // Those of these keys that are there, in the order of `keys`.
 struct ReadRowsOf {
   store::Table table;

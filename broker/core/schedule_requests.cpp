@@ -8,8 +8,6 @@ namespace bus::broker {
 
 namespace {
 
-constexpr std::size_t rows_a_read = 1024;
-constexpr std::size_t rows_a_request = 16 * 1024;  // looked at, matching or not; more are for the next request
 
 }  // namespace
 

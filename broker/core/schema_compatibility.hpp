@@ -92,6 +92,8 @@ struct Harms {
   Harm forward = Harm::none;
   bool operator==(const Harms&) const = default;
 };
+inline constexpr Harms of_data{Harm::data, Harm::data};
+inline constexpr Harms of_names{Harm::names, Harm::names};
 
 struct SchemaChange {
   Rule rule;

@@ -21,7 +21,7 @@ std::string file_identifier(const reflection::Schema& schema, std::string_view r
 
 }  // namespace
 
-std::string quoted(std::string_view name) { return "'" + std::string(name) + "'"; }
+std::string in_quotes(std::string_view name) { return "'" + std::string(name) + "'"; }
 
 Result<std::vector<SchemaChange>> diff_schemas(const reflection::Schema& before, const reflection::Schema& after, std::string_view root) {
   return SchemaDiff(before, after).from(root);
@@ -32,7 +32,7 @@ Result<std::vector<SchemaChange>> SchemaDiff::from(std::string_view root) {
   const auto* is = table_named(after_, root);
   if (was == nullptr || is == nullptr) {
     const std::string which = was == nullptr ? "old" : "new";
-    add(Rule::root_table_changed, std::string(root), "", {Harm::data, Harm::data}, "the " + which + " schema has no table " + quoted(root));
+    add(Rule::root_table_changed, std::string(root), "", {Harm::data, Harm::data}, "the " + which + " schema has no table " + in_quotes(root));
     return std::move(changes_);
   }
   compare_file_identifiers(root);
@@ -55,7 +55,7 @@ void SchemaDiff::compare_file_identifiers(std::string_view root) {
   if (was == is) return;
   // Who knows of no identifier does not look for one.
   const Harms harms{is.empty() ? Harm::none : Harm::data, was.empty() ? Harm::none : Harm::data};
-  const auto shown = [](const std::string& identifier) { return identifier.empty() ? "none" : quoted(identifier); };
+  const auto shown = [](const std::string& identifier) { return identifier.empty() ? "none" : in_quotes(identifier); };
   add(Rule::file_identifier_changed, std::string(root), "", harms, "the file identifier was " + shown(was) + " and is " + shown(is));
 }
 

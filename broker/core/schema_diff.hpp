@@ -90,6 +90,6 @@ class SchemaDiff {
 };
 
 // As sentences name things: 'it'.
-std::string quoted(std::string_view name);
+std::string in_quotes(std::string_view name);
 
 }  // namespace bus::broker

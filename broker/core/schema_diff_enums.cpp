@@ -8,8 +8,6 @@ namespace {
 using reflection::Enum;
 using reflection::EnumVal;
 
-constexpr Harms of_data{Harm::data, Harm::data};
-constexpr Harms of_names{Harm::names, Harm::names};
 
 // What happens to enum values and to union members. No verifier looks at the numbers of enums: they come through, and only
 // their names are missed. A union's number says what its bytes are: the broker refuses one that it does not know.
@@ -41,13 +39,13 @@ struct Values {
   std::map<std::int64_t, const EnumVal*> by_number;
 };
 
-std::string shown(const EnumVal& value) { return quoted(value.name()->string_view()) + " (" + std::to_string(value.value()) + ")"; }
+std::string shown(const EnumVal& value) { return in_quotes(value.name()->string_view()) + " (" + std::to_string(value.value()) + ")"; }
 
 }  // namespace
 
 void SchemaDiff::compare_enums(const Enums& pair) {
   const auto was = pair.before->name()->str(), is = pair.after->name()->str();
-  if (was != is) add(Rule::type_renamed, was, "", {}, quoted(was) + " is called " + quoted(is));
+  if (was != is) add(Rule::type_renamed, was, "", {}, in_quotes(was) + " is called " + in_quotes(is));
   if (pair.before->is_union() != pair.after->is_union()) return;  // told of the fields that lead here
   work_ += pair.before->values()->size() + pair.after->values()->size() + 1;
   if (!pair.before->is_union()) compare_numbers(pair);
@@ -59,12 +57,12 @@ void SchemaDiff::compare_numbers(const Enums& pair) {
   const auto was = pair.before->underlying_type()->base_type(), is = pair.after->underlying_type()->base_type();
   if (was != is) {
     add(Rule::enum_type_changed, name, "", of_data,
-        "the numbers of " + quoted(name) + " were " + base_text(was) + " and are " + base_text(is));
+        "the numbers of " + in_quotes(name) + " were " + base_text(was) + " and are " + base_text(is));
   }
   const bool were_flags = has_bit_flags(*pair.before), are_flags = has_bit_flags(*pair.after);
   if (were_flags == are_flags) return;
   add(Rule::bit_flags_changed, name, "", of_names,
-      quoted(name) + (are_flags ? " has" : " no longer has") + " bit_flags: several of its names stand for one number, or do not");
+      in_quotes(name) + (are_flags ? " has" : " no longer has") + " bit_flags: several of its names stand for one number, or do not");
 }
 
 void SchemaDiff::compare_values(const Enums& pair) {

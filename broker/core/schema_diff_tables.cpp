@@ -12,8 +12,6 @@ namespace {
 using reflection::Field;
 using reflection::Object;
 
-constexpr Harms of_data{Harm::data, Harm::data};
-constexpr Harms of_names{Harm::names, Harm::names};
 
 // An attribute that readers rely on: data without it breaks those that have it, and another value both.
 constexpr Harms harms_of_promise(bool was, bool is, Harm harm) {
@@ -60,7 +58,7 @@ const Field* key_of(const Object& object) {
 }
 
 std::string changed(std::string_view name, std::string_view what, std::string_view was, std::string_view is) {
-  return std::string(what) + " of " + quoted(name) + " was " + std::string(was) + " and is " + std::string(is);
+  return std::string(what) + " of " + in_quotes(name) + " was " + std::string(was) + " and is " + std::string(is);
 }
 
 // The table that an attribute names, as seen from the namespace of the table that has it: the innermost first.
@@ -99,7 +97,7 @@ const Field* SchemaDiff::Table::at(int slot) const {
 void SchemaDiff::compare_objects(const Objects& pair) {
   work_ += pair.before->fields()->size() + pair.after->fields()->size() + 1;
   const auto was = pair.before->name()->str(), is = pair.after->name()->str();
-  if (was != is) add(Rule::type_renamed, was, "", {}, quoted(was) + " is called " + quoted(is));
+  if (was != is) add(Rule::type_renamed, was, "", {}, in_quotes(was) + " is called " + in_quotes(is));
   if (pair.before->is_struct() != pair.after->is_struct()) return;  // told of the fields that lead here
   if (pair.before->is_struct()) {
     compare_structs(pair);
@@ -155,7 +153,7 @@ void SchemaDiff::compare_field_names(const std::string& table, const Fields& pai
   if (was == is) return;
   // Nobody writes or reads a deprecated field by its name any more.
   const Harms harms = pair.after->deprecated() ? Harms{} : of_names;
-  add(Rule::field_renamed, table, was, harms, quoted(was) + " is called " + quoted(is));
+  add(Rule::field_renamed, table, was, harms, in_quotes(was) + " is called " + in_quotes(is));
 }
 
 void SchemaDiff::compare_field_types(const std::string& table, const Fields& pair) {
@@ -185,8 +183,8 @@ void SchemaDiff::compare_defaults(const std::string& table, const Fields& pair) 
 void SchemaDiff::compare_presence(const std::string& table, const Fields& pair) {
   const auto name = pair.before->name()->str();
   const bool was = pair.before->required(), is = pair.after->required();
-  if (!was && is) add(Rule::required_added, table, name, {Harm::data, Harm::none}, quoted(name) + " is required, and old data may lack it");
-  if (was && !is) add(Rule::required_removed, table, name, {Harm::none, Harm::data}, quoted(name) + " is no longer required, and old readers refuse data without it");
+  if (!was && is) add(Rule::required_added, table, name, {Harm::data, Harm::none}, in_quotes(name) + " is required, and old data may lack it");
+  if (was && !is) add(Rule::required_removed, table, name, {Harm::none, Harm::data}, in_quotes(name) + " is no longer required, and old readers refuse data without it");
 }
 
 // Generated code cannot write a deprecated field; a reader that requires it refuses the data. Where (required) comes or goes
@@ -199,10 +197,10 @@ void SchemaDiff::compare_deprecation(const std::string& table, const Fields& pai
   const Harm harm = missed ? Harm::data : Harm::none;
   if (is) {
     const std::string why = missed ? ", and old readers require it" : "";
-    add(Rule::deprecated_field, table, name, {Harm::none, harm}, quoted(name) + " is deprecated" + why);
+    add(Rule::deprecated_field, table, name, {Harm::none, harm}, in_quotes(name) + " is deprecated" + why);
   } else {
     const std::string why = missed ? ", and required, which old data may lack" : "";
-    add(Rule::deprecation_removed, table, name, {harm, Harm::none}, quoted(name) + " is no longer deprecated" + why);
+    add(Rule::deprecation_removed, table, name, {harm, Harm::none}, in_quotes(name) + " is no longer deprecated" + why);
   }
 }
 
@@ -248,7 +246,7 @@ void SchemaDiff::compare_keys(const Objects& pair) {
   const Field* is = key_of(*pair.after);
   if (was == nullptr && is == nullptr) return;
   if (was != nullptr && is != nullptr && was->offset() == is->offset()) return;
-  const auto shown = [](const Field* field) { return field == nullptr ? std::string("none") : quoted(field->name()->string_view()); };
+  const auto shown = [](const Field* field) { return field == nullptr ? std::string("none") : in_quotes(field->name()->string_view()); };
   add(Rule::key_changed, pair.before->name()->str(), (was != nullptr ? was : is)->name()->str(),
       harms_of_promise(was != nullptr, is != nullptr, Harm::data),
       "the key was " + shown(was) + " and is " + shown(is) + ": vectors are sorted by one and searched by the other");
@@ -257,9 +255,9 @@ void SchemaDiff::compare_keys(const Objects& pair) {
 void SchemaDiff::removed(const std::string& table, const Field& field) {
   const auto name = field.name()->str();
   add(Rule::field_removed, table, name, {Harm::later, Harm::later},
-      quoted(name) + " is gone, and its id " + std::to_string(slot_of(field)) + " is free for a field of another meaning");
+      in_quotes(name) + " is gone, and its id " + std::to_string(slot_of(field)) + " is free for a field of another meaning");
   if (!field.required()) return;
-  add(Rule::required_removed, table, name, {Harm::none, Harm::data}, quoted(name) + " is gone, and old readers require it");
+  add(Rule::required_removed, table, name, {Harm::none, Harm::data}, in_quotes(name) + " is gone, and old readers require it");
 }
 
 void SchemaDiff::added(const std::string& table, const Field& field, const Table& before) {
@@ -270,12 +268,12 @@ void SchemaDiff::added(const std::string& table, const Field& field, const Table
   if (held == nullptr && type.is_union()) held = before.at(slot - 1);
   if (held != nullptr) {
     add(Rule::slot_reused, table, name, of_data,
-        "the new field " + quoted(name) + " has id " + std::to_string(slot_of(*held)) + ", which " + quoted(held->name()->string_view()) + " had");
+        "the new field " + in_quotes(name) + " has id " + std::to_string(slot_of(*held)) + ", which " + in_quotes(held->name()->string_view()) + " had");
   } else {
-    add(Rule::field_added, table, name, {}, "the new field " + quoted(name) + " has id " + std::to_string(slot) + " and type " + type.text());
+    add(Rule::field_added, table, name, {}, "the new field " + in_quotes(name) + " has id " + std::to_string(slot) + " and type " + type.text());
   }
   if (!field.required()) return;
-  add(Rule::required_added, table, name, {Harm::data, Harm::none}, quoted(name) + " is new and required, and old data lacks it");
+  add(Rule::required_added, table, name, {Harm::data, Harm::none}, in_quotes(name) + " is new and required, and old data lacks it");
 }
 
 }  // namespace bus::broker

@@ -6,8 +6,6 @@ namespace {
 
 using reflection::BaseType;
 
-constexpr Harms of_data{Harm::data, Harm::data};
-
 bool is_list(BaseType base) { return base == reflection::Vector || base == reflection::Array; }
 
 // What stands in a vector or array, or the type itself.

@@ -32,7 +32,7 @@ std::string default_listen() {
   return "ipc://" + (runtime.empty() ? "/tmp/busd-" + std::to_string(geteuid()) : runtime + "/busd") + "/bus.sock";
 }
 
-Error wrong(const std::string& reason) { return {Code::bad_argument, reason}; }
+Error wrong_setting(const std::string& reason) { return {Code::bad_argument, reason}; }
 
 using Values = std::vector<std::string>;
 
@@ -42,7 +42,7 @@ Setting size_setting(const char* name, const char* help, std::uint64_t Config::*
             const auto size = parse_size(values.front());
             if (!size) return size.error();
             if (*size < least || *size > most) {
-              return wrong(std::string(name) + " must be between " + show_size(least) + " and " + show_size(most) + ", not " + values.front());
+              return wrong_setting(std::string(name) + " must be between " + show_size(least) + " and " + show_size(most) + ", not " + values.front());
             }
             config.*field = *size;
             return {};
@@ -56,9 +56,9 @@ Setting text_setting(const char* name, const char* value, const char* help, std:
             if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), values.front()) == allowed.end()) {
               std::string text;
               for (const auto& one : allowed) text += (text.empty() ? "" : ", ") + one;
-              return wrong(std::string(name) + " must be one of " + text + ", not '" + values.front() + "'");
+              return wrong_setting(std::string(name) + " must be one of " + text + ", not '" + values.front() + "'");
             }
-            if (values.front().empty()) return wrong(std::string(name) + " must not be empty");
+            if (values.front().empty()) return wrong_setting(std::string(name) + " must not be empty");
             config.*field = values.front();
             return {};
           },
@@ -68,7 +68,7 @@ Setting text_setting(const char* name, const char* value, const char* help, std:
 Setting listen_setting() {
   return {"listen", "ENDPOINT", "where to listen, ipc://PATH or tcp://127.0.0.1:PORT; may be given several times", true,
           [](Config& config, const Values& values) -> Result<void> {
-            if (values.empty()) return wrong("listen needs at least one endpoint");
+            if (values.empty()) return wrong_setting("listen needs at least one endpoint");
             for (const auto& endpoint : values) {
               if (auto good = check_endpoint(endpoint); !good) return good;
             }
@@ -83,7 +83,7 @@ Setting listen_setting() {
 }
 
 // A TOML value as the texts a flag would have.
-std::optional<Values> texts_of(const toml::node& node) {
+std::optional<Values> values_of(const toml::node& node) {
   if (const auto* text = node.as_string()) return Values{text->get()};
   if (const auto* number = node.as_integer()) return Values{std::to_string(number->get())};
   const auto* list = node.as_array();
@@ -100,13 +100,13 @@ std::optional<Values> texts_of(const toml::node& node) {
 // The tables [group.NAME].
 Result<void> apply_groups(const toml::node& node, Config& config, std::uint32_t& line) {
   const auto* tables = node.as_table();
-  if (tables == nullptr) return wrong("group must be a table: [group.NAME]");
+  if (tables == nullptr) return wrong_setting("group must be a table: [group.NAME]");
   for (const auto& [key, value] : *tables) {
     const std::string name = "group." + std::string(key.str());
     line = value.source().begin.line;
-    if (!value.is_table()) return wrong(name + " must be a table: [" + name + "]");
+    if (!value.is_table()) return wrong_setting(name + " must be a table: [" + name + "]");
     auto group = read_group(std::string(key.str()), *value.as_table(), line);
-    if (!group) return wrong(name + ": " + group.error().detail);
+    if (!group) return wrong_setting(name + ": " + group.error().detail);
     config.groups.push_back(std::move(*group));
   }
   return {};
@@ -118,15 +118,15 @@ Result<void> apply(const std::string& name, const toml::node& node, Config& conf
   if (name == "group") return apply_groups(node, config, line);
   for (const Setting& setting : settings()) {
     if (name != setting.name) continue;
-    const auto values = texts_of(node);
+    const auto values = values_of(node);
     if (!values || (!setting.list && values->size() != 1)) {
-      return wrong(name + (setting.list ? " must be a string or a list of strings" : " must be a single string or number"));
+      return wrong_setting(name + (setting.list ? " must be a string or a list of strings" : " must be a single string or number"));
     }
     return setting.set(config, *values);
   }
   std::string known;
   for (const Setting& setting : settings()) known += setting.name + std::string(", ");
-  return wrong("there is no setting '" + name + "'; known are " + known + "and tables [group.NAME]");
+  return wrong_setting("there is no setting '" + name + "'; known are " + known + "and tables [group.NAME]");
 }
 
 std::string at(const std::string& path, std::uint32_t line) { return path + ":" + std::to_string(line) + ": "; }
@@ -156,22 +156,22 @@ std::span<const Setting> settings() {
 Result<void> load_config(const std::string& path, Config& config) try {
   for (const auto& [key, node] : toml::parse_file(path)) {
     std::uint32_t line = 0;
-    if (auto done = apply(std::string(key.str()), node, config, line); !done) return wrong(at(path, line) + done.error().detail);
+    if (auto done = apply(std::string(key.str()), node, config, line); !done) return wrong_setting(at(path, line) + done.error().detail);
   }
   return {};
 } catch (const toml::parse_error& error) {
-  return wrong(at(path, error.source().begin.line) + std::string(error.description()));
+  return wrong_setting(at(path, error.source().begin.line) + std::string(error.description()));
 }
 
 Result<void> check_config(const Config& config) {
   if (!config.schema_dir.empty() && !std::filesystem::is_directory(config.schema_dir)) {
-    return wrong("schema_dir " + config.schema_dir + " is not a directory");
+    return wrong_setting("schema_dir " + config.schema_dir + " is not a directory");
   }
   if (std::filesystem::exists(config.data) && !std::filesystem::is_directory(config.data)) {
-    return wrong("data " + config.data + " is not a directory");
+    return wrong_setting("data " + config.data + " is not a directory");
   }
   if (config.reserve_bytes + config.fill_ahead_bytes > config.map_bytes / 2) {
-    return wrong("reserve and fill_ahead together must not take more than half of map_size");
+    return wrong_setting("reserve and fill_ahead together must not take more than half of map_size");
   }
   return {};
 }
@@ -179,11 +179,11 @@ Result<void> check_config(const Config& config) {
 Result<std::uint64_t> parse_size(const std::string& text) {
   std::size_t used = 0;
   std::uint64_t count = 0;
-  if (text.empty() || text[0] < '0' || text[0] > '9') return wrong("'" + text + "' is not a size such as 64MiB");
+  if (text.empty() || text[0] < '0' || text[0] > '9') return wrong_setting("'" + text + "' is not a size such as 64MiB");
   try {
     count = std::stoull(text, &used);
   } catch (const std::out_of_range&) {
-    return wrong("size " + text + " is too large");
+    return wrong_setting("size " + text + " is too large");
   }
   while (used < text.size() && text[used] == ' ') ++used;
   const auto unit = text.substr(used);
@@ -191,8 +191,8 @@ Result<std::uint64_t> parse_size(const std::string& text) {
   for (const auto& [name, bits] : {std::pair{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}}) {
     if (unit == name) shift = bits;
   }
-  if (shift == 0 && !unit.empty() && unit != "B") return wrong("'" + unit + "' is not a unit; use B, KiB, MiB, GiB or TiB");
-  if (count > (~std::uint64_t{0} >> shift)) return wrong("size " + text + " is too large");
+  if (shift == 0 && !unit.empty() && unit != "B") return wrong_setting("'" + unit + "' is not a unit; use B, KiB, MiB, GiB or TiB");
+  if (count > (~std::uint64_t{0} >> shift)) return wrong_setting("size " + text + " is too large");
   return count << shift;
 }
 

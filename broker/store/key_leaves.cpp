@@ -24,7 +24,7 @@ std::optional<Hash128> hash_of(std::string_view key) {
   return Hash128{*NumberKey::read(key.substr(0, 8)), *NumberKey::read(key.substr(8))};
 }
 
-Result<Leaf> load(const lmdb::Cursor& cursor) {
+Result<Leaf> leaf_at(const lmdb::Cursor& cursor) {
   const auto value = verified(TableId::keys, cursor.key(), cursor.value());
   if (!value) return value.error();
   auto heads = read_leaf(cursor.key(), *value);
@@ -48,7 +48,7 @@ Result<Leaf> leaf_of(const lmdb::Transaction& txn, const Tables& tables, const H
   const auto found = find_leaf(*cursor, leaf_key(key));
   if (!found) return found.error();
   if (!*found) return Leaf{};
-  auto leaf = load(*cursor);
+  auto leaf = leaf_at(*cursor);
   if (!leaf) return leaf;
   const auto next = cursor->next();
   if (!next) return next.error();
@@ -123,7 +123,7 @@ Result<std::optional<KeyHead>> find_head(const lmdb::Transaction& txn, const Tab
   const auto found = find_leaf(*cursor, leaf_key(key));
   if (!found) return found.error();
   if (!*found) return std::optional<KeyHead>();
-  const auto leaf = load(*cursor);
+  const auto leaf = leaf_at(*cursor);
   if (!leaf) return leaf.error();
   const auto at = std::lower_bound(leaf->heads.begin(), leaf->heads.end(), KeyHead{key}, by_key);
   if (at == leaf->heads.end() || at->key != key) return std::optional<KeyHead>();

@@ -12,7 +12,6 @@ namespace bus::store {
 namespace {
 
 using page::Flag;
-using page::Header;
 using page::Meta;
 using page::Node;
 using page::Tree;
@@ -53,7 +52,7 @@ Item item_of(const Page& bytes, std::uint16_t at, bool is_branch) {
 
 // What is wrong with the order of bytes in a page, or nothing; then `items` has its rows.
 const char* page_fault(const Page& bytes, bool is_branch, std::vector<Item>& items) {
-  const auto header = load<Header>(bytes.data());
+  const auto header = load<page::Header>(bytes.data());
   if (header.lower <= sizeof header || header.lower % 2 != 0 || header.lower > header.upper || header.upper > bytes.size()) {
     return "its bounds are impossible";
   }
@@ -152,7 +151,7 @@ Result<Meta> read_meta(const PageFile& file, std::uint64_t number) {
   Page bytes;
   const auto what = [&](const char* fault) { return Error{Code::damaged, "meta page " + std::to_string(number) + ": " + fault}; };
   if (!file.read(number * bytes.size(), bytes)) return what("it cannot be read");
-  const auto header = load<Header>(bytes.data());
+  const auto header = load<page::Header>(bytes.data());
   const auto meta = load<Meta>(bytes.data() + sizeof header);
   if (header.number != number || header.flags != Flag::meta) return what("it is no meta page");
   if (meta.magic != page::meta_magic) return what("its magic number is wrong");
@@ -239,7 +238,7 @@ void Walk::walk_page(std::uint64_t number, std::size_t level, const Range& range
   if (!place(number, 1, range, "it")) return;
   Page bytes;
   if (!file_.read(number * bytes.size(), bytes)) return page_is_bad(number, range, "it cannot be read");
-  const auto header = load<Header>(bytes.data());
+  const auto header = load<page::Header>(bytes.data());
   const bool is_branch = level < depth_;
   if (header.number != number || header.flags != (is_branch ? Flag::branch : Flag::leaf)) return page_is_bad(number, range, "it is another page than its place says");
   std::vector<Item> items;
@@ -293,7 +292,7 @@ bool Walk::read_value(const Item& item, const Range& range, Buffer& into, bool w
     page_is_bad(number, range, "a value lies outside of the file");
     return false;
   }
-  const auto header = load<Header>(first.data());
+  const auto header = load<page::Header>(first.data());
   const std::uint64_t pages = header.lower | std::uint64_t{header.upper} << 16;
   if (header.number != number || header.flags != Flag::overflow || pages < lmdb::large_value_pages(item.value_bytes)) {
     page_is_bad(number, range, "it is not the value of the row that names it");
@@ -366,7 +365,7 @@ void visit_leaf(std::span<const std::uint8_t> bytes, std::uint64_t number, const
   Page page;
   if (bytes.size() != page.size()) return;
   std::memcpy(page.data(), bytes.data(), page.size());
-  const auto header = load<Header>(page.data());
+  const auto header = load<page::Header>(page.data());
   std::vector<Item> items;
   if (header.number != number || header.flags != Flag::leaf || page_fault(page, false, items) != nullptr) return;
   for (const Item& item : items) {

@@ -10,9 +10,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class ClientCoreTest : public ::testing::Test {
+class ClientPublishTest : public ::testing::Test {
  protected:
-  explicit ClientCoreTest(const std::string& publisher = "alpha")
+  explicit ClientPublishTest(const std::string& publisher = "alpha")
       : core({"test", publisher, 10ms, 10ms, 1},
              {[](const wire::WelcomeT&) {}, [this](const Batch&) { ++answered; }, [this](const Error& why) { failed = why; }}) {}
 
@@ -66,7 +66,7 @@ class ClientCoreTest : public ::testing::Test {
   ClientCore core;
 };
 
-TEST_F(ClientCoreTest, KeepsABatchOfWhichTheBrokerCannotReadWhatBecameOfItAndSaysWhy) {
+TEST_F(ClientPublishTest, KeepsABatchOfWhichTheBrokerCannotReadWhatBecameOfItAndSaysWhy) {
   connect("alpha");
   publish(1);
   publish(2);
@@ -90,9 +90,9 @@ TEST_F(ClientCoreTest, KeepsABatchOfWhichTheBrokerCannotReadWhatBecameOfItAndSay
   EXPECT_EQ(core.trouble().code, Code::ok);
 }
 
-class WithoutAName : public ClientCoreTest {
+class WithoutAName : public ClientPublishTest {
  protected:
-  WithoutAName() : ClientCoreTest("") {}
+  WithoutAName() : ClientPublishTest("") {}
 };
 
 TEST_F(WithoutAName, AsksForOneAndForThatOneEverAfter) {
@@ -110,7 +110,7 @@ TEST_F(WithoutAName, AsksForOneAndForThatOneEverAfter) {
 }
 
 // It would store what it sends again without looking at the conditions.
-TEST_F(ClientCoreTest, SendsNothingConditionalToABrokerThatKnowsNoConditions) {
+TEST_F(ClientPublishTest, SendsNothingConditionalToABrokerThatKnowsNoConditions) {
   connect("alpha");
   Batch batch{1, Frame::of(Buffer(8, 1)), {[this](const Result<Receipt>& receipt) { told.push_back(receipt); }}};
   batch.conditions.emplace_back(0, 0, 0, wire::Expect::absent);
@@ -131,7 +131,7 @@ TEST_F(ClientCoreTest, SendsNothingConditionalToABrokerThatKnowsNoConditions) {
 }
 
 // It was made while the broker was a newer one, and came out of the window after the reconnect.
-TEST_F(ClientCoreTest, SendsNothingConditionalThatComesAfterTheWelcomeOfSuchABroker) {
+TEST_F(ClientPublishTest, SendsNothingConditionalThatComesAfterTheWelcomeOfSuchABroker) {
   said<wire::HelloT>();
   auto older = welcome("alpha");
   older.conditions_max = 0;
@@ -147,7 +147,7 @@ TEST_F(ClientCoreTest, SendsNothingConditionalThatComesAfterTheWelcomeOfSuchABro
 }
 
 // It would store the events and leave what is to be cancelled where it is.
-class Cancelling : public ClientCoreTest, public ::testing::WithParamInterface<bool> {};
+class Cancelling : public ClientPublishTest, public ::testing::WithParamInterface<bool> {};
 
 TEST_P(Cancelling, IsNotSentToABrokerThatDoesNotKnowIt) {
   connect("alpha");
@@ -164,7 +164,7 @@ TEST_P(Cancelling, IsNotSentToABrokerThatDoesNotKnowIt) {
 
 INSTANTIATE_TEST_SUITE_P(WithAndWithoutEvents, Cancelling, ::testing::Bool());
 
-TEST_F(ClientCoreTest, TakesTheReceiptOfAStepWithoutEvents) {
+TEST_F(ClientPublishTest, TakesTheReceiptOfAStepWithoutEvents) {
   said<wire::HelloT>();
   auto newer = welcome("alpha");
   newer.cancels_max = 1;

@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class Listener : public SubscriptionListener {
+class CreditListener : public SubscriptionListener {
  public:
   void started(const Subscription::Started&) override {}
   void resumed() override {}
@@ -99,7 +99,7 @@ class CreditTest : public ::testing::Test {
   }
   ClientCore core{{.name = "test", .backoff_min = 1ms, .backoff_max = 1ms},
                   {[](const wire::WelcomeT&) {}, [](const Batch&) {}, [](const Error&) {}}};
-  std::shared_ptr<Listener> listener = std::make_shared<Listener>();
+  std::shared_ptr<CreditListener> listener = std::make_shared<CreditListener>();
   Now now{wall_time(1), SteadyTime{1h}};
   std::uint64_t given_events = 0, given_bytes = 0;  // in this session
   std::size_t event_bytes = 0;

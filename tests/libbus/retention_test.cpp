@@ -17,22 +17,7 @@ class RetentionOfClients : public ::testing::Test {
   void publish(std::size_t count, const std::string& key = "k") {
     for (std::size_t at = 0; at < count; ++at) client.publish(note("t", key, std::to_string(++published_))).get().value();
   }
-  template <typename Ask>
-  std::unique_ptr<wire::ReplyT> ask(Ask question) {
-    wire::AskUnion any;
-    any.Set(std::move(question));
-    return client.request(std::move(any)).value().reply;
-  }
-  void keep(std::uint64_t events, bool past_groups = false) {
-    wire::RetentionSetT set;
-    set.policy = std::make_unique<wire::RetentionPolicyT>();
-    set.policy->pattern = "t";
-    set.policy->max_events = events;
-    set.policy->past_groups = past_groups;
-    ask(std::move(set));
-    ask(wire::RetentionRunT());
-    while (ask(wire::RetentionRequestT())->answer.AsRetentionReply()->run->running) std::this_thread::yield();
-  }
+  void keep(std::uint64_t events, bool past_groups = false) { keep_newest(client, "t", events, past_groups); }
 
   BrokerProcess broker;
   Client client = connect(broker.endpoint());
@@ -75,11 +60,11 @@ TEST_F(RetentionOfClients, ASubscriptionIsToldFirst) {
 TEST_F(RetentionOfClients, AGroupThatWasPassedOverIsTold) {
   wire::GroupCreateT create;
   create.name = "g";
-  ask(std::move(create));
+  ask(client, std::move(create));
   publish(10);
   client.publish(note("other", "")).get().value();
   keep(4);
-  EXPECT_EQ(ask(wire::RetentionRequestT())->answer.AsRetentionReply()->policies[0]->events, 10u) << "the group has not settled them";
+  EXPECT_EQ(ask(client, wire::RetentionRequestT())->answer.AsRetentionReply()->policies[0]->events, 10u) << "the group has not settled them";
   keep(1, true);
   std::atomic<std::uint64_t> trimmed{0}, events{0};
   SubscribeOptions options;

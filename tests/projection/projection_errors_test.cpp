@@ -80,16 +80,7 @@ TEST_F(ProjectionErrors, WhatRetentionHasRemovedIsNotPassedOver) {
   ASSERT_TRUE(is_ok(projection.wait_until(publish(client, 10), patience)));
   ASSERT_TRUE(is_ok(projection.close()));
   publish(client, 20);
-  wire::AskUnion set;
-  wire::RetentionSetT policy;
-  policy.policy = std::make_unique<wire::RetentionPolicyT>();
-  policy.policy->pattern = "a.b";
-  policy.policy->max_events = 5;
-  set.Set(std::move(policy));
-  client.request(std::move(set)).value();
-  const auto is_gone = [&] { return !client.replay({.to = At::position(Position{25})}).read().value(); };
-  const auto until = std::chrono::steady_clock::now() + patience;
-  while (!is_gone() && std::chrono::steady_clock::now() < until) {}
+  keep_newest(client, "a.b", 5);
   auto again = open();
   const auto ended = again ? again->wait() : Result<void>(again.error());
   EXPECT_TRUE(fails(ended, Code::trimmed, "up to position 25"));

@@ -8,12 +8,12 @@ namespace bus::sim {
 
 namespace {
 
-const std::vector<std::string> keys = {"k1", "k2", "k3", "w1", "w2"};
+const std::vector<std::string> output_keys = {"k1", "k2", "k3", "w1", "w2"};
 
 }  // namespace
 
 SentEvent SimWorker::make_event(Batch& batch) {
-  wire::EventT event = test::event(env_.random.percent(50) ? "done.x" : "done.y", env_.random.percent(80) ? env_.random.pick(keys) : "");
+  wire::EventT event = test::event(env_.random.percent(50) ? "done.x" : "done.y", env_.random.percent(80) ? env_.random.pick(output_keys) : "");
   event.id = name_ + "-" + std::to_string(++sequences_);
   event.payload = test::notification(std::string(env_.random.between(1, 300), 's'));
   SentEvent sent{event.topic, event.key, {}, Code::ok, name_};
@@ -58,7 +58,7 @@ SentEvent SimWorker::make_snapshot(Batch& batch, const std::string& key, std::ui
 SentEvent SimWorker::make_snapshot_of(Batch& batch, const std::vector<SentEvent>& step) {
   const auto key = std::find_if(step.begin(), step.end(), [](const SentEvent& one) { return !one.key.empty(); });
   if (key == step.end() || env_.random.percent(20)) {
-    const auto& any = env_.random.pick(keys);
+    const auto& any = env_.random.pick(output_keys);
     return make_snapshot(batch, any, versions_[any] + env_.random.below(3) - std::min<std::uint64_t>(versions_[any], 1));
   }
   const auto more = std::count_if(step.begin(), step.end(), [&](const SentEvent& one) { return one.key == key->key; });
@@ -68,7 +68,7 @@ SentEvent SimWorker::make_snapshot_of(Batch& batch, const std::vector<SentEvent>
 // Mostly what it has heard last of the key, which others may have changed since.
 void SimWorker::add_needs(Batch& batch, std::uint32_t at, SentEvent& sent) {
   for (auto count = env_.random.below(3); count > 0; --count) {
-    const auto& key = env_.random.pick(keys);
+    const auto& key = env_.random.pick(output_keys);
     const auto expect = env_.random.percent(80) ? wire::Expect::version : env_.random.percent(50) ? wire::Expect::exists : wire::Expect::absent;
     const auto version = versions_[key] + (env_.random.percent(20) ? 1 : 0);
     batch.message.condition_keys.push_back(key);

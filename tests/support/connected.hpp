@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 
 #include "bus/client.hpp"
 #include "bus/suoke_realtime_generated.h"
@@ -32,6 +33,25 @@ inline NewEvent note(const std::string& topic, const std::string& key, const std
   event.key = key;
   event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
   return event;
+}
+
+template <typename Question>
+std::unique_ptr<wire::ReplyT> ask(Client& client, Question question) {
+  wire::AskUnion any;
+  any.Set(std::move(question));
+  return client.request(std::move(any)).value().reply;
+}
+
+// Retention leaves the newest `events` of topics like `pattern`, from now on; returns once it has.
+inline void keep_newest(Client& client, const std::string& pattern, std::uint64_t events, bool past_groups = false) {
+  wire::RetentionSetT set;
+  set.policy = std::make_unique<wire::RetentionPolicyT>();
+  set.policy->pattern = pattern;
+  set.policy->max_events = events;
+  set.policy->past_groups = past_groups;
+  ask(client, std::move(set));
+  ask(client, wire::RetentionRunT());
+  while (ask(client, wire::RetentionRequestT())->answer.AsRetentionReply()->run->running) std::this_thread::yield();
 }
 
 }  // namespace bus::test

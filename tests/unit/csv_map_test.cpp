@@ -4,12 +4,12 @@
 #include "tools/csv_map.hpp"
 
 #include <flatbuffers/idl.h>
-#include <flatbuffers/util.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <sstream>
 
+#include "tests/support/file_text.hpp"
 #include "tools/csv_reader.hpp"
 #include "tools/payload_json.hpp"
 #include "tools/time_format.hpp"
@@ -322,15 +322,10 @@ TEST(TimeFormat, ReadsOffsets) {
 
 // ---- the maps of the project
 
-std::string file(const std::filesystem::path& path) {
-  std::string text;
-  EXPECT_TRUE(flatbuffers::LoadFile(path.c_str(), true, &text)) << path;
-  return text;
-}
 
 PayloadJson health_codec() {
   flatbuffers::Parser parser;
-  EXPECT_TRUE(parser.Parse(file(std::filesystem::path(BUS_SOURCE_DIR) / "schemas/suoke_health.fbs").c_str())) << parser.error_;
+  EXPECT_TRUE(parser.Parse(test::file_text(std::filesystem::path(BUS_SOURCE_DIR) / "schemas/suoke_health.fbs").c_str())) << parser.error_;
   parser.Serialize();
   return PayloadJson::open({parser.builder_.GetBufferPointer(), parser.builder_.GetSize()}, "suoke.health.HealthDataUpdate").value();
 }
@@ -395,7 +390,7 @@ std::vector<std::string> displays_of(const std::string& manual) {
 }
 
 TEST(ExampleMaps, MapTheFileOfTheManual) {
-  const auto displays = displays_of(file(std::filesystem::path(BUS_SOURCE_DIR) / "docs/bus-import-map.5"));
+  const auto displays = displays_of(test::file_text(std::filesystem::path(BUS_SOURCE_DIR) / "docs/bus-import-map.5"));
   ASSERT_EQ(displays.size(), 3u);
   auto map = CsvMap::parse(displays[1], "manual").value();
   std::istringstream in(displays[0]);

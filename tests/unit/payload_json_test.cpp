@@ -5,7 +5,6 @@
 #include "tools/payload_json.hpp"
 
 #include <flatbuffers/idl.h>
-#include <flatbuffers/util.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -13,6 +12,7 @@
 #include <memory>
 
 #include "base/limits.hpp"
+#include "tests/support/file_text.hpp"
 
 namespace bus::tools {
 namespace {
@@ -307,12 +307,6 @@ TEST(PayloadJson, RefusesSchemasItCannotUse) {
 
 const std::filesystem::path source = BUS_SOURCE_DIR;
 
-std::string file(const std::filesystem::path& path) {
-  std::string text;
-  EXPECT_TRUE(flatbuffers::LoadFile(path.c_str(), true, &text)) << path;
-  return text;
-}
-
 // The schema and the full name of the table that an example is named after.
 struct Home {
   std::string schema;
@@ -321,7 +315,7 @@ struct Home {
 
 Home home_of(const std::string& table) {
   for (const auto* family : {"saga", "health", "diagnosis", "realtime"}) {
-    const auto schema = file(source / "schemas" / ("suoke_" + std::string(family) + ".fbs"));
+    const auto schema = test::file_text(source / "schemas" / ("suoke_" + std::string(family) + ".fbs"));
     if (schema.find("table " + table + " {") != std::string::npos) return {schema, "suoke." + std::string(family) + "." + table};
   }
   ADD_FAILURE() << "no schema has " << table;
@@ -332,7 +326,7 @@ TEST(PayloadExamples, ReadTheSameThroughTheParserOfFlatbuffers) {
   std::size_t count = 0;
   for (const auto& entry : std::filesystem::directory_iterator(source / "examples/payloads")) {
     const auto home = home_of(entry.path().stem().string());
-    const auto text = file(entry.path());
+    const auto text = test::file_text(entry.path());
     const auto json = PayloadJson::open(bytes_of(bfbs_of(home.schema)), home.type).value();
     flatbuffers::Parser parser;
     ASSERT_TRUE(parser.Parse(home.schema.c_str()) && parser.SetRootType(home.type.c_str())) << parser.error_;

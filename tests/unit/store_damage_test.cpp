@@ -18,11 +18,10 @@ using testing::BatchMaker;
 using testing::fails;
 using testing::is_ok;
 
-constexpr int batches = 10, events_per_batch = 5;
-
 // A closed log of ten records: positions 1-5, 6-10, … The text of an event names its position.
 class StoreDamage : public ::testing::Test {
  protected:
+  static constexpr int batches = 10, events_per_batch = 5;
   StoreDamage() {
     const auto store = dir_.open();
     BatchMaker maker(*store);

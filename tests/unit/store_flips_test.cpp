@@ -25,7 +25,7 @@ using testing::BatchMaker;
 using testing::fails;
 using testing::is_ok;
 
-constexpr std::size_t page_bytes = 4096;
+using lmdb::page_bytes;
 constexpr std::size_t verify_all = ~std::size_t{0};
 
 enum class Kind { meta, branch, leaf, large, value, free, beyond };

@@ -20,12 +20,12 @@ using testing::BatchMaker;
 using testing::fails;
 using testing::is_ok;
 
-constexpr std::size_t page_bytes = 4096;
-constexpr std::uint64_t batches = 12, events_per_batch = 5, events = batches * events_per_batch;
+using lmdb::page_bytes;
 
 // Twelve records of five events; the replay zone begins at position 31.
 class StoreRepair : public ::testing::TestWithParam<Compression> {
  protected:
+  static constexpr std::uint64_t batches = 12, events_per_batch = 5, events = batches * events_per_batch;
   StoreRepair() {
     auto options = dir_.options();
     options.compression = GetParam();

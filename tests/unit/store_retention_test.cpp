@@ -17,19 +17,18 @@ using testing::body_of;
 using testing::fails;
 using testing::is_ok;
 
-constexpr std::uint64_t batches = 10, events_per_batch = 5, events = batches * events_per_batch;
-
-std::string text_at(std::uint64_t position) { return "the event at position " + std::to_string(position) + "."; }
+std::string told_at(std::uint64_t position) { return "the event at position " + std::to_string(position) + "."; }
 
 // A log of ten records: positions 1-5, 6-10, … The text of an event names its position; its key is one of seven.
 class StoreRetention : public ::testing::TestWithParam<Compression> {
  protected:
+  static constexpr std::uint64_t batches = 10, events_per_batch = 5, events = batches * events_per_batch;
   StoreRetention() {
     BatchMaker maker(*store_);
     for (std::uint64_t batch = 0; batch < batches; ++batch) {
       for (std::uint64_t event = 0; event < events_per_batch; ++event) {
         const auto position = number(maker.head().committed) + event + 1;
-        maker.add({.text = text_at(position), .key = "key " + std::to_string(position % 7), .unique_id = position % 2 == 0 ? "id " + text_at(position) : ""});
+        maker.add({.text = told_at(position), .key = "key " + std::to_string(position % 7), .unique_id = position % 2 == 0 ? "id " + told_at(position) : ""});
       }
       maker.set_replay(maker.head().committed + 1, maker.head().batch + 1);
       store_->commit(maker.take()).value();
@@ -120,7 +119,7 @@ TEST_P(StoreRetention, AFlippedBitInWhatStaysIsFound) {
   std::string file = testing::read_file(dir_.data_file());
   const bool is_plain = GetParam() == Compression::none;
   if (!is_plain) return;  // its text is not in the file
-  const auto text = text_at(8);
+  const auto text = told_at(8);
   for (auto place = file.find(text); place != std::string::npos; place = file.find(text, place + 1)) file[place] = static_cast<char>(file[place] ^ 1);
   testing::write_file(dir_.data_file(), file);
   store_ = open();

@@ -18,9 +18,9 @@ namespace {
 using testing::BatchMaker;
 using testing::is_ok;
 
-constexpr std::size_t page_bytes = 4096;
+using lmdb::page_bytes;
 
-std::string text_at(std::uint64_t position) { return "committed at " + std::to_string(position) + std::string(position % 9 * 300, 'c'); }
+std::string committed_at(std::uint64_t position) { return "committed at " + std::to_string(position) + std::string(position % 9 * 300, 'c'); }
 
 class SalvageDamage : public ::testing::Test {
  protected:
@@ -43,7 +43,7 @@ class SalvageDamage : public ::testing::Test {
   void commit(int events) {
     const auto store = dir_.open();
     BatchMaker maker(*store);
-    for (int event = 0; event < events; ++event) maker.add({.text = text_at(++last_)});
+    for (int event = 0; event < events; ++event) maker.add({.text = committed_at(++last_)});
     store->commit(maker.take()).value();
   }
 
@@ -73,7 +73,7 @@ class SalvageDamage : public ::testing::Test {
       const Record& record = *records->front();
       EXPECT_TRUE(record.holds(position));
       const auto body = copy_of(record.body(static_cast<std::uint32_t>(position - record.first())));
-      const bool is_committed = number(position) <= last_ && body == testing::body_of(text_at(number(position)));
+      const bool is_committed = number(position) <= last_ && body == testing::body_of(committed_at(number(position)));
       EXPECT_TRUE(is_committed || is_doubtful) << number(position);
       events += is_committed;
     }

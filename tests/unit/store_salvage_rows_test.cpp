@@ -16,7 +16,7 @@ using testing::BatchMaker;
 using testing::fails;
 using testing::is_ok;
 
-constexpr std::size_t page_bytes = 4096;
+using lmdb::page_bytes;
 
 class SalvageRows : public ::testing::Test {
  protected:

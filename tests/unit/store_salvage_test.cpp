@@ -20,12 +20,12 @@ using testing::BatchMaker;
 using testing::fails;
 using testing::is_ok;
 
-constexpr std::size_t page_bytes = 4096;
-constexpr int batches = 120, events_per_batch = 5;
-constexpr std::uint64_t events = batches * events_per_batch;
+using lmdb::page_bytes;
 
 class StoreSalvage : public ::testing::TestWithParam<Compression> {
  protected:
+  static constexpr int batches = 120, events_per_batch = 5;
+  static constexpr std::uint64_t events = batches * events_per_batch;
   StoreSalvage() {
     auto options = dir_.options();
     options.compression = GetParam();
