@@ -1,9 +1,10 @@
-// log stat|verify|repair|salvage: the log as a whole.
+// log stat|verify|compact|repair|salvage: the log as a whole.
 #include <algorithm>
 #include <memory>
 
 #include "tools/cli.hpp"
 #include "tools/interrupts.hpp"
+#include "tools/log_compact.hpp"
 #include "tools/log_repair.hpp"
 #include "tools/log_salvage.hpp"
 #include "tools/log_verify.hpp"
@@ -139,6 +140,22 @@ Exit repair_log(const Globals& globals, RepairPlan plan) {
   return std::any_of(found.places.begin(), found.places.end(), loses) ? Exit::partial : Exit::ok;
 }
 
+Exit compact_log(const Globals& globals, const std::string& dir, bool discard) {
+  if (discard) {
+    const bool was_there = discard_compacted(dir);
+    if (globals.format == Format::text) write(was_there ? "the copy is removed\n" : "there is no copy\n");
+    if (globals.format != Format::text) print_object(globals.format, {{"discarded", was_there}});
+    return Exit::ok;
+  }
+  const auto done = compact(dir);
+  if (globals.format == Format::text) {
+    write("the copy has " + count_of(done.bytes, "byte") + ", the log uses " + std::to_string(done.log_bytes) + ": busd takes the copy at its next start\n");
+  } else {
+    print_object(globals.format, {{"bytes", done.bytes}, {"log_bytes", done.log_bytes}});
+  }
+  return Exit::ok;
+}
+
 }  // namespace
 
 void define_log(CLI::App& app, Cli& cli) {
@@ -151,6 +168,13 @@ void define_log(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<VerifyOptions>();
   check.add_option("--data", options->dir, "verify this directory, while no broker runs on it")->type_name("DIR");
   add_parsed(check, "--from-head", options->from_head, parse_head, "prove that the log extends one that had this head", "POSITION:CHAIN");
+  auto& pack = add_verb(parent, "compact", "copy the log without its free pages; the broker takes the copy at its next start",
+                        "bus-cli log compact --data /var/lib/busd\n  systemctl restart busd");
+  auto data = std::make_shared<std::string>();
+  auto discard = std::make_shared<bool>(false);
+  pack.add_option("--data", *data, "the data directory; a broker may run on it")->type_name("DIR")->required();
+  pack.add_flag("--discard", *discard, "remove a copy that was made and not taken yet");
+  pack.callback([data, discard, &cli] { cli.run = [data, discard, &cli] { return compact_log(cli.globals, *data, *discard); }; });
   auto& mend = add_verb(parent, "repair", "keep what is intact of damaged records, in place, and let the log go on without the rest",
                         "bus-cli log repair --data /var/lib/busd --dry-run\n  bus-cli log repair --data /var/lib/busd --aside /root/busd.damaged");
   auto plan = std::make_shared<RepairPlan>();

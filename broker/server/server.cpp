@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "base/check.hpp"
+#include "broker/store/compact.hpp"
 #include "broker/store/directory.hpp"
 #include "bus/version.hpp"
 
@@ -53,6 +54,18 @@ store::Compression compression_of(const std::string& name) {
   return store::Compression::none;
 }
 
+// What `bus-cli log compact` has made ready. The log goes on without it where it cannot be taken.
+void take_compacted(const store::Options& options) {
+  const auto taken = store::swap_in_compacted(options.dir, options.map_bytes);
+  if (!taken) {
+    spdlog::warn("the compacted copy of the log is not taken: {}. It is tried again at the next start; bus-cli log compact --discard removes it",
+                 describe(taken.error()));
+  } else if (*taken) {
+    spdlog::info("the compacted copy has taken the place of the log: {} bytes instead of {}, {} rows had changed since", (*taken)->bytes,
+                 (*taken)->old_bytes, (*taken)->rows);
+  }
+}
+
 }  // namespace
 
 Now read_clocks() {
@@ -80,6 +93,7 @@ Result<std::unique_ptr<Server>> Server::start(const Config& config, const Payloa
   options.reserve_bytes = config.reserve_bytes;
   options.compression = compression_of(config.compression);
   options.seed = random_value<std::array<std::uint8_t, 32>>();
+  take_compacted(options);
   auto store = store::Store::open(options);
   if (!store) return store.error();
   if (const auto warning = store::storage_warning(config.data); !warning.empty()) spdlog::warn("{}", warning);

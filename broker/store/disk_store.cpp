@@ -50,6 +50,8 @@ Result<void> DiskStore::refusal() const {
 
 Result<bool> DiskStore::fill_ahead() {
   if (auto refused = refusal(); !refused) return refused.error();
+  // Of copies that were broken off: what they saw is kept otherwise.
+  if (auto dropped = env_.drop_dead_readers(); !dropped) return dropped.error();
   auto filled = file_space_.fill();
   if (!filled) broken_ = true;
   commits_since_measured_ = 0;

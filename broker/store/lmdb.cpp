@@ -94,6 +94,11 @@ std::uint64_t Environment::map_bytes() const {
   return info.me_mapsize;
 }
 
+Result<void> Environment::copy_compacted(int descriptor) const {
+  if (const int status = mdb_env_copyfd2(env_.get(), descriptor, MDB_CP_COMPACT)) return failure(status, "copy the log");
+  return {};
+}
+
 // Each row of LMDB's own table has the pages that one transaction has freed: how many, and their numbers.
 Result<std::uint64_t> Environment::free_pages(std::size_t run) const {
   constexpr Dbi free_table = 0;

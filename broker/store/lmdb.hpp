@@ -104,6 +104,8 @@ class Environment {
 
   std::uint64_t used_bytes() const;  // up to the last page any transaction has used
   std::uint64_t map_bytes() const;
+  // Writes what is committed now to this file, without pages that are free; they are not used again until it is done. Any thread.
+  Result<void> copy_compacted(int descriptor) const;
   // Pages that are free again and lie side by side, `run` of them at least. Goes through the list of all of them.
   Result<std::uint64_t> free_pages(std::size_t run) const;
   // The data file. LMDB takes its locks on lock.mdb, so that using this descriptor disturbs none of them.

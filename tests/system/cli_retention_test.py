@@ -2,6 +2,7 @@
 Method: as in cli_test.py."""
 
 import json
+import os
 import unittest
 
 from broker_case import Case, lines, notification
@@ -73,6 +74,34 @@ class Retention(Case):
         self.run_cli("retention", "set", "a", "--max-age", "36501d", expect=2)
         self.run_cli("retention", "hold", "a", expect=2)
         self.assertEqual(self.json_of("retention", "ls"), [])
+
+    def test_a_log_is_compacted_while_it_is_used_and_taken_at_the_next_start(self):
+        big = json.dumps({"notification_id": "n", "title": "x" * 20_000})
+        for _ in range(40):
+            self.run_cli("pub", "a", big, "--type", "SystemNotification")
+        self.run_cli("retention", "set", "a", "--max-events", "3")
+        self.run_cli("retention", "run")
+        text = self.run_cli("log", "compact", "--data", self.broker.data).stdout
+        self.assertRegex(text, r"^the copy has \d+ bytes, the log uses \d+: busd takes the copy at its next start\n$")
+        made = self.json_of("log", "compact", "--data", self.broker.data)
+        self.assertLess(made["bytes"], made["log_bytes"] / 2)
+        self.publish("b", 2)
+        self.run_cli("retention", "set", "a", "--max-events", "1")
+        self.run_cli("retention", "run")
+        self.assertEqual(self.left(), [40, 41, 42])
+        head = self.json_of("log", "verify")["head"]
+        self.broker.stop()
+        self.broker.start()
+        self.assertEqual(self.json_of("log", "verify", "--from-head", head)["head"], head)
+        self.assertEqual(self.left(), [40, 41, 42])
+        self.publish("b", 1)
+        self.assertEqual(sorted(os.listdir(self.broker.data)), ["lock", "log", "log.compact.lock"])
+        with open(os.path.join(self.directory, "busd.log"), encoding="utf-8") as log:
+            self.assertIn("the compacted copy has taken the place of the log", log.read())
+        self.run_cli("log", "compact", "--data", self.broker.data)
+        self.assertTrue(self.json_of("log", "compact", "--data", self.broker.data, "--discard")["discarded"])
+        self.assertEqual(self.run_cli("log", "compact", "--data", self.broker.data, "--discard").stdout, "there is no copy\n")
+        self.assertIn("there is no log in", self.run_cli("log", "compact", "--data", self.directory, expect=4).stderr)
 
 
 if __name__ == "__main__":
