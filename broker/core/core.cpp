@@ -228,6 +228,7 @@ void Core::end(SessionId id, Ending ending) {
     transient_names_.left(session->publisher, session->instance, session->heard + hold);
   }
   delivery_.drop(*session);
+  requests_.drop(id);
   sessions_.end(id);
 }
 
@@ -282,6 +283,7 @@ SteadyTime Core::tick(Now now) {
   const bool has_room = !intake_.log_full() && intake_.has_space(limits::schedule_taken_bytes_max);
   if (const auto due = schedule_.tick(now, has_room)) next = std::min(next, *due);
   if (const auto due = retention_.tick(now)) next = std::min(next, *due);
+  if (const auto due = requests_.tick(now.steady)) next = std::min(next, *due);
   // What is due already is taken in this turn.
   if (const auto due = commit_due(now.steady); due && *due > now.steady) next = std::min(next, *due);
   if (delivery_.pump(now) || sessions_.any_full()) return now.steady;

@@ -74,6 +74,7 @@ struct Perform {
   Result<ReadAnswer> operator()(const ReadWithout& ask) { return widen(without(reader, ask)); }
   Result<ReadAnswer> operator()(const ReadStat&) { return widen(reader.stat()); }
   Result<ReadAnswer> operator()(const ReadVerify& ask) { return widen(reader.verify(ask.from, ask.chain, verify_bytes)); }
+  Result<ReadAnswer> operator()(const ReadBackup& ask) { return widen(reader.backup(ask)); }
 };
 
 }  // namespace

@@ -65,8 +65,9 @@ struct ReadVerify {
   Position from;
   std::uint64_t chain;
 };
+using ReadBackup = store::BackupAsk;
 using ReadAsk = std::variant<ReadRecords, ReadPositionAt, ReadKeyHeads, ReadSequences, ReadKeyChain, ReadKeyEvents, ReadRows, ReadRowsOf, ReadEnvelopes,
-                             ReadPriority, ReadIndexes, ReadWithout, ReadStat, ReadVerify>;
+                             ReadPriority, ReadIndexes, ReadWithout, ReadStat, ReadVerify, ReadBackup>;
 
 struct Envelope {
   std::string topic, type, key, id;
@@ -80,7 +81,7 @@ struct ReadRequest {
 
 using ReadAnswer = std::variant<std::vector<store::RecordPtr>, Position, std::vector<std::optional<store::KeyHead>>,
                                 store::SequenceSlice, store::KeySlice, store::KeyEvents, store::PrioritySlice, store::Rows, std::vector<std::optional<Envelope>>,
-                                store::IndexSlice, store::RecordPtr, store::Stat, store::VerifySlice>;
+                                store::IndexSlice, store::RecordPtr, store::Stat, store::VerifySlice, store::BackupSlice>;
 
 struct ReadResult {
   std::uint64_t id = 0;

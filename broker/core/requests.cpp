@@ -22,7 +22,7 @@ Result<void> Requests::receive(Session& session, const wire::Request& message, N
     case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
     default:
       if (group_requests_.receive(to, message, now) || key_requests_.receive(to, message) || schedule_requests_.receive(to, message) ||
-          snapshots_.receive(to, message) || retention_.receive(to, message, now)) {
+          snapshots_.receive(to, message) || retention_.receive(to, message, now) || backup_requests_.receive(to, message, now.steady)) {
         return {};
       }
   }

@@ -2,10 +2,12 @@
 // passes on what is asked of groups. Each answer leaves only when what it says is durable. Owned by the core; one thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "broker/core/answers.hpp"
+#include "broker/core/backup_requests.hpp"
 #include "broker/core/delivery.hpp"
 #include "broker/core/group_requests.hpp"
 #include "broker/core/intake.hpp"
@@ -32,11 +34,14 @@ class Requests {
         intake_(intake), delivery_(delivery), schedule_(schedule), snapshots_(snapshots), retention_(retention), types_(types), answers_(sessions),
         group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret),
         key_requests_(state, staging, reads, log, answers_, identity.secret),
-        schedule_requests_(state, reads, intake, schedule, answers_, identity.secret) {}
+        schedule_requests_(state, reads, intake, schedule, answers_, identity.secret), backup_requests_(reads, answers_) {}
 
   void start(SteadyTime now) { started_ = now; }
   // Errors: bad_request, busy (too many unanswered); all others are sent by themselves.
   Result<void> receive(Session& session, const wire::Request& message, Now now);
+  // The session ends.
+  void drop(SessionId session) { backup_requests_.drop(session); }
+  std::optional<SteadyTime> tick(SteadyTime now) { return backup_requests_.tick(now); }
 
  private:
   void status(Asker to, Now now);
@@ -64,6 +69,7 @@ class Requests {
   GroupRequests group_requests_;
   KeyRequests key_requests_;
   ScheduleRequests schedule_requests_;
+  BackupRequests backup_requests_;
   SteadyTime started_;
 };
 

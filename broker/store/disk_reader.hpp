@@ -1,9 +1,10 @@
-// DiskReader is the one implementation of LogReader: each call is one read transaction of its own. It must not outlive
+// DiskReader is the one implementation of LogReader: each call is one read transaction of its own, but those of a backup. It must not outlive
 // the store.
 #pragma once
 
 #include <functional>
 
+#include "broker/store/backup_reader.hpp"
 #include "broker/store/log_cursor.hpp"
 #include "broker/store/meta.hpp"
 #include "broker/store/store.hpp"
@@ -13,7 +14,7 @@ namespace bus::store {
 class DiskReader final : public LogReader {
  public:
   DiskReader(const lmdb::Environment& env, const Tables& tables, const LogId& log_id, std::function<Space()> space)
-      : env_(env), tables_(tables), log_id_(log_id), space_(std::move(space)) {}
+      : env_(env), tables_(tables), log_id_(log_id), space_(std::move(space)), backup_(env, tables) {}
 
   Result<std::vector<RecordPtr>> records(Position from, std::size_t bytes_max) override;
   Result<Position> position_at(WallTime time) override;
@@ -27,6 +28,7 @@ class DiskReader final : public LogReader {
   Result<Rows> rows(const RowRange& range) override;
   Result<Stat> stat() override;
   Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) override;
+  Result<BackupSlice> backup(const BackupAsk& ask) override { return backup_.read(ask); }
 
  private:
   Result<RecordPtr> first_record(const lmdb::Transaction& txn, LogCursor& cursor, Position from) const;
@@ -36,6 +38,7 @@ class DiskReader final : public LogReader {
   const Tables& tables_;
   LogId log_id_;
   std::function<Space()> space_;
+  BackupReader backup_;
 };
 
 }  // namespace bus::store

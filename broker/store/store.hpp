@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/store/backup_slice.hpp"
 #include "broker/store/batch.hpp"
 #include "broker/store/compression.hpp"
 
@@ -191,6 +192,9 @@ class LogReader {
   // `from` may lie inside a record. A fault at the position before `from` says that the chain there is not `chain`;
   // no other fault names a position before `from`.
   virtual Result<VerifySlice> verify(Position from, std::uint64_t chain, std::size_t bytes_max) = 0;
+
+  // What lies in the store, for a backup. The only calls of which the transaction may stay open between them. Errors: damaged.
+  virtual Result<BackupSlice> backup(const BackupAsk& ask) = 0;
 };
 
 class Store {

@@ -181,6 +181,12 @@ inline constexpr std::size_t retention_trims_max = 16;          // records that 
 inline constexpr std::size_t retention_keys_max = 256 * 1024;   // that one run keeps the last events of
 inline constexpr std::size_t retention_results_max = 256;       // policies that a reply tells the outcome of
 
+// ---- backups
+inline constexpr std::size_t backup_records_read = 1024;        // of which one request tells; each costs a look at one page
+inline constexpr std::size_t backup_rows_read = 4 * KiB;        // in one reply, and of rows and records
+inline constexpr std::size_t backup_bytes_read = 1 * MiB;       // so many bytes, or one larger
+inline constexpr auto backup_snapshot_idle = 30s;               // then it is given up: pages that it sees are not used again
+
 // ---- space
 inline constexpr std::size_t map_bytes_default = 1024 * GiB;  // address space only
 inline constexpr std::size_t map_bytes_min = 64 * MiB;

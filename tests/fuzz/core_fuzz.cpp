@@ -138,6 +138,7 @@ class MemoryLog final : public store::LogReader {
   }
   Result<store::Stat> stat() override { return store::Stat(); }
   Result<store::VerifySlice> verify(Position, std::uint64_t, std::size_t) override { return Error{Code::disk_error, "there is no disk"}; }
+  Result<store::BackupSlice> backup(const store::BackupAsk&) override { return store::BackupSlice(); }
 
  private:
   template <typename Visit>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bus/suoke_saga_generated.h"
+#include "tests/support/backup_samples.hpp"
 #include "tests/support/state_samples.hpp"
 #include "wire/message.hpp"
 
@@ -336,6 +337,7 @@ class Samples {
     heads.keys = {"saga-7", "saga-8"};
     ask(heads);
     state_asks([this](auto question) { ask(std::move(question)); });
+    backup_asks([this](auto question) { ask(std::move(question)); });
   }
   static std::unique_ptr<wire::ScheduleIdT> schedule_id() {
     auto id = std::make_unique<wire::ScheduleIdT>();
@@ -481,6 +483,7 @@ class Samples {
     heads.heads = {wire::KeyHead(12, 900), wire::KeyHead(0, 0)};
     reply(heads);
     state_replies([this](auto answer) { reply(std::move(answer)); });
+    backup_replies([this](auto answer) { reply(std::move(answer)); });
   }
 
   std::vector<SampleMessage> messages_;
