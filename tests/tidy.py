@@ -59,9 +59,12 @@ LAYERS = {
               "base/memory.hpp"],
     "examples": ["bus/*"],
 }
-# The only files that may look deeper than their layer: they work on a log's files, of which but one may be served.
+# The only files that may look deeper than their layer: they work on a log's files, or on backups.
 LAYER_EXCEPTIONS = {
+    "tools/backup_repository.cpp": ["broker/store/directory.hpp"],
+    "tools/backup_repository.hpp": ["broker/store/backup_files.hpp"],
     "tools/log_compact.cpp": ["broker/store/compact.hpp"],
+    "tools/verbs_restore.cpp": ["broker/store/backup_restore.hpp"],
     "tools/log_repair.cpp": ["broker/store/repair.hpp"],
     "tools/log_salvage.cpp": ["broker/store/salvage.hpp"],
     "tools/log_verify.cpp": ["broker/store/offline.hpp", "broker/store/store.hpp"],

@@ -150,6 +150,8 @@ void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);
 void define_top(CLI::App& app, Cli& cli);
 void define_log(CLI::App& app, Cli& cli);
+void define_backup(CLI::App& app, Cli& cli);
+void define_restore(CLI::App& app, Cli& cli);
 void define_bench(CLI::App& app, Cli& cli);
 
 }  // namespace bus::tools

@@ -20,7 +20,7 @@ void define(CLI::App& app, Cli& cli) {
   add_choice<Format>(app, "-o,--output", cli.globals.format, {{"text", Format::text}, {"json", Format::json}, {"ndjson", Format::ndjson}},
                      "how results are printed on stdout");
   for (const auto define_verb : {define_pub, define_sub, define_replay, define_import, define_topic, define_group, define_dlq, define_schedule, define_event, define_key, define_snapshot, define_retention,
-                                 define_schema, define_status, define_top, define_log, define_bench}) {
+                                 define_schema, define_status, define_top, define_log, define_backup, define_restore, define_bench}) {
     define_verb(app, cli);
   }
   app.require_subcommand(1);

@@ -41,7 +41,8 @@ class Usage(unittest.TestCase):
     def test_every_help_has_an_example(self):
         for words in [[], ["pub"], ["sub"], ["replay"], ["import"], ["import", "csv"], ["topic"], ["topic", "ls"], ["topic", "info"], ["group"],
                       ["group", "ls"], ["group", "info"], ["group", "seek"], ["group", "rm"], ["event"], ["event", "get"], ["event", "lineage"], ["schema"],
-                      ["schema", "ls"], ["schema", "show"], ["status"], ["log"], ["log", "stat"], ["log", "verify"], ["log", "repair"], ["log", "salvage"], ["bench"],
+                      ["schema", "ls"], ["schema", "show"], ["status"], ["log"], ["log", "stat"], ["log", "verify"], ["log", "repair"], ["log", "salvage"],
+                      ["backup"], ["backup", "create"], ["backup", "ls"], ["backup", "verify"], ["restore"], ["bench"],
                       ["bench", "pub"], ["bench", "sub"], ["bench", "e2e"], ["bench", "replay"], ["bench", "each"], ["bench", "fanout"]]:
             with self.subTest(words=words):
                 self.assertIn("Example:\n  bus-cli ", self.cli(*words, "--help", expect=0).stdout)
