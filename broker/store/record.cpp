@@ -23,7 +23,7 @@ Error fault(Code code, Position first, const std::string& what) {
 }
 
 // A record where it lies, with nothing copied but its header. A packed one has `bodies` compressed, and behind the index.
-struct StoredRecord {
+struct StoredParts {
   Header header;
   Bytes index, bodies;
   Compression compression = Compression::none;
@@ -57,11 +57,11 @@ Result<Compression> take_prefix(Bytes& stored, Position first) {
 
 // Finds the parts of a stored record, and checks all that can be checked without the rows of the index. Before that many
 // bytes of the map are touched, some of which may lie beyond the end of the file, the record itself must agree to its size.
-Result<StoredRecord> find_parts(Bytes stored, Position first) {
+Result<StoredParts> find_parts(Bytes stored, Position first) {
   const auto compression = take_prefix(stored, first);
   if (!compression) return compression.error();
   if (stored.size() < header_bytes) return fault(Code::damaged, first, "it is shorter than a header");
-  StoredRecord parts{load<Header>(stored.data()), {}, {}, *compression};
+  StoredParts parts{load<Header>(stored.data()), {}, {}, *compression};
   const Header& header = parts.header;
   if (header.magic != record_magic) return fault(Code::damaged, first, "it does not begin as a record");
   if (header.version < record_version || header.version > record_version_with_removed) {
