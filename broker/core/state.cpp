@@ -47,7 +47,7 @@ Result<void> State::restore_row(store::Table table, std::string_view key, std::s
     }
     case store::Table::groups: case store::Table::open: case store::Table::failures: case store::Table::dead:
     case store::Table::schedule: case store::Table::schedule_ids: case store::Table::key_pages: case store::Table::snapshots:
-    case store::Table::retention: break;
+    case store::Table::retention: case store::Table::schemas: case store::Table::topic_settings: break;
   }
   return bad_row("that is not of the state");
 }

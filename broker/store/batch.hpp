@@ -14,7 +14,7 @@ namespace bus::store {
 // Small tables whose rows the core writes and reads; the store only guards them with checksums.
 enum class Table : std::uint8_t {
   topics = 0, types = 1, publishers = 2, groups = 3, open = 4, failures = 5, dead = 6, schedule = 7, schedule_ids = 8, key_pages = 11, snapshots = 12,
-  retention = 13
+  retention = 13, schemas = 14, topic_settings = 15
 };
 
 struct Row {

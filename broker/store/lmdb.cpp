@@ -13,7 +13,7 @@ namespace bus::store::lmdb {
 
 namespace {
 
-constexpr unsigned tables_max = 16;
+constexpr unsigned tables_max = 32;
 constexpr unsigned readers_max = 64;
 constexpr mdb_mode_t file_mode = 0640;
 

@@ -34,6 +34,8 @@ constexpr Loss losses[] = {
     {TableId::schedule_ids, "whoever sends a scheduled event, a snapshot or a step without events again may have it take effect twice, or is told that it was refused"},
     {TableId::snapshots, "states of keys have to be folded again"},
     {TableId::retention, "legal holds may be among them, so no policy is kept: set the holds first, then the policies"},
+    {TableId::schemas, "types or versions of them may have to be registered again"},
+    {TableId::topic_settings, "topics may admit every type, and have to be created again where the broker makes none by itself"},
 };
 
 class Salvage {

@@ -5,7 +5,8 @@ namespace bus::store {
 namespace {
 
 constexpr std::array<const char*, table_ids> names = {"log",  "journal",  "topics",       "types", "publishers", "groups", "open",
-                                                      "failures", "dead", "schedule", "schedule_ids", "keys",  "meta", "key_pages", "snapshots", "retention"};
+                                                      "failures", "dead", "schedule", "schedule_ids", "keys",  "meta", "key_pages", "snapshots", "retention",
+                                                      "schemas", "topic_settings"};
 constexpr std::size_t checksum_bytes = 8;
 
 std::uint64_t row_checksum(TableId table, std::string_view key, std::string_view value) {

@@ -15,8 +15,9 @@
 namespace bus::store {
 
 // The numbers are part of the format: they seed the checksums of rows.
-enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, schedule, schedule_ids, keys, meta, key_pages, snapshots, retention };
-inline constexpr std::size_t table_ids = 16;
+enum class TableId : std::uint8_t { log = 0, journal, topics, types, publishers, groups, open, failures, dead, schedule, schedule_ids, keys, meta, key_pages, snapshots, retention,
+                                   schemas, topic_settings };
+inline constexpr std::size_t table_ids = 18;
 const char* name_of(TableId table);
 constexpr TableId id_of(Table table) { return static_cast<TableId>(2 + static_cast<int>(table)); }
 

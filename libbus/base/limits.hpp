@@ -165,7 +165,20 @@ inline constexpr auto projection_snapshot_life = 5s;
 inline constexpr std::size_t projection_map_bytes = 64 * MiB;     // at first; doubled when it is full
 inline constexpr std::size_t projection_map_bytes_max = 1024 * GiB;
 
+// ---- topics
+inline constexpr std::size_t topic_settings_max = 64 * KiB;      // topics with settings; they are kept in memory
+inline constexpr std::size_t topic_settings_bytes_max = 64 * MiB;// of all of them
+inline constexpr std::size_t topic_types_max = 64;               // that one admits
+inline constexpr std::size_t topic_properties_max = 32;
+inline constexpr std::size_t property_name_bytes_max = 64;
+inline constexpr std::size_t description_bytes_max = 1024;       // also of a property's value, and why a type is deprecated
+
 // ---- schemas
+inline constexpr std::size_t schema_bytes_max = 256 * KiB;       // of one reflection schema
+inline constexpr std::size_t schema_types_max = 4 * KiB;         // that are registered
+inline constexpr std::size_t schema_versions_max = 256;          // of one type
+inline constexpr std::size_t schemas_bytes_max = 64 * MiB;       // of all versions together; they are kept in memory
+inline constexpr std::size_t schema_changes_max = 256;           // that one answer tells of one type
 inline constexpr std::size_t schema_comparisons_max = 256 * KiB; // fields and values that one comparison of two versions looks at
 
 // ---- retention

@@ -8,6 +8,7 @@
 
 #include "bus/suoke_saga_generated.h"
 #include "tests/support/backup_samples.hpp"
+#include "tests/support/registry_samples.hpp"
 #include "tests/support/state_samples.hpp"
 #include "wire/message.hpp"
 
@@ -338,6 +339,7 @@ class Samples {
     ask(heads);
     state_asks([this](auto question) { ask(std::move(question)); });
     backup_asks([this](auto question) { ask(std::move(question)); });
+    registry_asks([this](auto question) { ask(std::move(question)); });
   }
   static std::unique_ptr<wire::ScheduleIdT> schedule_id() {
     auto id = std::make_unique<wire::ScheduleIdT>();
@@ -398,6 +400,7 @@ class Samples {
     topics.topics[0]->name = "saga.started";
     topics.topics[0]->events = 6;
     topics.topics[0]->groups = {"projector"};
+    topics.topics[0]->settings = sample_settings();
     reply(topics);
     wire::GroupsReplyT groups;
     groups.groups.push_back(std::make_unique<wire::GroupInfoT>());
@@ -419,6 +422,7 @@ class Samples {
     schemas.schemas.push_back(std::make_unique<wire::SchemaInfoT>());
     schemas.schemas[0]->type = "suoke.saga.SagaStarted";
     schemas.schemas[0]->builtin = true;
+    schemas.schemas[0]->deprecated = "no service needs it";
     reply(schemas);
     wire::LogStatReplyT stat;
     stat.first = 1;
@@ -484,6 +488,7 @@ class Samples {
     reply(heads);
     state_replies([this](auto answer) { reply(std::move(answer)); });
     backup_replies([this](auto answer) { reply(std::move(answer)); });
+    registry_replies([this](auto answer) { reply(std::move(answer)); });
   }
 
   std::vector<SampleMessage> messages_;
