@@ -9,16 +9,19 @@ namespace bus::broker {
 Core::Core(CoreOptions options, const PayloadTypes& types, const store::Identity& identity)
     : options_(std::move(options)),
       identity_(identity),
+      types_(types),
+      schemas_(types_),
+      topics_(state_, options_.auto_create_topics),
       sessions_({options_.secret, identity.secret}),
       log_(reads_, [this] { delivery_.wake(); }),
       staging_(state_, sessions_, identity.log_id),
       schedule_(state_, staging_, reads_),
       snapshots_(state_, sessions_, staging_, reads_, identity.secret),
-      intake_(state_, sessions_, staging_, reads_, schedule_, delivery_, snapshots_, types, identity.secret),
+      intake_(state_, sessions_, staging_, reads_, schedule_, delivery_, snapshots_, types_, topics_, identity.secret),
       transient_names_(state_, identity.epoch),
       delivery_(state_, sessions_, staging_, reads_, log_, identity.epoch, identity.secret),
       retention_(state_, sessions_, staging_, reads_, log_, delivery_, identity.secret),
-      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, snapshots_, retention_, types) {}
+      requests_(options_.about, identity_, state_, sessions_, staging_, reads_, log_, intake_, delivery_, schedule_, snapshots_, retention_, types_, schemas_, topics_) {}
 Core::~Core() = default;
 
 // ---- recovery
@@ -38,6 +41,10 @@ Result<void> Core::recover(const store::Store& store, Now now) {
   if (!dead) return dead;
   auto retained = store.each_row(Table::retention, [&](auto key, auto value) { return retention_.restore_row(key, value); });
   if (!retained) return retained;
+  auto registered = store.each_row(Table::schemas, [&](auto key, auto value) { return schemas_.restore_row(key, value); });
+  if (!registered) return registered;
+  auto settings = store.each_row(Table::topic_settings, [&](auto key, auto value) { return topics_.restore_row(key, value); });
+  if (!settings) return settings;
   const auto scheduled = store.count_rows(Table::schedule);
   if (!scheduled) return scheduled.error();
   schedule_.start(*scheduled);

@@ -23,6 +23,7 @@ struct CoreOptions {
   About about;
   std::uint64_t secret = 0;                  // random, of this process; with the log's it makes the tokens of sessions
   std::size_t reserve_bytes = limits::settle_reserve_bytes;
+  bool auto_create_topics = true;            // a topic that is published to is there
 };
 
 class Core {
@@ -71,6 +72,7 @@ class Core {
   std::size_t sessions() const { return sessions_.size(); }
   std::uint64_t scheduled() const { return schedule_.waiting(); }
   const State& state() const { return state_; }
+  const PayloadTypes& types() const { return types_; }
   const Delivery& delivery() const { return delivery_; }
   bool log_full() const { return intake_.log_full(); }
   void verify() const { delivery_.verify(); }
@@ -92,7 +94,10 @@ class Core {
 
   CoreOptions options_;
   store::Identity identity_;
+  PayloadTypes types_;                   // those it was made with, and those that are registered
+  SchemaRegistry schemas_;
   State state_;
+  TopicTable topics_;
   Sessions sessions_;
   Reads reads_;
   LogView log_;

@@ -115,14 +115,21 @@ Result<void> Intake::check_new_topic(std::string_view topic) const {
   return Error{Code::too_many_topics, "the broker knows as many topics as it may"};
 }
 
-// Null: look it up by name, which tells what is wrong.
+// Null: there is none of this name now.
 const PayloadTypes::Type* Intake::payload_type(std::uint32_t number) {
   if (number >= payload_types_.size()) payload_types_.resize(number + 1, nullptr);
   return payload_types_[number] = types_.find(state_.types.name(number));
 }
 
+void Intake::note_deprecated(PayloadTypes::Usage& usage, const std::string& publisher) {
+  constexpr std::size_t told_max = 16;
+  ++usage.events;
+  auto& names = usage.publishers;
+  if (names.size() < told_max && std::find(names.begin(), names.end(), publisher) == names.end()) names.push_back(publisher);
+}
+
 // The event of an item; fills in the rest of it. A topic that is known was checked when it was new.
-Result<void> Intake::check(Item& item, WallTime now) {
+Result<void> Intake::check(Item& item, const std::string& publisher, WallTime now) {
   if (load<std::uint32_t>(item.event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
   wire::Envelope envelope;
   if (auto good = wire::read_envelope(item.event, envelope); !good) return good;
@@ -130,14 +137,15 @@ Result<void> Intake::check(Item& item, WallTime now) {
   if (item.topic == 0 && !item.is_snapshot) {
     if (auto good = check_new_topic(envelope.topic); !good) return good;
   }
-  item.type = state_.types.find(envelope.type).value_or(0);
-  const auto* verifier = item.type < payload_types_.size() ? payload_types_.data()[item.type] : nullptr;
-  if (verifier == nullptr && item.type != 0) verifier = payload_type(item.type);
-  if (verifier == nullptr) {
-    if (auto good = types_.verify(envelope.type, envelope.payload); !good) return good;
-  } else if (!PayloadTypes::verify(*verifier, envelope.payload)) {
-    return PayloadTypes::bad_payload(envelope.type);
+  if (!item.is_snapshot) {
+    if (auto good = topics_.admit(item.topic, envelope.topic, envelope.type); !good) return good;
   }
+  item.type = state_.types.find(envelope.type).value_or(0);
+  const auto* type = item.type < payload_types_.size() ? payload_types_.data()[item.type] : nullptr;
+  if (type == nullptr) type = item.type != 0 ? payload_type(item.type) : types_.find(envelope.type);
+  if (type == nullptr) return PayloadTypes::unknown(envelope.type);
+  if (!PayloadTypes::verify(*type, envelope.payload)) return PayloadTypes::bad_payload(envelope.type);
+  if (type->deprecated != nullptr) note_deprecated(*type->deprecated, publisher);
   item.priority = static_cast<std::uint8_t>(envelope.priority);
   item.flags = envelope.expires_at != 0 ? store::format::expires : 0;
   if (envelope.deliver_at > nanoseconds(now)) {
@@ -155,7 +163,7 @@ Result<void> Intake::check(Item& item, WallTime now) {
   return {};
 }
 
-Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, Now now) {
+Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, const std::string& publisher, Now now) {
   Parked batch;
   batch.came = now;
   batch.body = body.aligned();
@@ -173,7 +181,7 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, 
     item.event = *event;
     item.is_snapshot = next_snapshot != batch.snapshots.end() && next_snapshot->event() + 1 == batch.items.size();
     if (item.is_snapshot) ++next_snapshot;
-    if (auto good = check(item, now.wall); !good) {
+    if (auto good = check(item, publisher, now.wall); !good) {
       batch.refused.emplace(batch.items.size() - 1, good.error());
       item = {};
     }
@@ -192,7 +200,7 @@ Result<void> Intake::publish(Session& session, const wire::Publish& message, Fra
   if (found == publishers_.end()) return Error{Code::publisher_fenced, "a newer session published as '" + session.publisher + "'"};
   Publisher& publisher = found->second;
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
-  auto batch = unpack(message, std::move(body), now);
+  auto batch = unpack(message, std::move(body), session.publisher, now);
   if (!batch) return batch.error();
   if (auto fits = admit_scheduled(*batch); !fits) return fits;
   pacer_.published(publisher.habit, now.steady);

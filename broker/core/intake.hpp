@@ -23,6 +23,7 @@
 #include "broker/core/sessions.hpp"
 #include "broker/core/snapshots.hpp"
 #include "broker/core/staging.hpp"
+#include "broker/core/topic_settings.hpp"
 #include "wire/envelope.hpp"
 #include "wire/event_codec.hpp"
 
@@ -34,8 +35,8 @@ class Intake {
     std::uint64_t events = 0, duplicates = 0, refused = 0;
   };
   Intake(State& state, Sessions& sessions, Staging& staging, Reads& reads, Schedule& schedule, Delivery& delivery,
-         Snapshots& snapshots, const PayloadTypes& types, std::uint64_t key_secret)
-      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), delivery_(delivery), snapshots_(snapshots), types_(types),
+         Snapshots& snapshots, const PayloadTypes& types, TopicTable& topics, std::uint64_t key_secret)
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), schedule_(schedule), delivery_(delivery), snapshots_(snapshots), types_(types), topics_(topics),
         key_secret_(key_secret) {}
 
   // The session will publish as session.publisher; whoever did so before is fenced. Returns the last sequence used
@@ -138,7 +139,7 @@ class Intake {
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
   Result<void> admit_scheduled(const Parked& batch) const;
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
-  Result<Parked> unpack(const wire::Publish& message, Frame body, Now now);
+  Result<Parked> unpack(const wire::Publish& message, Frame body, const std::string& publisher, Now now);
   Result<void> take_conditions(const wire::Publish& message, Parked& batch) const;
   void take_unique_id(Parked& batch, std::size_t at) const;
   static Result<void> take_snapshots(const wire::Publish& message, Parked& batch);
@@ -146,7 +147,8 @@ class Intake {
   static Result<void> take_no_event(Parked& batch, const wire::Step& step);
   static const Step* step_of(const Parked& batch, std::size_t at);
   static void refuse(Parked& batch, std::size_t at, const Error& error);
-  Result<void> check(Item& item, WallTime now);
+  Result<void> check(Item& item, const std::string& publisher, WallTime now);
+  static void note_deprecated(PayloadTypes::Usage& usage, const std::string& publisher);
   static Result<void> check_snapshot(const wire::Envelope& envelope);
   Result<void> check_new_topic(std::string_view topic) const;
   const PayloadTypes::Type* payload_type(std::uint32_t number);
@@ -205,6 +207,7 @@ class Intake {
   Delivery& delivery_;
   Snapshots& snapshots_;
   const PayloadTypes& types_;
+  TopicTable& topics_;
   std::uint64_t key_secret_;
   std::vector<const PayloadTypes::Type*> payload_types_;   // by the number of the type, as they are asked for; 0: none
   std::unordered_map<std::string, Publisher> publishers_;  // by name, those with a session

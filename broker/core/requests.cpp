@@ -15,14 +15,13 @@ Result<void> Requests::receive(Session& session, const wire::Request& message, N
   const Asker to{session.id, message.request()};
   switch (message.ask_type()) {
     case wire::Ask::StatusRequest: return status(to, now), Result<void>();
-    case wire::Ask::TopicsRequest: return topics(to, *message.ask_as_TopicsRequest()), Result<void>();
     case wire::Ask::EventGet: return event(to, Position{message.ask_as_EventGet()->position()}), Result<void>();
-    case wire::Ask::SchemasRequest: return schemas(to, *message.ask_as_SchemasRequest()), Result<void>();
     case wire::Ask::LogStatRequest: return log_stat(to), Result<void>();
     case wire::Ask::LogVerify: return log_verify(to, *message.ask_as_LogVerify()), Result<void>();
     default:
       if (group_requests_.receive(to, message, now) || key_requests_.receive(to, message) || schedule_requests_.receive(to, message) ||
-          snapshots_.receive(to, message) || retention_.receive(to, message, now) || backup_requests_.receive(to, message, now.steady)) {
+          snapshots_.receive(to, message) || retention_.receive(to, message, now) || backup_requests_.receive(to, message, now.steady) ||
+          schema_requests_.receive(to, message, now.wall) || topic_requests_.receive(to, message, now)) {
         return {};
       }
   }
@@ -58,6 +57,7 @@ void Requests::status(Asker to, Now now) {
   status.keys_resident = state_.keys.size();
   status.dead_letters = delivery_.dead_letters();
   status.scheduled = schedule_.waiting();
+  status.auto_create_topics = topics_.auto_create();
   if (schedule_.trouble().code != Code::ok) status.schedule_trouble = schedule_.trouble().detail;
   const Source* last = delivery_.furthest_behind();
   if (last == nullptr) return answers_.answer(to, std::move(status));
@@ -70,41 +70,6 @@ void Requests::status(Asker to, Now now) {
     if (found) waiting->oldest_at = nanoseconds(std::get<std::vector<store::RecordPtr>>(*answer).front()->committed_at());
     answers_.answer(to, std::move(*waiting));
   });
-}
-
-void Requests::topics(Asker to, const wire::TopicsRequest& ask) {
-  wire::TopicsReplyT reply;
-  std::size_t bytes = 0;
-  const auto last = state_.topics.size();
-  for (std::uint32_t number = std::min(ask.after(), last) + 1; number <= last; ++number) {
-    const TopicData& data = state_.topics[number];
-    const std::string& name = state_.topics.name(number);
-    if (data.events == data.removed_events && data.removed_events == 0) continue;
-    if ((ask.name() != nullptr && ask.name()->string_view() != name)) continue;
-    if (bytes > limits::reply_bytes_target) break;
-    bytes += name.size() + 80;
-    reply.more = number;
-    auto info = std::make_unique<wire::TopicInfoT>();
-    info->name = name;
-    info->events = data.events - data.removed_events;
-    info->bytes = data.bytes - data.removed_bytes;
-    info->removed_events = data.removed_events;
-    info->removed_bytes = data.removed_bytes;
-    if (const auto* policy = retention_.policies().policy_of(name)) info->retention = policy->pattern;
-    info->first = info->events > 0 ? bus::number(data.first) : 0;
-    info->last = bus::number(data.last);
-    info->last_at = nanoseconds(data.last_at);
-    for (const auto& [group, source] : delivery_.groups()) {
-      if (ask.name() == nullptr || info->groups.size() == limits::member_names_max) break;
-      if (source->filter.matches_topic(name)) info->groups.push_back(group);
-    }
-    reply.topics.push_back(std::move(info));
-  }
-  if (ask.name() != nullptr && reply.topics.empty()) {
-    return answers_.refuse(to, {Code::not_found, "no event has the topic '" + ask.name()->str() + "'"});
-  }
-  if (bytes <= limits::reply_bytes_target) reply.more = 0;
-  answers_.answer(to, std::move(reply));
 }
 
 // ---- events
@@ -135,31 +100,7 @@ void Requests::tell_event(Asker to, Position position, const store::Record& reco
   answers_.answer(to, std::move(reply), {std::move(owner), record.body(at)});
 }
 
-// ---- schemas and the log
-
-void Requests::schemas(Asker to, const wire::SchemasRequest& ask) {
-  wire::SchemasReplyT reply;
-  std::size_t bytes = 0;
-  for (auto it = types_.all().upper_bound(flatbuffers::GetString(ask.after())); it != types_.all().end(); ++it) {
-    const auto& [name, type] = *it;
-    if (ask.name() != nullptr && ask.name()->string_view() != name) continue;
-    if (bytes > limits::reply_bytes_target) {
-      reply.more = reply.schemas.back()->type;
-      break;
-    }
-    bytes += name.size() + type.file.size() + 64 + (ask.with_schema() ? type.bfbs.size() : 0);
-    auto info = std::make_unique<wire::SchemaInfoT>();
-    info->type = name;
-    info->builtin = type.builtin;
-    info->file = type.file;
-    if (ask.with_schema()) info->bfbs.assign(type.bfbs.begin(), type.bfbs.end());
-    reply.schemas.push_back(std::move(info));
-  }
-  if (ask.name() != nullptr && reply.schemas.empty()) {
-    return answers_.refuse(to, {Code::not_found, "there is no type '" + ask.name()->str() + "'"});
-  }
-  answers_.answer(to, std::move(reply));
-}
+// ---- the log
 
 void Requests::log_stat(Asker to) {
   reads_.ask(ReadStat{}, [this, to](Result<ReadAnswer> result) {

@@ -1,5 +1,5 @@
-// Requests answers what operators ask: status, topics, single events, schemas, figures and verification of the log; and
-// passes on what is asked of groups. Each answer leaves only when what it says is durable. Owned by the core; one thread.
+// Requests answers what operators ask: status, single events, figures and verification of the log; and passes on what is asked of
+// everything else. Each answer leaves only when what it says is durable. Owned by the core; one thread.
 #pragma once
 
 #include <optional>
@@ -12,10 +12,11 @@
 #include "broker/core/group_requests.hpp"
 #include "broker/core/intake.hpp"
 #include "broker/core/key_requests.hpp"
-#include "broker/core/payload_types.hpp"
 #include "broker/core/retention.hpp"
 #include "broker/core/schedule_requests.hpp"
+#include "broker/core/schema_requests.hpp"
 #include "broker/core/snapshots.hpp"
+#include "broker/core/topic_requests.hpp"
 
 namespace bus::broker {
 
@@ -29,12 +30,13 @@ struct About {
 class Requests {
  public:
   Requests(const About& about, const store::Identity& identity, State& state, Sessions& sessions, Staging& staging,
-           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, Schedule& schedule, Snapshots& snapshots, Retention& retention, const PayloadTypes& types)
+           Reads& reads, LogView& log, Intake& intake, Delivery& delivery, Schedule& schedule, Snapshots& snapshots, Retention& retention, const PayloadTypes& types, SchemaRegistry& schemas, TopicTable& topics)
       : about_(about), identity_(identity), state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log),
-        intake_(intake), delivery_(delivery), schedule_(schedule), snapshots_(snapshots), retention_(retention), types_(types), answers_(sessions),
+        intake_(intake), delivery_(delivery), schedule_(schedule), snapshots_(snapshots), retention_(retention), types_(types), topics_(topics), answers_(sessions),
         group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret),
         key_requests_(state, staging, reads, log, answers_, identity.secret),
-        schedule_requests_(state, reads, intake, schedule, answers_, identity.secret), backup_requests_(reads, answers_) {}
+        schedule_requests_(state, reads, intake, schedule, answers_, identity.secret), backup_requests_(reads, answers_),
+        schema_requests_(staging, answers_, types, schemas), topic_requests_(state, staging, answers_, delivery, types, retention, topics) {}
 
   void start(SteadyTime now) { started_ = now; }
   // Errors: bad_request, busy (too many unanswered); all others are sent by themselves.
@@ -45,10 +47,8 @@ class Requests {
 
  private:
   void status(Asker to, Now now);
-  void topics(Asker to, const wire::TopicsRequest& ask);
   void event(Asker to, Position position);
   void tell_event(Asker to, Position position, const store::Record& record, std::shared_ptr<const void> owner);
-  void schemas(Asker to, const wire::SchemasRequest& ask);
   void log_stat(Asker to);
   void log_verify(Asker to, const wire::LogVerify& ask);
 
@@ -65,11 +65,14 @@ class Requests {
   Snapshots& snapshots_;
   Retention& retention_;
   const PayloadTypes& types_;
+  const TopicTable& topics_;
   Answers answers_;
   GroupRequests group_requests_;
   KeyRequests key_requests_;
   ScheduleRequests schedule_requests_;
   BackupRequests backup_requests_;
+  SchemaRequests schema_requests_;
+  TopicRequests topic_requests_;
   SteadyTime started_;
 };
 

@@ -39,6 +39,12 @@ class Retention {
   void committed(SteadyTime now);
 
   const RetentionPolicies& policies() const { return policies_; }
+  // The policy that is asked for, with this pattern if one is given. Errors: bad_request (it is missing), bad_pattern, bad_settings.
+  Result<RetentionPolicy> admit(const wire::RetentionPolicy* wire, std::optional<std::string_view> pattern = std::nullopt) const;
+  // Durable with the batch being gathered.
+  void put(RetentionPolicy policy, Now now);
+  // False: there is none of this pattern.
+  bool erase(std::string_view pattern, Now now);
   bool is_running() const { return run_.has_value(); }
 
  private:
@@ -133,7 +139,8 @@ class Retention {
   void release(Asker to, const wire::LegalHoldRelease& ask, Now now);
   void run(Asker to, const wire::RetentionRun& ask, Now now);
   void tell(Asker to) const;
-  void changed(Asker to, store::Row row, Now now);
+  void changed(store::Row row, Now now);
+  void done(Asker to);
   std::unique_ptr<wire::RetentionRunInfoT> run_info() const;
 
   State& state_;

@@ -12,7 +12,9 @@ constexpr std::uint64_t age_ms_max = std::chrono::duration_cast<std::chrono::mil
 // Out of range stays out of range: check() says so.
 Duration age_of(std::uint64_t ms) { return std::chrono::milliseconds(std::min(ms, age_ms_max + 1)); }
 
-RetentionPolicy from_wire(const wire::RetentionPolicyT& wire) {
+RetentionPolicy from_wire(const wire::RetentionPolicy& policy) {
+  wire::RetentionPolicyT wire;
+  policy.UnPackTo(&wire);
   return {wire.pattern, age_of(wire.max_age_ms), wire.max_bytes, wire.max_events, wire.latest_per_key, age_of(wire.latest_after_ms), wire.past_groups};
 }
 
@@ -52,39 +54,59 @@ bool Retention::receive(Asker to, const wire::Request& message, Now now) {
   return true;
 }
 
-// From here on it counts, also for a run that is under way. The next one does not begin at once: a mistake can be taken back. The answer
-// leaves when it is durable.
-void Retention::changed(Asker to, store::Row row, Now now) {
+// From here on it counts, also for a run that is under way. The next one does not begin at once: a mistake can be taken back.
+void Retention::changed(store::Row row, Now now) {
   now_ = now;
   staging_.put_row(std::move(row));
   policy_of_.clear();
   abandon();
   due_.reset();
   if (!policies_.policies().empty()) due_ = now.steady + limits::retention_interval;
-  staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
+}
+
+// The answer leaves when what it says is durable.
+void Retention::done(Asker to) {
+  staging_.when_durable([this, to] { answers_.answer(to, wire::DoneT()); });
+}
+
+Result<RetentionPolicy> Retention::admit(const wire::RetentionPolicy* wire, std::optional<std::string_view> pattern) const {
+  if (wire == nullptr) return Error{Code::bad_request, "a policy is missing"};
+  auto policy = from_wire(*wire);
+  if (pattern) policy.pattern = *pattern;
+  if (auto good = policy.check(); !good) return good.error();
+  const bool is_new = !policies_.policies().contains(policy.pattern);
+  if (is_new && policies_.policies().size() >= limits::retention_policies_max) {
+    return Error{Code::bad_settings, "the broker may have " + std::to_string(limits::retention_policies_max) + " retention policies"};
+  }
+  return policy;
+}
+
+void Retention::put(RetentionPolicy policy, Now now) {
+  const auto before = policies_.policies().find(policy.pattern);
+  if (before != policies_.policies().end() && before->second == policy) return;
+  latest_to_.erase(policy.pattern);
+  changed(policies_.put(std::move(policy)), now);
+}
+
+bool Retention::erase(std::string_view pattern, Now now) {
+  auto row = policies_.erase_policy(pattern);
+  if (!row) return false;
+  latest_to_.clear();  // topics may have another one now
+  changed(std::move(*row), now);
+  return true;
 }
 
 void Retention::set(Asker to, const wire::RetentionSet& ask, Now now) {
-  if (ask.policy() == nullptr) return answers_.refuse(to, {Code::bad_request, "a policy is missing"});
-  wire::RetentionPolicyT wire;
-  ask.policy()->UnPackTo(&wire);
-  auto policy = from_wire(wire);
-  if (auto good = policy.check(); !good) return answers_.refuse(to, good.error());
-  const auto before = policies_.policies().find(policy.pattern);
-  if (before != policies_.policies().end() && before->second == policy) return staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
-  if (before == policies_.policies().end() && policies_.policies().size() >= limits::retention_policies_max) {
-    return answers_.refuse(to, {Code::bad_settings, "the broker may have " + std::to_string(limits::retention_policies_max) + " retention policies"});
-  }
-  latest_to_.erase(policy.pattern);
-  changed(to, policies_.put(std::move(policy)), now);
+  auto policy = admit(ask.policy());
+  if (!policy) return answers_.refuse(to, policy.error());
+  put(std::move(*policy), now);
+  done(to);
 }
 
 void Retention::remove(Asker to, const wire::RetentionRemove& ask, Now now) {
   const auto pattern = flatbuffers::GetString(ask.pattern());
-  auto row = policies_.erase_policy(pattern);
-  if (!row) return answers_.refuse(to, {Code::not_found, "there is no retention policy for '" + pattern + "'"});
-  latest_to_.clear();  // topics may have another one now
-  changed(to, std::move(*row), now);
+  if (!erase(pattern, now)) return answers_.refuse(to, {Code::not_found, "there is no retention policy for '" + pattern + "'"});
+  done(to);
 }
 
 void Retention::hold(Asker to, const wire::LegalHoldSet& ask, Now now) {
@@ -94,7 +116,8 @@ void Retention::hold(Asker to, const wire::LegalHoldSet& ask, Now now) {
   if (policies_.holds().size() >= limits::legal_holds_max && !policies_.has_hold(hold.pattern, hold.key)) {
     return answers_.refuse(to, {Code::bad_settings, "the broker may have " + std::to_string(limits::legal_holds_max) + " legal holds"});
   }
-  changed(to, policies_.put(std::move(hold)), now);
+  changed(policies_.put(std::move(hold)), now);
+  done(to);
 }
 
 void Retention::release(Asker to, const wire::LegalHoldRelease& ask, Now now) {
@@ -102,7 +125,8 @@ void Retention::release(Asker to, const wire::LegalHoldRelease& ask, Now now) {
   auto row = policies_.erase_hold(pattern, key);
   if (!row) return answers_.refuse(to, {Code::not_found, "there is no legal hold on '" + pattern + "'" + (key.empty() ? "" : " and key '" + key + "'")});
   latest_to_.clear();  // what was held is looked at again
-  changed(to, std::move(*row), now);
+  changed(std::move(*row), now);
+  done(to);
 }
 
 void Retention::run(Asker to, const wire::RetentionRun& ask, Now now) {
@@ -111,9 +135,7 @@ void Retention::run(Asker to, const wire::RetentionRun& ask, Now now) {
   if (run_ || !changes_.empty()) return answers_.refuse(to, {Code::busy, "a run is under way; ask again when it has ended"});
   Wanted wanted{ask.dry_run(), true, std::nullopt};
   if (ask.policy() != nullptr) {
-    wire::RetentionPolicyT wire;
-    ask.policy()->UnPackTo(&wire);
-    wanted.tried = from_wire(wire);
+    wanted.tried = from_wire(*ask.policy());
     if (!wanted.dry) return answers_.refuse(to, {Code::bad_request, "a policy can be tried in a dry run only; set it to have removed what it does not keep"});
     if (auto good = wanted.tried->check(); !good) return answers_.refuse(to, good.error());
   }

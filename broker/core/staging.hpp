@@ -86,6 +86,8 @@ class Staging {
   // Calls `done` once the batch being gathered (or the given one) has committed; at once if it has.
   void hold(std::function<void()> done) { hold(batch(), std::move(done)); }
   void hold(std::uint64_t batch, std::function<void()> done);
+  // Calls `done` once all that is staged is durable; at once if nothing is.
+  void when_durable(std::function<void()> done) { hold(has_changes() ? batch() : batch() - 1, std::move(done)); }
 
   // True if bodies of so many bytes may still go into the batch being gathered. An empty one takes any batch.
   bool fits(std::size_t bytes) const { return staged_bytes_ == 0 || staged_bytes_ + bytes <= limits::commit_bytes_max; }

@@ -65,6 +65,17 @@ Setting text_setting(const char* name, const char* value, const char* help, std:
           [=](const Config& config) { return config.*field; }};
 }
 
+Setting bool_setting(const char* name, const char* help, bool Config::*field) {
+  return {name, "BOOL", help, false,
+          [=](Config& config, const Values& values) -> Result<void> {
+            const bool is_true = values.front() == "true";
+            if (!is_true && values.front() != "false") return wrong_setting(std::string(name) + " must be true or false, not '" + values.front() + "'");
+            config.*field = is_true;
+            return {};
+          },
+          [=](const Config& config) { return std::string(config.*field ? "true" : "false"); }};
+}
+
 Setting listen_setting() {
   return {"listen", "ENDPOINT", "where to listen, ipc://PATH or tcp://127.0.0.1:PORT; may be given several times", true,
           [](Config& config, const Values& values) -> Result<void> {
@@ -85,6 +96,7 @@ Setting listen_setting() {
 // A TOML value as the texts a flag would have.
 std::optional<Values> values_of(const toml::node& node) {
   if (const auto* text = node.as_string()) return Values{text->get()};
+  if (const auto* truth = node.as_boolean()) return Values{truth->get() ? "true" : "false"};
   if (const auto* number = node.as_integer()) return Values{std::to_string(number->get())};
   const auto* list = node.as_array();
   if (list == nullptr) return std::nullopt;
@@ -120,7 +132,7 @@ Result<void> apply(const std::string& name, const toml::node& node, Config& conf
     if (name != setting.name) continue;
     const auto values = values_of(node);
     if (!values || (!setting.list && values->size() != 1)) {
-      return wrong_setting(name + (setting.list ? " must be a string or a list of strings" : " must be a single string or number"));
+      return wrong_setting(name + (setting.list ? " must be a string or a list of strings" : " must be a single string, number or boolean"));
     }
     return setting.set(config, *values);
   }
@@ -148,6 +160,7 @@ std::span<const Setting> settings() {
                    16 * limits::GiB),
       text_setting("compression", "METHOD", "how events are packed on disk where that pays: none, lz4 or zstd", &Config::compression,
                    {"none", "lz4", "zstd"}),
+      bool_setting("auto_create_topics", "whether a topic that is published to is there; else it has to be created", &Config::auto_create_topics),
       text_setting("log_level", "LEVEL", "debug, info, warn or error", &Config::log_level, {"debug", "info", "warn", "error"}),
   };
   return all;

@@ -22,6 +22,7 @@ struct Config {
   std::uint64_t fill_ahead_bytes = limits::fill_ahead_bytes;
   std::uint64_t reserve_bytes = limits::settle_reserve_bytes;
   std::string compression = "none";
+  bool auto_create_topics = true;
   std::string log_level = "info";
   std::vector<GroupConfig> groups;
 

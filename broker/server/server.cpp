@@ -111,10 +111,12 @@ Result<void> Server::recover(const PayloadTypes& types) {
   options.about = {BUS_VERSION, config_.data, config_.listen};
   options.secret = random_value<std::uint64_t>();
   options.reserve_bytes = config_.reserve_bytes;
+  options.auto_create_topics = config_.auto_create_topics;
   core_ = std::make_unique<Core>(std::move(options), types, store_->identity());
   core_->set_space(store_->space());
   if (auto recovered = core_->recover(*store_, begin); !recovered) return recovered;
-  for (const auto& group : config_.groups) {
+  for (GroupConfig group : config_.groups) {
+    if (auto resolved = resolve_types(group, core_->types()); !resolved) return resolved;
     if (auto declared = core_->declare_group(*group.what, begin); !declared) {
       spdlog::error("group.{} of the settings is left as it is: {}", group.name, declared.error().detail);
     }

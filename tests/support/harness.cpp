@@ -15,7 +15,7 @@ void Harness::start() {
   options.reserve_bytes = 1 * limits::MiB;
   store_ = store::Store::open(options).value();
   reader_ = store_->reader();
-  broker::CoreOptions core_options{{"test", "data", {"ipc://test"}}, 1, options.reserve_bytes};
+  broker::CoreOptions core_options{{"test", "data", {"ipc://test"}}, 1, options.reserve_bytes, auto_create_topics};
   core = std::make_unique<broker::Core>(core_options, types(), store_->identity());
   core->set_space(store_->space());
   core->recover(*store_, now).value();

@@ -96,6 +96,7 @@ class Harness {
   Now now{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h};
   std::size_t map_bytes = limits::map_bytes_min;
   std::size_t fill_ahead_bytes = 8 * limits::MiB;
+  bool auto_create_topics = true;        // from the next start on
 
  private:
   void collect();

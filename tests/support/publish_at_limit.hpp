@@ -23,7 +23,8 @@ inline std::set<Code> publish_at_limit(const std::function<void(broker::State&, 
   LogView log(reads, [] {});
   Delivery delivery(state, sessions, staging, reads, log, 1, 1);
   Snapshots snapshots(state, sessions, staging, reads, 1);
-  Intake intake(state, sessions, staging, reads, schedule, delivery, snapshots, Harness::types(), 1);
+  TopicTable topics(state, true);
+  Intake intake(state, sessions, staging, reads, schedule, delivery, snapshots, Harness::types(), topics, 1);
   intake.set_space({.free_bytes = limits::GiB}, 0);
   Session& session = sessions.begin("p", SteadyTime());
   session.publisher = "alpha";

@@ -1,11 +1,12 @@
 // Goal: every code that the broker can answer with is answered, each in the situation docs/PROTOCOL.md gives for it.
 // Method: one table, code by code; a test at the end finds the codes that have no line in it.
 //
-// Not here, because no message to the broker can bring them about:
-//   trimmed                      nothing is removed from the log yet
-//   conflict                     of schemas, before the broker serves: core_payload_types_test; of single dead letters: core_dead_letters_test
+// Not here, because no message to the broker can bring them about, or another test has it:
+//   trimmed                      of what retention has removed: core_retention_test
+//   conflict                     of schemas and topics: core_schema_registry_test, core_topics_test; of single dead letters: core_dead_letters_test
 //   denied, bad_argument         only of settings and endpoints: core_config_test
-//   locked, bad_format, disk_error    only of opening and writing the store, which ends the process
+//   locked, disk_error           only of opening and writing the store, which ends the process
+//   bad_format                   the same, and of schemas: core_schema_registry_test
 //   timed_out, disconnected, closed, log_changed    said by libbus itself
 #include <gtest/gtest.h>
 
@@ -14,6 +15,7 @@
 #include <set>
 
 #include "tests/support/publish_at_limit.hpp"
+#include "tests/support/schema_text.hpp"
 
 namespace bus::broker {
 namespace {
@@ -168,6 +170,38 @@ std::set<Code> publish_draining() {
   bus.hello("p", "alpha");
   bus.core->drain();
   return raw_publish(bus, 1, 1, encode(event()));
+}
+
+std::set<Code> publish_where_topics_are_created() {
+  Harness bus;
+  bus.auto_create_topics = false;
+  bus.crash();
+  bus.hello("p", "alpha");
+  return raw_publish(bus, 1, 1, encode(event()));
+}
+
+std::set<Code> publish_what_is_not_admitted() {
+  Harness bus;
+  bus.hello("p", "alpha");
+  wire::TopicCreateT create;
+  create.settings = std::make_unique<wire::TopicSettingsT>();
+  create.settings->name = "test.topic";
+  create.settings->types = {"suoke.saga.SagaStarted"};
+  bus.ask("p", std::move(create));
+  bus.run();
+  return raw_publish(bus, 1, 1, encode(event()));
+}
+
+std::set<Code> register_what_breaks() {
+  Harness bus;
+  bus.hello("s");
+  for (const char* fields : {"x:int;", "x:long;"}) {
+    wire::SchemaAddT add;
+    add.bfbs = test::compile_schema(std::string("table T { ") + fields + " } root_type T;");
+    bus.ask("s", add);
+    bus.run();
+  }
+  return said(bus, "s");
 }
 
 wire::EventT scheduled_event() {
@@ -404,6 +438,8 @@ const std::vector<Line>& table() {
       {Code::bad_payload, [] { return publish_changed([](auto& one) { one.payload.assign(32, 0xff); }); }},
       {Code::event_too_large, too_large},
       {Code::skipped, [] { return publish_one(test::skipped()); }},
+      {Code::unknown_topic, publish_where_topics_are_created},
+      {Code::type_not_admitted, publish_what_is_not_admitted},
       {Code::too_many_topics, [] {
          return publish_at_limit([](State& state, Schedule&) { fill_names(state.topics, limits::topics_max); }, event("new.topic"));
        }},
@@ -451,6 +487,7 @@ const std::vector<Line>& table() {
       {Code::beyond_end, start_beyond_end},
       {Code::bad_request, ask_nothing},
       {Code::damaged, read_damaged},
+      {Code::incompatible_schema, register_what_breaks},
       {Code::shutting_down, publish_draining},
   };
   return lines;

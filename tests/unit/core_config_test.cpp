@@ -55,6 +55,8 @@ TEST(Setting, TextsAreNotEmptyAndChoicesAreKnown) {
   EXPECT_EQ(set("log_level", "chatty"), Code::bad_argument);
   for (const char* method : {"none", "lz4", "zstd"}) EXPECT_EQ(set("compression", method), Code::ok);
   EXPECT_EQ(set("compression", "gzip"), Code::bad_argument);
+  for (const char* truth : {"true", "false"}) EXPECT_EQ(set("auto_create_topics", truth), Code::ok);
+  for (const char* none : {"", "yes", "1"}) EXPECT_EQ(set("auto_create_topics", none), Code::bad_argument);
 }
 
 TEST(Setting, EndpointsAreLocal) {

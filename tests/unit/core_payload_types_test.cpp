@@ -37,7 +37,7 @@ TEST(PayloadTypes, KnowTheBuiltInOnes) {
   const PayloadTypes types;
   for (const auto& builtin : builtin_types()) {
     ASSERT_NE(types.find(builtin.name), nullptr) << builtin.name;
-    EXPECT_TRUE(types.find(builtin.name)->builtin);
+    EXPECT_TRUE(types.find(builtin.name)->builtin());
     EXPECT_EQ(code_of(types.verify(builtin.name, Buffer(64, 0xff))), Code::bad_payload);
   }
 }
@@ -104,7 +104,7 @@ TEST(PayloadTypes, RefuseWhatIsThereAlready) {
   const auto again = types.add(std::string(embedded::telemetry), "two.bfbs");
   EXPECT_EQ(code_of(again), Code::conflict);
   EXPECT_NE(again.error().detail.find("one.bfbs"), std::string::npos);
-  EXPECT_EQ(code_of(types.add(types.find(test::notification_type)->bfbs, "mine.bfbs")), Code::conflict);
+  EXPECT_EQ(code_of(types.add(text_of(types.find(test::notification_type)->bfbs()), "mine.bfbs")), Code::conflict);
 }
 
 TEST(PayloadTypes, RefuseVectorsOfUnionsAndNestedBuffers) {

@@ -121,6 +121,8 @@ TEST_F(RequestsTest, TellManyGroupsInParts) {
 
 TEST_F(RequestsTest, TellManySchemasInParts) {
   if (Harness::types().find("many.Type00") == nullptr) Harness::types().add(std::string(embedded::many), "many.bfbs").value();
+  bus.restart();
+  bus.hello("op");
   std::multiset<std::string> told;
   std::size_t parts = 0;
   wire::SchemasRequestT ask;

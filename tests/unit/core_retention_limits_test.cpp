@@ -35,6 +35,11 @@ TEST_F(RetentionLimits, HasSoManyPoliciesAndHolds) {
   for (std::size_t number = 0; number < limits::retention_policies_max; ++number) ASSERT_EQ(set(at_most("t" + std::to_string(number), 1)), std::nullopt);
   EXPECT_EQ(set(at_most("more", 1)), Code::bad_settings);
   EXPECT_EQ(set(at_most("t7", 2)), std::nullopt);
+  wire::RetentionSetT again;
+  again.policy = std::make_unique<wire::RetentionPolicyT>(at_most("t7", 2));
+  bus.ask("op", std::move(again));
+  bus.run();
+  EXPECT_EQ(bus.take<wire::ReplyT>("op").size(), 1u) << "nothing changes, and nothing is committed: it is answered all the same";
   for (std::size_t number = 0; number < limits::legal_holds_max; ++number) ASSERT_EQ(hold("t" + std::to_string(number)), std::nullopt);
   EXPECT_EQ(hold("more"), Code::bad_settings);
 }

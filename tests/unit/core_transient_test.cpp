@@ -300,7 +300,8 @@ TEST(TransientNamesOfAFullTable, AreStillGivenAndPublishedUnder) {
   LogView log(reads, [] {});
   Delivery delivery(state, sessions, staging, reads, log, 1, 1);
   Snapshots snapshots(state, sessions, staging, reads, 1);
-  Intake intake(state, sessions, staging, reads, schedule, delivery, snapshots, Harness::types(), 1);
+  TopicTable topics(state, true);
+  Intake intake(state, sessions, staging, reads, schedule, delivery, snapshots, Harness::types(), topics, 1);
   const auto publish_as_next = [&](const Peer& peer, SteadyTime when) {
     Session& session = sessions.begin(peer, when);
     session.transient = true;

@@ -1,0 +1,191 @@
+#include "broker/core/event_schema.hpp"
+
+#include <flatbuffers/reflection.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/limits.hpp"
+
+namespace bus::broker {
+
+namespace {
+
+using Object = reflection::Object;
+
+// ---- what a schema says of itself. FlatBuffers follows its numbers without a look at them, so they are looked at here.
+
+// Read as numbers: as a BaseType a value beyond the last one must not even be looked at.
+bool is_known(const reflection::Type& type) {
+  const auto& table = reinterpret_cast<const flatbuffers::Table&>(type);
+  const auto known = [&](auto field) {
+    const auto value = table.GetField<std::int8_t>(field, 0);
+    return value >= reflection::None && value <= reflection::Array;
+  };
+  return known(reflection::Type::VT_BASE_TYPE) && known(reflection::Type::VT_ELEMENT);
+}
+
+bool is_object(const reflection::Schema& schema, int index) {
+  return index >= 0 && static_cast<flatbuffers::uoffset_t>(index) < schema.objects()->size();
+}
+
+// The members of a union are found by their place, so that they have to be 0, 1, 2, …
+bool is_union(const reflection::Schema& schema, int index) {
+  if (index < 0 || static_cast<flatbuffers::uoffset_t>(index) >= schema.enums()->size()) return false;
+  std::int64_t next = 0;
+  for (const auto* value : *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(index))->values()) {
+    const auto* type = value->union_type();
+    if (value->value() != next++ || type == nullptr || !is_known(*type)) return false;
+    const bool is_none = type->base_type() == reflection::None || type->base_type() == reflection::String;
+    if (!is_none && (type->base_type() != reflection::Obj || !is_object(schema, type->index()))) return false;
+  }
+  return true;
+}
+
+// What check_schema() refuses by name is sound.
+bool is_sound_element(const reflection::Schema& schema, const reflection::Type& type) {
+  const auto element = type.element();
+  if (element == reflection::Obj) return is_object(schema, type.index());
+  return (element > reflection::None && element <= reflection::String) || element == reflection::Union;
+}
+
+bool is_sound(const reflection::Schema& schema, const reflection::Type& type, bool in_struct) {
+  if (!is_known(type)) return false;
+  switch (type.base_type()) {
+    case reflection::Vector: return is_sound_element(schema, type);
+    case reflection::Array: return in_struct && is_sound_element(schema, type);
+    case reflection::Obj: return is_object(schema, type.index());
+    case reflection::Union: return is_union(schema, type.index());
+    default:
+      return type.base_type() > reflection::None && type.base_type() <= reflection::String && type.element() == reflection::None;
+  }
+}
+
+bool is_sound(const reflection::Schema& schema, const Object& object) {
+  if (object.is_struct() && (object.bytesize() <= 0 || object.bytesize() > 0xffff)) return false;
+  return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
+    return is_sound(schema, *field->type(), object.is_struct());
+  });
+}
+
+// The parts of a schema that the reflection verifier of FlatBuffers 2.0.8 does not check safely.
+Result<void> check_schema(const reflection::Schema& schema, const std::string& file) {
+  const auto refuse = [&](const Object* object, const reflection::Field* field, const char* what) {
+    return Error{Code::bad_format, file + ": field " + object->name()->str() + "." + field->name()->str() + " is " + what +
+                                       ", which cannot be verified safely; change the schema"};
+  };
+  for (const Object* object : *schema.objects()) {
+    for (const reflection::Field* field : *object->fields()) {
+      const auto* type = field->type();
+      if (type->base_type() == reflection::Vector && (type->element() == reflection::Union || type->element() == reflection::UType)) {
+        return refuse(object, field, "a vector of unions");
+      }
+      const auto* attributes = field->attributes();
+      if (attributes != nullptr && attributes->LookupByKey("nested_flatbuffer") != nullptr) {
+        return refuse(object, field, "a nested_flatbuffer");
+      }
+    }
+  }
+  return {};
+}
+
+// The indexes of objects that some table of the schema contains.
+std::set<int> contained(const reflection::Schema& schema) {
+  std::set<int> inside;
+  for (const Object* object : *schema.objects()) {
+    for (const reflection::Field* field : *object->fields()) {
+      const auto* type = field->type();
+      const bool table = type->base_type() == reflection::Obj || type->element() == reflection::Obj;
+      if (table && schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(type->index())) != object) inside.insert(type->index());
+      if (type->base_type() != reflection::Union) continue;
+      for (const auto* value : *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(type->index()))->values()) {
+        if (value->union_type() != nullptr && value->union_type()->base_type() == reflection::Obj) {
+          inside.insert(value->union_type()->index());
+        }
+      }
+    }
+  }
+  return inside;
+}
+
+// The tables of a schema that are event types: the root table, and those that no other table contains.
+std::vector<const Object*> types_of(const reflection::Schema& schema) {
+  const auto inside = contained(schema);
+  std::vector<const Object*> types;
+  for (flatbuffers::uoffset_t at = 0; at < schema.objects()->size(); ++at) {
+    const Object* object = schema.objects()->Get(at);
+    const bool top = !inside.contains(static_cast<int>(at)) || object == schema.root_table();
+    if (!object->is_struct() && top) types.push_back(object);
+  }
+  return types;
+}
+
+Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& file) {
+  flatbuffers::Verifier verifier(bfbs.data(), bfbs.size(), flatbuffers::Verifier::Options{});
+  if (bfbs.size() < 16 || !reflection::SchemaBufferHasIdentifier(bfbs.data()) || !reflection::VerifySchemaBuffer(verifier)) {
+    return Error{Code::bad_format, file + " is not a binary FlatBuffers schema; make one with: flatc -b --schema FILE.fbs"};
+  }
+  const auto* schema = reflection::GetSchema(bfbs.data());
+  for (const Object* object : *schema->objects()) {
+    if (is_sound(*schema, *object)) continue;
+    return Error{Code::bad_format, file + ": " + object->name()->str() + " is not as flatc writes it; the file is damaged"};
+  }
+  return schema;
+}
+
+bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table);
+
+// The tables that a field which is there leads to.
+bool has_required_inside(const reflection::Schema& schema, const reflection::Field& field, const flatbuffers::Table& table) {
+  const auto base = field.type()->base_type();
+  if (base == reflection::Union) {
+    const auto kind = table.GetField<std::uint8_t>(static_cast<flatbuffers::voffset_t>(field.offset() - 2), 0);
+    if (kind == 0) return true;
+    // Not by GetUnionType(): it takes every member for a table, and a string has no place among the objects.
+    const auto& members = *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(field.type()->index()))->values();
+    const auto* member = members.Get(kind)->union_type();
+    if (member->base_type() != reflection::Obj) return true;
+    const Object& object = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(member->index()));
+    return object.is_struct() || has_required(schema, object, *flatbuffers::GetFieldT(table, field));
+  }
+  const bool vector = base == reflection::Vector && field.type()->element() == reflection::Obj;
+  if (base != reflection::Obj && !vector) return true;
+  const Object& object = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(field.type()->index()));
+  if (object.is_struct()) return true;
+  if (!vector) return has_required(schema, object, *flatbuffers::GetFieldT(table, field));
+  const auto* items = flatbuffers::GetFieldV<flatbuffers::Offset<flatbuffers::Table>>(table, field);
+  return std::all_of(items->begin(), items->end(), [&](const auto* item) { return has_required(schema, object, *item); });
+}
+
+// The reflection verifier of FlatBuffers 2.0.8 does not see that a required string, vector or union is missing, which
+// generated code then takes for granted. For tables that it has verified.
+bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table) {
+  return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
+    if (!table.CheckField(field->offset())) return !field->required();
+    return has_required_inside(schema, *field, table);
+  });
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const EventSchema>> EventSchema::open(Bytes bfbs, const std::string& file) {
+  auto made = std::shared_ptr<EventSchema>(new EventSchema(copy_of(bfbs)));
+  const auto schema = parse(made->bytes_, file);
+  if (!schema) return schema.error();
+  if (auto good = check_schema(**schema, file); !good) return good.error();
+  made->schema_ = *schema;
+  made->event_types_ = types_of(**schema);
+  return std::shared_ptr<const EventSchema>(std::move(made));
+}
+
+const Object* EventSchema::event_type(std::string_view name) const {
+  const auto it = std::find_if(event_types_.begin(), event_types_.end(), [&](const Object* object) { return object->name()->string_view() == name; });
+  return it == event_types_.end() ? nullptr : *it;
+}
+
+bool EventSchema::verify(const Object& type, Bytes payload) const {
+  return flatbuffers::Verify(*schema_, type, payload.data(), payload.size(), limits::verifier_depth_max, limits::verifier_tables_max) &&
+         has_required(*schema_, type, *flatbuffers::GetAnyRoot(payload.data()));
+}
+
+}  // namespace bus::broker
