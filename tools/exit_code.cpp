@@ -17,6 +17,7 @@ Exit exit_for(Code code) {
     case Code::not_found:
     case Code::trimmed:
     case Code::unknown_group:
+    case Code::unknown_topic:
     case Code::unknown_type: return Exit::not_found;
 
     case Code::conflict:
@@ -24,6 +25,7 @@ Exit exit_for(Code code) {
     case Code::group_exists:
     case Code::group_mismatch:
     case Code::group_removed:
+    case Code::incompatible_schema:
     case Code::log_changed:
     case Code::not_delivered:
     case Code::not_scheduled:

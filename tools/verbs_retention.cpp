@@ -1,11 +1,11 @@
 // retention set|ls|rm|holds|hold|release|run|status: how long events are kept.
-#include <charconv>
 #include <memory>
 #include <thread>
 
 #include "tools/cli.hpp"
 #include "tools/position.hpp"
 #include "tools/progress.hpp"
+#include "tools/retention_options.hpp"
 
 namespace bus::tools {
 
@@ -14,31 +14,10 @@ namespace {
 constexpr auto poll = std::chrono::milliseconds(100);
 
 struct RetentionVerb {
-  wire::RetentionPolicyT policy;
-  std::optional<Duration> max_age, latest_after;
+  RetentionOptions keeps;
   std::string pattern, key, reason;
   bool dry_run = false, yes = false;
 };
-
-wire::RetentionPolicyT policy_of(const RetentionVerb& options) {
-  auto policy = options.policy;
-  policy.pattern = options.pattern;
-  if (options.max_age) policy.max_age_ms = static_cast<std::uint64_t>(*options.max_age / std::chrono::milliseconds(1));
-  if (options.latest_after) policy.latest_after_ms = static_cast<std::uint64_t>(*options.latest_after / std::chrono::milliseconds(1));
-  return policy;
-}
-
-// "10GiB".
-Result<std::uint64_t> parse_size(const std::string& text) {
-  constexpr std::pair<std::string_view, std::uint64_t> units[] = {{"", 1}, {"KiB", 1ull << 10}, {"MiB", 1ull << 20}, {"GiB", 1ull << 30}, {"TiB", 1ull << 40}};
-  std::uint64_t count = 0;
-  const char* end = text.data() + text.size();
-  const auto [after, error] = std::from_chars(text.data(), end, count);
-  for (const auto& [unit, bytes] : units) {
-    if (error == std::errc{} && count > 0 && std::string_view(after, end) == unit && count <= ~std::uint64_t{0} / bytes) return count * bytes;
-  }
-  return Error{Code::bad_argument, "'" + text + "' is not a number of bytes, such as 1000000, 512MiB or 10GiB"};
-}
 
 // 0: no limit.
 Json limit(std::uint64_t value) { return value == 0 ? Json() : Json(value); }
@@ -137,12 +116,12 @@ Exit run_now(const Globals& globals, std::unique_ptr<wire::RetentionPolicyT> tri
 // ---- policies
 
 Exit set(const Globals& globals, const RetentionVerb& options) {
-  if (options.dry_run) return run_now(globals, std::make_unique<wire::RetentionPolicyT>(policy_of(options)), true);
+  if (options.dry_run) return run_now(globals, std::make_unique<wire::RetentionPolicyT>(options.keeps.policy(options.pattern)), true);
   auto client = connect(globals);
   wire::RetentionSetT question;
-  question.policy = std::make_unique<wire::RetentionPolicyT>(policy_of(options));
+  question.policy = std::make_unique<wire::RetentionPolicyT>(options.keeps.policy(options.pattern));
   ask<wire::DoneT>(client, std::move(question));
-  print_object(globals.format, to_json(policy_of(options)));
+  print_object(globals.format, to_json(options.keeps.policy(options.pattern)));
   return Exit::ok;
 }
 
@@ -244,12 +223,7 @@ void define_set(CLI::App& parent, Cli& cli) {
   auto& verb = add_retention_verb(parent, cli, "set", "say how long events of some topics are kept; without a limit: for ever",
                                   "bus-cli retention set 'health.>' --max-age 90d --dry-run", options, set);
   add_pattern(verb, *options);
-  add_duration(verb, "--max-age", options->max_age, "not longer than this after the commit");
-  add_parsed(verb, "--max-bytes", options->policy.max_bytes, parse_size, "the last so many bytes, of all these topics together", "SIZE");
-  add_number(verb, "--max-events", options->policy.max_events, "the last so many events, of all these topics together");
-  verb.add_flag("--latest-per-key", options->policy.latest_per_key, "of each key only its last event here, and all that have no key");
-  add_duration(verb, "--latest-after", options->latest_after, "and that once the last one is as old as this");
-  verb.add_flag("--past-groups", options->policy.past_groups, "also events that a group has not settled; else those are kept");
+  add_retention_options(verb, options->keeps);
   verb.add_flag("--dry-run", options->dry_run, "count what it would remove now, and set nothing");
 }
 

@@ -10,7 +10,8 @@ import unittest
 
 from broker_case import BUS_CLI, PATIENCE, Broker, environment
 
-PAGE = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "EVENT_SOURCING.md")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+PAGE = os.path.join(ROOT, "docs", "EVENT_SOURCING.md")
 
 
 def steps(text):
@@ -35,7 +36,7 @@ class Tutorial(unittest.TestCase):
     def run_command(self, command):
         words = shlex.split(command)
         self.assertEqual(words[0], "bus-cli", command)
-        return subprocess.run([BUS_CLI, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+        return subprocess.run([BUS_CLI, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT,
                               env={**environment(), "BUS_SERVER": self.broker.endpoint})
 
     def test_every_command_does_what_the_page_says(self):
