@@ -4,6 +4,7 @@
 
 #include "broker/store/salvage.hpp"
 #include "bus/event.hpp"
+#include "tools/cli.hpp"
 #include "tools/progress.hpp"
 
 namespace bus::tools {
@@ -11,6 +12,7 @@ namespace bus::tools {
 Salvaged salvage(const std::filesystem::path& from, const std::filesystem::path& to) {
   Progress progress("salvaged MiB", 1000);
   store::SalvageOptions options{from, to, {}, {}};
+  options.now = wall_now();
   options.names_of = [](std::span<const std::uint8_t> body) {
     // What lay in a broken file may be anything, even with a right checksum.
     flatbuffers::Verifier verifier(body.data(), body.size());

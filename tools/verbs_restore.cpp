@@ -42,7 +42,7 @@ void print_text(const store::RestoreReport& report) {
 
 Exit restore(const Globals& globals, const RestoreVerb& verb) {
   Progress progress("restored MiB", 1000);
-  store::RestoreOptions options{verb.repository, list_backups(verb.repository), verb.dir, verb.goal, {}};
+  store::RestoreOptions options{verb.repository, list_backups(verb.repository), verb.dir, verb.goal, {}, wall_now()};
   options.goal.backup = verb.backup;
   if (options.backups.empty()) fail(Code::not_found, "there are no backups in " + verb.repository);
   options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(total == 0 ? 1000 : done * 1000 / total, done >> 20); };

@@ -88,7 +88,7 @@ class Planner {
 
   // The newest one whose events are all in the source too, and that does not reach beyond the end.
   Result<const Backup*> find_base(const Backup& source, const std::vector<BackupEntry>& entries, Position end) {
-    const Backup* best = nullptr;
+    const Backup *best = nullptr, *cut_off = nullptr;
     Position oldest = source.head.committed;
     for (const auto& one : backups_) {
       if (goal_.backup != 0 && one.number != goal_.backup) continue;
@@ -97,8 +97,13 @@ class Planner {
       const auto chain = chain_at(repository_, source, entries, one.head.committed);
       if (!chain) return chain.error();
       if (*chain && **chain == one.head.chain) best = &one;
+      if (!*chain && one.head.committed < source.trimmed_to) cut_off = &one;
     }
     if (best != nullptr) return best;
+    if (cut_off != nullptr) {
+      return Error{Code::beyond_end, "no backup to begin with: backup " + std::to_string(cut_off->number) + " ends at position " + show(cut_off->head.committed) + ", and before backup " +
+                                         std::to_string(source.number) + " was made retention had deleted the events up to position " + show(source.trimmed_to) + "; restore one of the two as it is"};
+    }
     const auto which = goal_.backup != 0 ? "backup " + std::to_string(goal_.backup) : "the oldest backup";
     const auto where = goal_.time && end == Position::none ? "that time" : "position " + show(end);
     return Error{Code::beyond_end, "no backup to begin with ends at or before " + where + ": " + which + " ends at position " + show(oldest)};

@@ -16,6 +16,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t restore_commit_bytes = 16 * limits::MiB;
+// Rows of a third of a page take three times their bytes where each leaf has one of them. It is address space, and not the size of the file.
+constexpr std::size_t map_bytes_of(std::size_t total) { return 4 * total + limits::GiB; }
 
 // What the rows of topics, types and publishers of the later backup say, by their numbers.
 using NumberedRows = std::map<std::uint32_t, std::string>;
@@ -27,7 +29,7 @@ class Restore {
   Result<RestoreReport> run(const fs::path& path) {
     total_ = plan_.base.record_bytes + plan_.base.tables_bytes;
     for (const auto& entry : plan_.later_entries) total_ += entry.bytes;
-    auto env = lmdb::Environment::open(path, 2 * total_ + 64 * limits::MiB, lmdb::Access::write);
+    auto env = lmdb::Environment::open(path, map_bytes_of(total_), lmdb::Access::write);
     if (!env) return env.error();
     env_ = std::move(*env);
     for (const auto step : {&Restore::begin, &Restore::write_tables, &Restore::write_records, &Restore::write_later, &Restore::write_meta}) {
@@ -53,6 +55,7 @@ class Restore {
   Result<void> write_names();
   Result<void> write_name(TableId table, std::uint32_t number, std::string_view later, std::uint64_t removed);
   Result<void> settle_schedule();
+  Result<void> use_up(const std::map<std::uint32_t, std::uint64_t>& sequences);
 
   const RestoreOptions& options_;
   RestorePlan plan_;
@@ -66,7 +69,11 @@ class Restore {
   BackupMeta meta_, later_meta_;
   // Of the records after the base: numbers that they use, with how many of a topic's events have no body any more, and what was scheduled.
   std::map<TableId, std::map<std::uint32_t, std::uint64_t>> used_;
-  std::map<std::pair<std::uint32_t, std::uint64_t>, Position> published_;
+  struct Published {
+    Position position;
+    WallTime at;
+  };
+  std::map<std::pair<std::uint32_t, std::uint64_t>, Published> published_;
 };
 
 Result<void> Restore::begin() {
@@ -168,7 +175,7 @@ Result<void> Restore::take_later(const Record& record) {
     used_[TableId::topics][entry.topic] += record.is_removed(at) ? 1 : 0;
     used_[TableId::types].try_emplace(entry.type);
     used_[TableId::publishers].try_emplace(entry.publisher);
-    if ((entry.flags & format::scheduled) != 0) published_[{entry.publisher, entry.sequence}] = record.first() + at;
+    if ((entry.flags & format::scheduled) != 0) published_[{entry.publisher, entry.sequence}] = {record.first() + at, record.committed_at()};
     if (!entry.key || !has_key_page(entry.key->hash, entry.key->version)) continue;
     const auto value = Writer().put(record.first() + at).take();
     if (auto put = tables_.put(*txn_, TableId::key_pages, key_page_key(entry.key->hash, entry.key->version), value); !put) return put;
@@ -232,30 +239,54 @@ Result<void> Restore::write_name(TableId table, std::uint32_t number, std::strin
   return tables_.put(*txn_, table, number_key(number), writer.bytes());
 }
 
-// What waited in the base, and is in the log now, waits no more.
+// What came out of the schedule after the base waits no more, and is found when it is sent again. The base need not know of it: then it was
+// scheduled later, and the time it was due at is not known.
 Result<void> Restore::settle_schedule() {
+  constexpr char waiting = 0, settled = 1;
   constexpr std::uint8_t fate_published = 1;
   Sequences gone;
-  for (const auto& [id, position] : published_) {
+  std::map<std::uint32_t, std::uint64_t> last;
+  for (const auto& [id, published] : published_) {
     gone.insert(id);
-    const std::string key = number_key(id.first) + '\0' + std::string(std::string_view(NumberKey(id.second)));
-    const auto row = tables_.get(*txn_, TableId::schedule_ids, key);
+    last[id.first] = id.second;       // they ascend
+    const auto key_of = [&id = id](char kind) { return number_key(id.first) + kind + std::string(std::string_view(NumberKey(id.second))); };
+    const auto row = tables_.get(*txn_, TableId::schedule_ids, key_of(waiting));
     if (!row) return row.error();
-    if (!*row) continue;
-    Reader reader(**row);
-    reader.get<std::uint8_t>();
-    const auto due = reader.get<std::int64_t>();
-    if (auto put = tables_.put(*txn_, TableId::schedule_ids, key, Writer().put(fate_published).put(due).put(position).bytes()); !put) return put;
+    std::int64_t due = nanoseconds(published.at);
+    if (*row) {
+      Reader reader(**row);
+      reader.get<std::uint8_t>();
+      due = reader.get<std::int64_t>();
+    }
+    if (auto erased = txn_->erase(tables_[TableId::schedule_ids], key_of(waiting)); !erased) return erased;
+    const auto value = Writer().put(fate_published).put(due).put(published.position).take();
+    if (auto put = tables_.put(*txn_, TableId::schedule_ids, key_of(settled), value); !put) return put;
   }
   const auto dropped = drop_published(*txn_, tables_, gone);
-  return dropped ? Result<void>() : Result<void>(dropped.error());
+  return dropped ? use_up(last) : Result<void>(dropped.error());
+}
+
+// Records do not tell a start that the sequences of scheduled events are used up, so the rows of their publishers do.
+Result<void> Restore::use_up(const std::map<std::uint32_t, std::uint64_t>& sequences) {
+  for (const auto& [publisher, last] : sequences) {
+    const auto row = tables_.get(*txn_, TableId::publishers, number_key(publisher));
+    if (!row) return row.error();
+    if (!*row) return Error{Code::damaged, "publisher " + std::to_string(publisher) + " has no row"};
+    Reader reader(**row);
+    Writer writer;
+    writer.put_string(reader.get_string()).put(reader.get<std::uint8_t>());
+    writer.put(reader.get<std::uint64_t>());
+    writer.put(std::max(reader.get<std::uint64_t>(), last)).put(reader.get<Position>());
+    if (auto put = tables_.put(*txn_, TableId::publishers, number_key(publisher), writer.bytes()); !put) return put;
+  }
+  return {};
 }
 
 // Clients that knew the log are told that this is not the one: it may lack what they have seen.
 Result<void> Restore::write_meta() {
   Identity identity = meta_.identity;
   for (const auto& backup : options_.backups) identity.history = std::max(identity.history, backup.history);
-  identity.history += 1;
+  identity.history = next_history(identity.history, options_.now);
   report_.history = identity.history;
   if (auto put = put_identity(*txn_, tables_, identity); !put) return put;
   if (!plan_.later) return {};
@@ -267,19 +298,21 @@ Result<void> Restore::write_meta() {
 }
 
 // Nothing of the directory stays that was not there.
-void clean(const fs::path& dir, bool was_there) {
+void clean(const fs::path& dir, bool was_there, bool had_lock) {
   std::error_code ignored;
   fs::remove_all(dir / "log.new", ignored);
-  fs::remove(dir / "lock", ignored);
+  if (!had_lock) fs::remove(dir / "lock", ignored);
   if (!was_there) fs::remove(dir, ignored);
 }
 
+// `lock` and `log.new` are what is left of a restore that was broken off, or of the first start of a broker.
 Result<void> check_empty(const fs::path& dir) {
   std::error_code failed;
   if (!fs::exists(dir, failed)) return {};
   for (const auto& entry : fs::directory_iterator(dir, failed)) {
-    if (entry.path().filename() == "lost+found") continue;
-    return Error{Code::bad_format, dir.string() + " is not empty (" + entry.path().filename().string() + "): a log is restored to a directory of its own, and nothing was changed"};
+    const auto name = entry.path().filename();
+    if (name == "lost+found" || name == "lock" || name == "log.new") continue;
+    return Error{Code::bad_format, dir.string() + " is not empty (" + name.string() + "): a log is restored to a directory of its own, and nothing was changed"};
   }
   if (failed) return Error{Code::disk_error, "cannot read " + dir.string() + ": " + failed.message()};
   return {};
@@ -292,7 +325,7 @@ Result<RestoreReport> restore(const RestoreOptions& options) {
   auto plan = plan_restore(options.repository, options.backups, options.goal);
   if (!plan) return plan.error();
   std::error_code ignored;
-  const bool was_there = fs::exists(options.dir, ignored);
+  const bool was_there = fs::exists(options.dir, ignored), had_lock = fs::exists(options.dir / "lock", ignored);
   if (auto made = make_directory(options.dir); !made) return made.error();
   RestoreReport report;
   Result<void> created;
@@ -305,7 +338,7 @@ Result<RestoreReport> restore(const RestoreOptions& options) {
       report = std::move(*done);
       return {};
     });
-    if (!created) clean(options.dir, was_there);
+    if (!created) clean(options.dir, was_there, had_lock);
   }
   if (!created) return created.error();
   return report;

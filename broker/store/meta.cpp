@@ -1,5 +1,7 @@
 #include "broker/store/meta.hpp"
 
+#include <algorithm>
+
 namespace bus::store {
 
 namespace {
@@ -67,6 +69,11 @@ Result<void> put_identity(lmdb::Transaction& txn, const Tables& tables, const Id
   for (const auto byte : identity.log_id) writer.put(byte);
   writer.put(identity.history).put(identity.secret);
   return tables.put(txn, TableId::meta, identity_key, writer.bytes());
+}
+
+std::uint64_t next_history(std::uint64_t history, WallTime now) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  return std::max(history + 1, static_cast<std::uint64_t>(std::max<std::int64_t>(seconds, 0)));
 }
 
 Result<void> put_epoch(lmdb::Transaction& txn, const Tables& tables, std::uint64_t epoch) {

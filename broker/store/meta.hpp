@@ -23,6 +23,8 @@ Result<void> put_format(lmdb::Transaction& txn, const Tables& tables, std::uint3
 
 Result<Identity> get_identity(const lmdb::Transaction& txn, const Tables& tables);
 Result<void> put_identity(lmdb::Transaction& txn, const Tables& tables, const Identity& identity);
+// Of a log that is made of one with this history: another one each time, also where it is made twice of the same.
+std::uint64_t next_history(std::uint64_t history, WallTime now);
 Result<void> put_epoch(lmdb::Transaction& txn, const Tables& tables, std::uint64_t epoch);
 
 // Nothing: this is not the value of such a row.

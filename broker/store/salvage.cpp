@@ -306,7 +306,7 @@ void Salvage::find_head() {
 
 Result<void> Salvage::write_meta() {
   Identity identity = source_.identity();
-  identity.history += 1;              // clients are told that this is not the log they knew
+  identity.history = next_history(identity.history, options_.now);  // clients are told that this is not the log they knew
   find_head();
   if (auto gap = lose(next_, head_.head.committed); !gap) return gap;
   if (!report_.lost.empty() && !source_.is_whole(TableId::keys)) {

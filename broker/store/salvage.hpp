@@ -21,6 +21,7 @@ struct SalvageOptions {
   std::function<EventNames(Bytes body)> names_of;
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  // in bytes
   std::size_t lost_ranges_max = store::lost_ranges_max;
+  WallTime now{};                     // for the history of the new log
 };
 
 struct SalvageReport {

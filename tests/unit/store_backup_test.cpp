@@ -3,8 +3,11 @@
 // Method: backups of real stores as BackupMaker makes them; files of repositories changed in every way a disk may.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "broker/store/backup_restore.hpp"
 #include "broker/store/key_pages.hpp"
+#include "broker/store/meta.hpp"
 #include "tests/support/backup_maker.hpp"
 #include "tests/support/batch_maker.hpp"
 #include "tests/support/results.hpp"
@@ -204,40 +207,147 @@ TEST_P(StoreBackup, WhatIsNotThereIsRefusedAndNothingChanges) {
   EXPECT_EQ(std::distance(fs::directory_iterator(target()), fs::directory_iterator()), 1);
 }
 
+// Sequence 21 waited in the base, 22 was scheduled after it, and both came out; 90 still waits.
 TEST_P(StoreBackup, EventsThatCameOutOfTheScheduleDoNotComeAgain) {
   constexpr std::int64_t due = 7;
+  constexpr std::uint8_t waiting = 0, published = 1;
   const auto schedule_key = [](std::uint64_t sequence) { return std::string(std::string_view(NumberKey(due))) + number_key(1) + std::string(std::string_view(NumberKey(sequence))); };
-  const auto id_key = [](std::uint64_t sequence) { return number_key(1) + '\0' + std::string(std::string_view(NumberKey(sequence))); };
+  const auto id_key = [](std::uint64_t sequence, char kind) { return number_key(1) + kind + std::string(std::string_view(NumberKey(sequence))); };
+  const auto fate_row = [](std::uint8_t fate, std::int64_t time, std::uint64_t position) { return Writer().put(fate).put(time).put(position).take(); };
+  maker_->put_row(Table::publishers, number_key(1), testing::publisher_row("p", 20, Position{20}));
   for (const std::uint64_t sequence : {21u, 90u}) {
     maker_->put_row(Table::schedule, schedule_key(sequence), "an event");
-    maker_->put_row(Table::schedule_ids, id_key(sequence), Writer().put(std::uint8_t{0}).put(due).put(std::uint64_t{0}).take());
+    maker_->put_row(Table::schedule_ids, id_key(sequence, waiting), fate_row(waiting, due, 0));
   }
   publish(4);
   maker().add(*store_);
   auto batch = maker_->take();
   RecordBuilder builder;
   const auto body = testing::body_of("an event");
-  Entry entry;
-  entry.topic = entry.type = entry.publisher = 1;
-  entry.flags = format::scheduled;
-  entry.sequence = 21;
-  entry.checksum = checksum(body);
-  builder.append(entry, body);
+  for (const std::uint64_t sequence : {21u, 22u}) {
+    Entry entry;
+    entry.topic = entry.type = entry.publisher = 1;
+    entry.flags = format::scheduled;
+    entry.sequence = sequence;
+    entry.checksum = checksum(body);
+    builder.append(entry, body);
+  }
   batch.records.push_back(builder.seal({store_->identity().log_id, Position{21}, batch.head.committed_at, batch.head.chain, batch.head.batch}));
-  batch.head.committed = Position{21};
+  batch.head.committed = Position{22};
   batch.head.chain = batch.records.back()->chain_after();
+  const auto came_out_at = nanoseconds(batch.head.committed_at);
   store_->commit(batch).value();
   maker_.emplace(*store_);
+  publish(1, 2);
+  maker().add(*store_);
+  const auto copy = restored(at(23));
+  EXPECT_EQ(report_.later, 2u);
+  std::vector<std::string> left;
+  copy->each_row(Table::schedule, [&](auto key, auto) { return left.emplace_back(key), Result<void>(); }).value();
+  EXPECT_EQ(left, std::vector<std::string>{schedule_key(90)});
+  std::map<std::string, std::string> fates;
+  copy->each_row(Table::schedule_ids, [&](auto key, auto value) { return fates.emplace(key, value), Result<void>(); }).value();
+  EXPECT_EQ(fates, (std::map<std::string, std::string>{{id_key(90, waiting), fate_row(waiting, due, 0)},
+                                                       {id_key(21, published), fate_row(published, due, 21)},
+                                                       {id_key(22, published), fate_row(published, came_out_at, 22)}}));
+  std::map<std::string, std::string> publishers;
+  copy->each_row(Table::publishers, [&](auto key, auto value) { return publishers.emplace(key, value), Result<void>(); }).value();
+  EXPECT_EQ(publishers[number_key(1)], testing::publisher_row("p", 22, Position{20})) << "its next event is not given a sequence that is used up";
+  EXPECT_EQ(publishers[number_key(2)], testing::publisher_row("publisher first2"));
+}
+
+// Clients tell logs by id and history.
+TEST_P(StoreBackup, EachRestoreHasAHistoryOfItsOwn) {
   publish(1);
   maker().add(*store_);
-  const auto copy = restored(at(22));
-  EXPECT_EQ(report_.later, 2u);
-  std::vector<std::string> waiting, fates;
-  copy->each_row(Table::schedule, [&](auto key, auto) { return waiting.emplace_back(key), Result<void>(); }).value();
-  EXPECT_EQ(waiting, std::vector<std::string>{schedule_key(90)});
-  copy->each_row(Table::schedule_ids, [&](auto, auto value) { return fates.emplace_back(value), Result<void>(); }).value();
-  EXPECT_EQ(fates.at(0), Writer().put(std::uint8_t{1}).put(due).put(std::uint64_t{21}).take());
-  EXPECT_EQ(fates.at(1), Writer().put(std::uint8_t{0}).put(due).put(std::uint64_t{0}).take());
+  RestoreOptions options{maker().path(), maker().backups(), target(), {}, {}};
+  std::set<std::uint64_t> histories{store_->identity().history};
+  for (const auto seconds : {0, 1'772'000'000, 1'772'000'001}) {
+    options.now = WallTime{} + std::chrono::seconds(seconds);
+    const auto report = store::restore(options).value();
+    EXPECT_TRUE(histories.insert(report.history).second) << seconds;
+    EXPECT_EQ(report.history, seconds == 0 ? 2 : static_cast<std::uint64_t>(seconds));
+    fs::remove_all(target());
+  }
+  EXPECT_EQ(next_history(1'772'000'005, WallTime{} + std::chrono::seconds(3)), 1'772'000'006u) << "whatever the clock says";
+}
+
+TEST_P(StoreBackup, RecordsAfterTheBaseMayLackBodies) {
+  publish(4);
+  maker().add(*store_);
+  publish(2);
+  remove(Position{21}, {1, 3});
+  remove(Position{26}, {0, 1, 2, 3, 4});
+  maker().add(*store_);
+  const auto all = sums(*store_);
+  for (const std::uint64_t last : {21u, 22u, 25u, 27u, 29u}) {
+    const auto copy = restored(at(last));
+    expect_whole(*copy);
+    EXPECT_EQ(sums(*copy), std::vector<std::uint64_t>(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(last)));
+    const std::uint64_t removed = last == 21 ? 0 : last == 22 ? 1 : 2 + (last > 25 ? last - 25 : 0);
+    auto row = testing::topic_row("topic.first1");
+    if (removed > 0) row += Writer().put(removed).put(std::uint64_t{0}).take();
+    std::map<std::uint32_t, std::string> topics;
+    copy->each_row(Table::topics, [&](auto key, auto value) { return topics.emplace(key_number(key), value), Result<void>(); }).value();
+    EXPECT_EQ(topics[1], row) << last;
+  }
+}
+
+// Between the two backups there are events that neither of them has.
+TEST_P(StoreBackup, WhatRetentionHasDeletedBetweenTwoBackupsIsNamed) {
+  publish(4);
+  maker().add(*store_);
+  publish(4);
+  maker_->set_replay(maker_->head().committed + 1, maker_->head().batch + 1);
+  auto batch = maker_->take();
+  for (Position at{1}; at < Position{31};) {
+    const auto record = store_->reader()->records(at, 1).value().front();
+    batch.trim = Trim{record->last(), record->chain_after()};
+    batch.changes.push_back({at, nullptr});
+    at = record->last() + 1;
+  }
+  ASSERT_TRUE(is_ok(store_->commit(batch)));
+  maker().add(*store_);
+  EXPECT_TRUE(fails(restore(at(35)), Code::beyond_end, "backup 1 ends at position 20, and before backup 2 was made retention had deleted the events up to position 30"));
+  EXPECT_EQ(restored(at(20))->head().committed, Position{20});
+  EXPECT_EQ(restored(at(40))->head().committed, Position{40});
+}
+
+TEST_P(StoreBackup, WhatAKilledRestoreHasLeftIsNotInTheWay) {
+  publish(2);
+  maker().add(*store_);
+  const auto leave = [&] {
+    fs::create_directories(target() / "log.new");
+    testing::write_file(target() / "log.new" / "data.mdb", "a beginning");
+    testing::write_file(target() / "lock", "");
+  };
+  leave();
+  EXPECT_TRUE(fails(restore(at(99)), Code::beyond_end));
+  EXPECT_TRUE(is_ok(restore()));
+  EXPECT_FALSE(fs::exists(target() / "log.new"));
+  leave();
+  EXPECT_TRUE(fails(restore(), Code::bad_format, "(log)"));
+  fs::remove_all(target());
+  leave();
+  const auto lock = take_lock(target()).value();
+  EXPECT_TRUE(fails(restore(), Code::locked)) << "it still runs";
+  EXPECT_TRUE(fs::exists(target() / "log.new" / "data.mdb"));
+}
+
+// A row that has more than a third of a page to itself takes three times its bytes, as the rows come in the order of their keys.
+TEST(StoreBackupSize, RowsTakeMoreThanTheirBytes) {
+  testing::StoreDir dir, repository, other;
+  BackupMaker backups(repository.path());
+  {
+    const auto store = Store::open(dir.options(512 * limits::MiB)).value();
+    for (std::uint64_t row = 0; row < 75'000;) {
+      BatchMaker maker(*store);
+      for (const auto end = row + 5'000; row < end; ++row) maker.put_row(Table::dead, std::string(std::string_view(NumberKey(row))), std::string(1'350, 'd'));
+      store->commit(maker.take()).value();
+    }
+    backups.add(*store);
+  }
+  EXPECT_TRUE(is_ok(restore({backups.path(), backups.backups(), other.path() / "restored", {}, {}})));
 }
 
 // Every file, a flip in each part of it, and each file cut off and gone.
