@@ -58,6 +58,10 @@ void DiskStore::check(const CommitBatch& batch) const {
 Result<void> DiskStore::commit(const CommitBatch& batch) {
   if (auto refused = refusal(); !refused) return refused;
   check(batch);
+  if (auto dropped = drop_dead_readers_now_and_then(); !dropped) {
+    broken_ = true;
+    return dropped;
+  }
   const auto applied = apply(batch);
   if (!applied) {
     if (applied.error().code != Code::log_full) broken_ = true;

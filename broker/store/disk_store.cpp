@@ -48,9 +48,16 @@ Result<void> DiskStore::refusal() const {
   return Error{Code::disk_error, "an earlier write failed, so it is not known what is on disk; open the log anew"};
 }
 
+// Of copies that were broken off: what they saw is kept otherwise. While there is load there is no idle moment.
+Result<void> DiskStore::drop_dead_readers_now_and_then() {
+  constexpr std::uint32_t commits = 256;
+  if (++commits_since_dropped_ < commits) return {};
+  commits_since_dropped_ = 0;
+  return env_.drop_dead_readers();
+}
+
 Result<bool> DiskStore::fill_ahead() {
   if (auto refused = refusal(); !refused) return refused.error();
-  // Of copies that were broken off: what they saw is kept otherwise.
   if (auto dropped = env_.drop_dead_readers(); !dropped) return dropped.error();
   auto filled = file_space_.fill();
   if (!filled) broken_ = true;

@@ -53,6 +53,7 @@ class DiskStore final : public Store {
   Result<void> grow_if_short();
   void publish_space();
   void measure_free_pages();
+  Result<void> drop_dead_readers_now_and_then();
 
   File lock_;                       // first, so that it is released last
   lmdb::Environment env_;
@@ -63,7 +64,7 @@ class DiskStore final : public Store {
   FileSpace file_space_;
   Packer packer_;
   std::uint64_t reusable_bytes_ = 0;
-  std::uint32_t commits_since_measured_ = 0;
+  std::uint32_t commits_since_measured_ = 0, commits_since_dropped_ = 0;
   const bool read_only_;
   bool broken_ = false;             // a commit or a sync has failed: what is on disk is not known
   mutable std::mutex space_mutex_;

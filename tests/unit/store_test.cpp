@@ -3,6 +3,9 @@
 // Method: the real store on a directory in memory, with batches made as the core makes them.
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <future>
 #include <thread>
 
@@ -433,6 +436,25 @@ TEST_F(StoreTest, FillingAheadEndsAndLeavesTheLogAsItWas) {
   EXPECT_FALSE(store_->fill_ahead().value());
   EXPECT_GE(store_->space().free_bytes, dir_.options().reserve_bytes);
   EXPECT_TRUE(verify().faults.empty());
+}
+
+// What a killed process has read would be kept for good under load that never ends.
+TEST_F(StoreTest, ReadersThatHaveDiedAreForgottenWithoutAnIdleMoment) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto env = lmdb::Environment::open(dir_.path() / "log", 0, lmdb::Access::read);
+    std::vector<lmdb::Transaction> all;
+    for (auto txn = env->begin(lmdb::Access::read); txn.ok(); txn = env->begin(lmdb::Access::read)) all.push_back(std::move(*txn));
+    ::_exit(0);                       // none of them is ended
+  }
+  ASSERT_GT(child, 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  const auto reader = store_->reader();
+  ASSERT_FALSE(reader->records(Position{1}, 1).ok()) << "there is room for one more";
+  BatchMaker maker(*store_);
+  int commits = 0;
+  for (; commits < 1000 && !reader->records(Position{1}, 1).ok(); ++commits) commit(maker);
+  EXPECT_LT(commits, 1000);
 }
 
 }  // namespace
