@@ -17,6 +17,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* manifest_name = "manifest.json";
+constexpr const char* new_manifest_name = "manifest.new";
+constexpr const char* lock_name = "lock";
 
 std::string hex_text(std::uint64_t number) {
   char text[17];
@@ -95,54 +97,101 @@ void remove_tree(const fs::path& path) {
   if (failed) fail(Code::disk_error, "cannot remove " + path.string() + ": " + failed.message());
 }
 
-std::vector<Backup> read_backups(const fs::path& repository) {
-  std::vector<Backup> backups;
+std::vector<fs::path> entries_of(const fs::path& dir) {
+  std::vector<fs::path> entries;
   std::error_code failed;
-  for (const auto& entry : fs::directory_iterator(repository / "backups", failed)) {
-    const auto name = entry.path().filename().string();
-    const auto manifest = entry.path() / manifest_name;
-    if (!is_decimal(name) || !fs::exists(manifest)) continue;
-    backups.push_back(read_manifest(manifest));
-    if (backups.back().number != std::stoull(name)) fail(Code::damaged, manifest.string() + ": it is of backup " + std::to_string(backups.back().number));
+  for (const auto& entry : fs::directory_iterator(dir, failed)) entries.push_back(entry.path());
+  if (failed && failed != std::errc::no_such_file_or_directory) fail(Code::disk_error, "cannot read " + dir.string() + ": " + failed.message());
+  return entries;
+}
+
+bool is_one_of(const fs::path& path, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) { return path.filename() == name; });
+}
+bool is_backup(const fs::path& path) {
+  if (!is_decimal(path.filename().string()) || !fs::is_directory(path)) return false;
+  const auto files = entries_of(path);
+  return std::all_of(files.begin(), files.end(), [](const fs::path& file) { return is_one_of(file, {"index", "tables", manifest_name, new_manifest_name}); });
+}
+bool is_segment(const fs::path& path) { return path.extension() == ".seg" && is_decimal(path.stem().string()); }
+
+// What no backup has made is somebody else's, and must not be taken for what one has left.
+void check_names(const fs::path& repository) {
+  const auto refuse = [&](const fs::path& entry, const std::string& why) {
+    fail(Code::bad_format, repository.string() + " is not a repository of backups: it has " + why + " (" + entry.lexically_relative(repository).string() + "); name an empty directory");
+  };
+  for (const auto& entry : entries_of(repository)) {
+    if (!is_one_of(entry, {lock_name, "segments", "backups", "lost+found"})) refuse(entry, "other files");
   }
-  if (failed) fail(Code::disk_error, "cannot read " + (repository / "backups").string() + ": " + failed.message());
-  std::sort(backups.begin(), backups.end(), [](const Backup& a, const Backup& b) { return a.number < b.number; });
-  return backups;
+  const bool has_lock = fs::exists(repository / lock_name);
+  for (const auto& [part, is_its] : {std::pair("backups", &is_backup), std::pair("segments", &is_segment)}) {
+    for (const auto& entry : entries_of(repository / part)) {
+      if (!is_its(entry)) refuse(entry, "other files");
+      if (!has_lock) refuse(entry, "no file " + std::string(lock_name) + " beside its files");
+    }
+  }
+}
+
+BackupList read_backups(const fs::path& repository) {
+  BackupList list;
+  for (const auto& entry : entries_of(repository / "backups")) {
+    const auto name = entry.filename().string();
+    const auto manifest = entry / manifest_name;
+    if (!is_decimal(name) || !fs::exists(manifest)) continue;
+    const auto number = std::stoull(name);
+    try {
+      auto backup = read_manifest(manifest);
+      if (backup.number != number) fail(Code::damaged, manifest.string() + ": it is of backup " + std::to_string(backup.number));
+      list.backups.push_back(std::move(backup));
+    } catch (const Failed& failed) {
+      list.unreadable.push_back({number, failed.error()});
+    }
+  }
+  std::sort(list.backups.begin(), list.backups.end(), [](const Backup& a, const Backup& b) { return a.number < b.number; });
+  std::sort(list.unreadable.begin(), list.unreadable.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+  return list;
 }
 
 }  // namespace
 
 std::string show_log_id(const store::LogId& log_id) { return hexadecimal(log_id); }
 
-std::vector<Backup> list_backups(const fs::path& repository) {
+BackupList list_backups(const fs::path& repository) {
   std::error_code ignored;
   if (!fs::is_directory(repository / "backups", ignored)) fail(Code::not_found, "there are no backups in " + repository.string());
   return read_backups(repository);
 }
 
-const Backup& find_backup(const std::vector<Backup>& backups, std::uint64_t number) {
+const Backup& find_backup(const BackupList& list, std::uint64_t number) {
+  const auto& backups = list.backups;
   for (const auto& backup : backups) {
     if (backup.number == number) return backup;
+  }
+  for (const auto& one : list.unreadable) {
+    if (one.number == number) throw Failed(one.error);
   }
   fail(Code::not_found, "there is no backup " + std::to_string(number) + (backups.empty() ? "" : "; the last one is " + std::to_string(backups.back().number)));
 }
 
 RepositoryWriter::RepositoryWriter(fs::path path, const store::LogId& log_id) : path_(std::move(path)) {
-  std::error_code failed;
-  for (const auto& entry : fs::directory_iterator(path_, failed)) {
-    const auto name = entry.path().filename();
-    if (name == "lock" || name == "segments" || name == "backups" || name == "lost+found") continue;
-    fail(Code::bad_format, path_.string() + " is not a repository of backups: it has other files (" + name.string() + "); name an empty directory");
-  }
+  check_names(path_);
   store::make_directory(path_).value();
-  lock_ = store::File::open(path_ / "lock", O_RDWR | O_CREAT).value();
+  lock_ = store::File::open(path_ / lock_name, O_RDWR | O_CREAT).value();
   if (::flock(lock_.descriptor(), LOCK_EX | LOCK_NB) != 0) fail(Code::locked, "another backup to " + path_.string() + " is under way");
   for (const auto* part : {"segments", "backups"}) store::make_directory(path_ / part).value();
-  backups_ = read_backups(path_);
+  auto list = read_backups(path_);
+  if (!list.unreadable.empty()) refuse(list.unreadable.front());
+  backups_ = std::move(list.backups);
   if (!backups_.empty() && backups_.back().log_id != log_id) {
     fail(Code::bad_format, path_.string() + " has backups of log " + show_log_id(backups_.back().log_id) + ", and the broker serves log " + show_log_id(log_id) + ": name another directory");
   }
   remove_left_overs();
+}
+
+// What is new cannot be told without it, and its number and segments must not be used again.
+void RepositoryWriter::refuse(const UnreadableBackup& bad) const {
+  const auto what = bad.error.code == Code::damaged ? "; if there is no copy of it, move " + store::backup_path(path_, bad.number).string() + " away: the other backups do without it" : "";
+  fail(bad.error.code, bad.error.detail + what);
 }
 
 // Segments are numbered on, so those behind the last backup's belong to one that has no manifest.
@@ -164,7 +213,7 @@ fs::path RepositoryWriter::begin() const {
 
 void RepositoryWriter::publish(const Backup& backup) const {
   const auto path = store::backup_path(path_, backup.number);
-  const auto made = path / "manifest.new";
+  const auto made = path / new_manifest_name;
   auto writer = store::BackupWriter::create(made).value();
   writer.write(manifest_text(manifest_of(backup))).value();
   writer.finish().value();

@@ -14,8 +14,10 @@ std::uint64_t sum_of(const store::BackupEntry& entry) { return checksum({reinter
 
 }  // namespace
 
-BackupFindings verify_backups(const std::filesystem::path& repository, const std::vector<Backup>& backups) {
+BackupFindings verify_backups(const std::filesystem::path& repository, const BackupList& list) {
+  const auto& backups = list.backups;
   BackupFindings found;
+  for (const auto& bad : list.unreadable) found.faults.emplace_back(bad.number, bad.error.detail);
   std::unordered_set<std::uint64_t> seen;
   std::uint64_t total = 0;
   for (const auto& backup : backups) total += backup.new_bytes;

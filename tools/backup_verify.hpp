@@ -12,6 +12,6 @@ struct BackupFindings {
   std::vector<std::pair<std::uint64_t, std::string>> faults;  // each with the number of the first backup that has it
 };
 
-BackupFindings verify_backups(const std::filesystem::path& repository, const std::vector<Backup>& backups);
+BackupFindings verify_backups(const std::filesystem::path& repository, const BackupList& list);
 
 }  // namespace bus::tools

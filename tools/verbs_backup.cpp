@@ -23,23 +23,26 @@ Exit create(const Globals& globals, const std::string& repository) {
 
 Exit list(const Globals& globals, const std::string& repository) {
   std::vector<Json> rows;
-  for (const auto& backup : list_backups(repository)) rows.push_back(row_of(backup));
+  const auto list = list_backups(repository);
+  for (const auto& backup : list.backups) rows.push_back(row_of(backup));
   print_list(globals.format, {{"BACKUP", "backup"}, {"MADE AT", "made_at"}, {"POSITION", "position"}, {"COMMITTED AT", "committed_at"}, {"EVENTS", "events"}, {"BYTES", "bytes"}, {"NEW", "new_bytes"}}, rows);
+  for (const auto& bad : list.unreadable) warn(bad.error.detail);
   return Exit::ok;
 }
 
 Exit verify(const Globals& globals, const std::string& repository, std::uint64_t number) {
-  auto backups = list_backups(repository);
-  if (number != 0) backups = {find_backup(backups, number)};
-  const auto found = verify_backups(repository, backups);
+  auto list = list_backups(repository);
+  if (number != 0) list = {{find_backup(list, number)}, {}};
+  const auto backups = list.backups.size() + list.unreadable.size();
+  const auto found = verify_backups(repository, list);
   if (globals.format == Format::text) {
     for (const auto& [backup, what] : found.faults) write("FAULT backup " + std::to_string(backup) + ": " + printable(what) + "\n");
-    write(count_of(backups.size(), "backup") + ", " + count_of(found.records, "record") + ", " + std::to_string(found.bytes) + " bytes of them" +
+    write(count_of(backups, "backup") + ", " + count_of(found.records, "record") + ", " + std::to_string(found.bytes) + " bytes of them" +
           (found.faults.empty() ? ": no faults\n" : ": " + count_of(found.faults.size(), "fault") + "\n"));
   } else {
     Json faults = Json::array();
     for (const auto& [backup, what] : found.faults) faults.push_back({{"backup", backup}, {"what", what}});
-    print_object(globals.format, {{"backups", backups.size()}, {"records", found.records}, {"bytes", found.bytes}, {"faults", faults}});
+    print_object(globals.format, {{"backups", backups}, {"records", found.records}, {"bytes", found.bytes}, {"faults", faults}});
   }
   return found.faults.empty() ? Exit::ok : Exit::failed;
 }

@@ -42,9 +42,13 @@ void print_text(const store::RestoreReport& report) {
 
 Exit restore(const Globals& globals, const RestoreVerb& verb) {
   Progress progress("restored MiB", 1000);
-  store::RestoreOptions options{verb.repository, list_backups(verb.repository), verb.dir, verb.goal, {}, wall_now()};
+  const auto list = list_backups(verb.repository);
+  if (verb.backup != 0) find_backup(list, verb.backup);
+  if (list.backups.empty() && !list.unreadable.empty()) throw Failed(list.unreadable.front().error);
+  if (list.backups.empty()) fail(Code::not_found, "there are no backups in " + verb.repository);
+  for (const auto& bad : list.unreadable) warn("backup " + std::to_string(bad.number) + " is passed over: " + bad.error.detail);
+  store::RestoreOptions options{verb.repository, list.backups, verb.dir, verb.goal, {}, wall_now()};
   options.goal.backup = verb.backup;
-  if (options.backups.empty()) fail(Code::not_found, "there are no backups in " + verb.repository);
   options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(total == 0 ? 1000 : done * 1000 / total, done >> 20); };
   const auto report = store::restore(options).value();
   progress.clear();

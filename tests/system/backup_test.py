@@ -3,6 +3,7 @@ Method: as in cli_test.py; publishers that never stop, backups that are killed, 
 
 import json
 import os
+import shutil
 import signal
 import unittest
 
@@ -119,9 +120,9 @@ class Backups(Case):
             good = file.read()
         for bad in (good[:-2], good.replace('"events": 3', '"events": 4'), good + " ", ""):
             self.path(manifest, bad)
-            self.assertIn("manifest", self.run_cli("backup", "verify", self.repository, expect=1).stderr)
-            self.run_cli("backup", "create", self.repository, expect=1)
-            self.run_cli("restore", self.repository, "--data", self.target, expect=1)
+            self.assertIn("manifest", self.run_cli("backup", "verify", self.repository, expect=1).stdout)
+            self.assertIn("move " + os.path.dirname(manifest), self.run_cli("backup", "create", self.repository, expect=1).stderr)
+            self.assertIn("manifest", self.run_cli("restore", self.repository, "--data", self.target, expect=1).stderr)
         self.path(manifest, good)
         segment = os.path.join(self.repository, "segments", "000001.seg")
         with open(segment, "r+b") as file:
@@ -136,6 +137,46 @@ class Backups(Case):
         self.assertFalse(os.path.exists(self.target))
         self.path("theirs", "x")
         self.assertIn("other files", self.run_cli("backup", "create", self.directory, expect=1).stderr)
+
+    # Nothing in a directory of others is removed, whatever its names look like.
+    def test_a_directory_of_others_is_not_taken_for_a_repository(self):
+        self.publish(1)
+        theirs = self.path("theirs")
+        for name, has_lock in (("backups/2019/photo", True), ("backups/photos", True), ("segments/9.txt", True), ("segments/000009.seg", False),
+                               ("backups/0009/tables", False), ("other", True)):
+            file = os.path.join(theirs, name)
+            os.makedirs(os.path.dirname(file))
+            self.path(file, "theirs")
+            if has_lock:
+                self.path(os.path.join(theirs, "lock"), "")
+            refused = self.run_cli("backup", "create", theirs, expect=1).stderr
+            self.assertIn("is not a repository of backups", refused)
+            with open(file, encoding="ascii") as kept:
+                self.assertEqual(kept.read(), "theirs", name)
+            shutil.rmtree(theirs)
+
+    def test_a_damaged_manifest_spoils_no_other_backup(self):
+        for number in range(3):
+            self.publish(1, first=number)
+            self.create()
+        bad = os.path.join(self.repository, "backups", "0002", "manifest.json")
+        self.path(bad, "{}")
+        listed = self.run_cli("backup", "ls", self.repository, "-o", "json")
+        self.assertEqual([one["backup"] for one in json.loads(listed.stdout)], [1, 3])
+        self.assertIn(bad, listed.stderr)
+        found = self.json_of("backup", "verify", self.repository, expect=1)
+        self.assertEqual((found["backups"], [one["backup"] for one in found["faults"]]), (3, [2]))
+        self.run_cli("backup", "verify", self.repository, "--backup", "3")
+        self.assertIn(bad, self.run_cli("backup", "verify", self.repository, "--backup", "2", expect=1).stderr)
+        self.assertIn(bad, self.run_cli("restore", self.repository, "--data", self.target, "--backup", "2", expect=1).stderr)
+        self.assertFalse(os.path.exists(self.target))
+        self.assertIn("move " + os.path.dirname(bad), self.run_cli("backup", "create", self.repository, expect=1).stderr)
+        restored = self.run_cli("restore", self.repository, "--data", self.target)
+        self.assertIn("up to position 3", restored.stdout)
+        self.assertIn("backup 2 is passed over", restored.stderr)
+        shutil.move(os.path.dirname(bad), self.path("aside"))
+        self.assertEqual(self.create()["backup"], 4)
+        self.assertEqual(self.json_of("backup", "verify", self.repository)["faults"], [])
 
     def test_what_a_broken_off_backup_has_left_is_removed(self):
         self.publish(3)
