@@ -54,16 +54,31 @@ store::Compression compression_of(const std::string& name) {
   return store::Compression::none;
 }
 
+// The service manager waits this much longer for each part that is done.
+constexpr std::uint64_t start_extension_usec = 600'000'000;
+
+void tell_of_compacted(std::uint64_t done, std::uint64_t most) {
+  if (done == 0) spdlog::info("a compacted copy is to take the place of the log: {} rows are gone over first, which may take a while", most);
+  sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu\nSTATUS=taking the compacted copy of the log, row %llu of %llu", static_cast<unsigned long long>(start_extension_usec),
+             static_cast<unsigned long long>(done), static_cast<unsigned long long>(most));
+}
+
 // What `bus-cli log compact` has made ready. The log goes on without it where it cannot be taken.
-void take_compacted(const store::Options& options) {
-  const auto taken = store::swap_in_compacted(options.dir, options.map_bytes);
-  if (!taken) {
+Result<void> take_compacted(const store::Options& options) {
+  const auto swapped = store::swap_in_compacted(options.dir, options.map_bytes, tell_of_compacted);
+  if (!swapped) {
     spdlog::warn("the compacted copy of the log is not taken: {}. It is tried again at the next start; bus-cli log compact --discard removes it",
-                 describe(taken.error()));
-  } else if (*taken) {
-    spdlog::info("the compacted copy has taken the place of the log: {} bytes instead of {}, {} rows had changed since", (*taken)->bytes,
-                 (*taken)->old_bytes, (*taken)->rows);
+                 describe(swapped.error()));
+    return {};
   }
+  if (!*swapped) return {};
+  const auto& taken = **swapped;
+  if (taken.unsynced) return Error{taken.unsynced->code, "the compacted copy has taken the place of the log, but it is not certain that it keeps it: " + taken.unsynced->detail};
+  if (taken.bytes > 0) {
+    spdlog::info("the compacted copy has taken the place of the log: {} bytes instead of {}, {} rows had changed since", taken.bytes, taken.old_bytes, taken.rows);
+  }
+  if (taken.left) spdlog::warn("the log that a compacted copy has replaced is still there: {}. It is tried again at the next start", describe(*taken.left));
+  return {};
 }
 
 }  // namespace
@@ -93,7 +108,7 @@ Result<std::unique_ptr<Server>> Server::start(const Config& config, const Payloa
   options.reserve_bytes = config.reserve_bytes;
   options.compression = compression_of(config.compression);
   options.seed = random_value<std::array<std::uint8_t, 32>>();
-  take_compacted(options);
+  if (auto taken = take_compacted(options); !taken) return taken.error();
   auto store = store::Store::open(options);
   if (!store) return store.error();
   if (const auto warning = store::storage_warning(config.data); !warning.empty()) spdlog::warn("{}", warning);

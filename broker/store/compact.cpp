@@ -11,7 +11,6 @@
 
 #include "broker/store/directory.hpp"
 #include "broker/store/meta.hpp"
-#include "broker/store/record_format.hpp"
 #include "broker/store/tables.hpp"
 
 namespace bus::store {
@@ -21,9 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr auto progress_pause = std::chrono::milliseconds(200);
-constexpr std::uint64_t bytes_a_commit = 64 * limits::MiB;
-// Prefix and header of a record, whose checksum covers its index, which has those of the bodies.
-constexpr std::size_t fingerprint_bytes = sizeof(format::PackedPrefix) + sizeof(format::Header);
 
 fs::path copy_path(const fs::path& dir) { return dir / "log.compact"; }
 fs::path unfinished_path(const fs::path& dir) { return dir / "log.compact.new"; }
@@ -90,6 +86,7 @@ Result<void> copy_pages(const lmdb::Environment& log, const fs::path& path, cons
   auto file = File::open(path, O_WRONLY | O_CREAT | O_EXCL);
   if (!file) return file.error();
   auto copying = std::async(std::launch::async, [&] { return log.copy_compacted(file->descriptor()); });
+  if (progress) progress({0, log.used_bytes()});
   while (copying.wait_for(progress_pause) != std::future_status::ready) {
     std::error_code ignored;
     if (progress) progress({fs::file_size(path, ignored), log.used_bytes()});
@@ -110,100 +107,19 @@ Result<Compacted> fill(const fs::path& dir, const fs::path& made, const std::fun
   if (!bytes) return bytes.error();
   done.bytes = *bytes;
   if (auto mark = File::open(mark_of(made), O_WRONLY | O_CREAT); !mark) return mark.error();
-  for (const auto& path : {data, mark_of(made), made}) {
+  for (const auto& path : {data, mark_of(made)}) {
     if (auto given = give_to_owner(path, log_path(dir) / "data.mdb"); !given) return given.error();
   }
   if (auto synced = sync_path(made); !synced) return synced.error();
   return done;
 }
 
-// Both are gone over once, in the order of their keys.
-class Merge {
- public:
-  Merge(const lmdb::Environment& log, const lmdb::Environment& copy) : log_(log), copy_(copy) {}
-
-  // The rows that were put or erased.
-  Result<std::uint64_t> run() {
-    auto from = log_.begin(lmdb::Access::read);
-    if (!from) return from.error();
-    const auto tables = Tables::open(*from, false);
-    if (!tables) return tables.error();
-    for (std::size_t id = 0; id < table_ids; ++id) {
-      if (auto merged = merge(*from, *tables, static_cast<TableId>(id)); !merged) return merged.error();
-    }
-    return changes_;
-  }
-
- private:
-  struct Difference {
-    std::string key, value;
-    bool is_gone = false;             // from the log
-  };
-
-  static bool is_same(TableId table, std::string_view a, std::string_view b) {
-    if (a.size() != b.size()) return false;
-    const std::size_t looked_at = table == TableId::log ? fingerprint_bytes : a.size();
-    return a.substr(0, looked_at) == b.substr(0, looked_at);
-  }
-
-  Result<void> merge(lmdb::Transaction& log, const Tables& tables, TableId table) {
-    std::string next;                 // where the next part begins
-    for (bool more = true; more;) {
-      auto copy = copy_.begin(lmdb::Access::write);
-      if (!copy) return copy.error();
-      const auto of_copy = Tables::open(*copy, true);
-      if (!of_copy) return of_copy.error();
-      auto part = differences(log, tables[table], *copy, (*of_copy)[table], table, next);
-      if (!part) return part.error();
-      for (const auto& difference : *part) {
-        auto done = difference.is_gone ? copy->erase((*of_copy)[table], difference.key) : copy->put((*of_copy)[table], difference.key, difference.value);
-        if (!done) return done;
-      }
-      changes_ += part->size();
-      more = !next.empty();
-      if (auto kept = copy->commit(); !kept) return kept;
-    }
-    return {};
-  }
-
-  // From `next` on, some of them; `next` is where to go on, or empty.
-  static Result<std::vector<Difference>> differences(const lmdb::Transaction& log, lmdb::Dbi log_table, const lmdb::Transaction& copy, lmdb::Dbi copy_table,
-                                                     TableId table, std::string& next) {
-    auto a = log.cursor(log_table), b = copy.cursor(copy_table);
-    if (!a) return a.error();
-    if (!b) return b.error();
-    auto in_log = next.empty() ? a->first() : a->seek(next), in_copy = next.empty() ? b->first() : b->seek(next);
-    next.clear();
-    std::vector<Difference> found;
-    std::uint64_t bytes = 0;
-    while (in_log && in_copy && (*in_log || *in_copy)) {
-      const bool log_first = *in_log && (!*in_copy || a->key() <= b->key()), copy_first = *in_copy && (!*in_log || b->key() <= a->key());
-      const std::string_view key = log_first ? a->key() : b->key();
-      if (bytes >= bytes_a_commit) {
-        next = key;
-        break;
-      }
-      if (!log_first) found.push_back({std::string(key), "", true});
-      if (log_first && (!copy_first || !is_same(table, a->value(), b->value()))) found.push_back({std::string(key), std::string(a->value()), false});
-      if (!found.empty() && found.back().key == key) bytes += key.size() + found.back().value.size();
-      if (log_first) in_log = a->next();
-      if (copy_first) in_copy = b->next();
-    }
-    if (!in_log) return in_log.error();
-    if (!in_copy) return in_copy.error();
-    return found;
-  }
-
-  const lmdb::Environment& log_;
-  const lmdb::Environment& copy_;
-  std::uint64_t changes_ = 0;
-};
-
-Result<Identity> identity_in(const lmdb::Environment& env) {
-  auto txn = env.begin(lmdb::Access::read);
+// Tables that the log is without are missing in the copy, too, if an older version has made it.
+Result<Identity> open_tables(const lmdb::Environment& env, lmdb::Access access) {
+  auto txn = env.begin(access);
   if (!txn) return txn.error();
   if (auto good = check_format(*txn); !good) return good.error();
-  const auto tables = Tables::open(*txn, false);
+  const auto tables = access == lmdb::Access::write ? Tables::open(*txn, true) : Tables::open_present(*txn);
   if (!tables) return tables.error();
   auto identity = get_identity(*txn, *tables);
   if (!identity) return identity;
@@ -211,28 +127,26 @@ Result<Identity> identity_in(const lmdb::Environment& env) {
   return identity;
 }
 
-Result<SwappedIn> bring_up_to_date(const fs::path& dir, std::size_t map_bytes) {
+Result<SwappedIn> bring_up_to_date(const fs::path& dir, std::size_t map_bytes, const MergeProgress& progress) {
   auto log = open_whole(log_path(dir), map_bytes, lmdb::Access::write);
   if (!log) return log.error();
   auto copy = open_whole(copy_path(dir), map_bytes, lmdb::Access::write);
   if (!copy) return copy.error();
-  const auto of_log = identity_in(*log), of_copy = identity_in(*copy);
+  const auto of_log = open_tables(*log, lmdb::Access::read), of_copy = open_tables(*copy, lmdb::Access::write);
   if (!of_log) return of_log.error();
   if (!of_copy) return of_copy.error();
   if (of_log->log_id != of_copy->log_id || of_log->history != of_copy->history) {
     return Error{Code::bad_format, copy_path(dir).string() + " is not a copy of this log"};
   }
-  auto rows = Merge(*log, *copy).run();
+  auto rows = merge_into_copy(*log, *copy, progress);
   if (!rows) return rows.error();
-  return SwappedIn{log->used_bytes(), copy->used_bytes(), *rows};
+  if (auto synced = sync_path(copy_path(dir) / "data.mdb"); !synced) return synced.error();
+  return SwappedIn{log->used_bytes(), copy->used_bytes(), *rows, {}, {}};
 }
 
 Result<void> exchange(const fs::path& dir) {
-  if (auto synced = sync_path(copy_path(dir) / "data.mdb"); !synced) return synced;
-  if (::renameat2(AT_FDCWD, copy_path(dir).c_str(), AT_FDCWD, log_path(dir).c_str(), RENAME_EXCHANGE) != 0) {
-    return file_error("exchange the log with", copy_path(dir));
-  }
-  return sync_path(dir);
+  if (::renameat2(AT_FDCWD, copy_path(dir).c_str(), AT_FDCWD, log_path(dir).c_str(), RENAME_EXCHANGE) == 0) return {};
+  return file_error("exchange the log with", copy_path(dir));
 }
 
 // What is no longer a copy, or never became one.
@@ -240,6 +154,15 @@ Result<void> clean_up(const fs::path& dir) {
   if (auto removed = remove_tree(unfinished_path(dir)); !removed) return removed;
   if (auto removed = remove_tree(mark_of(log_path(dir))); !removed) return removed;
   return is_there(mark_of(copy_path(dir))) ? Result<void>() : remove_tree(copy_path(dir));
+}
+
+// After an exchange: until it is on the disk, the log that was replaced must neither go nor be the one that a crash brings back.
+void finish(const fs::path& dir, SwappedIn& swapped) {
+  if (auto synced = sync_path(dir); !synced) {
+    swapped.unsynced = synced.error();
+  } else if (auto cleaned = clean_up(dir); !cleaned) {
+    swapped.left = cleaned.error();
+  }
 }
 
 }  // namespace
@@ -251,7 +174,9 @@ Result<Compacted> write_compacted(const fs::path& dir, const std::function<void(
   const auto made = unfinished_path(dir);
   if (auto removed = remove_tree(made); !removed) return removed.error();
   if (::mkdir(made.c_str(), 0750) != 0) return file_error("create", made);
-  auto done = fill(dir, made, progress);
+  // At once: the broker is to be able to remove what is left of a root that was killed.
+  auto given = give_to_owner(made, log_path(dir) / "data.mdb");
+  auto done = given ? fill(dir, made, progress) : Result<Compacted>(given.error());
   if (!done) {
     if (auto removed = remove_tree(made); !removed) return removed.error();
     return done.error();
@@ -263,27 +188,34 @@ Result<Compacted> write_compacted(const fs::path& dir, const std::function<void(
 }
 
 Result<bool> discard_compacted(const fs::path& dir) {
-  if (!is_there(copy_path(dir))) return false;
+  if (!is_there(copy_path(dir)) && !is_there(unfinished_path(dir))) return false;
   const auto lock = lock_copies(dir);
   if (!lock) return lock.error();
-  if (auto removed = remove_tree(copy_path(dir)); !removed) return removed.error();
+  for (const auto& path : {copy_path(dir), unfinished_path(dir)}) {
+    if (auto removed = remove_tree(path); !removed) return removed.error();
+  }
   if (auto synced = sync_path(dir); !synced) return synced.error();
   return true;
 }
 
-Result<std::optional<SwappedIn>> swap_in_compacted(const fs::path& dir, std::size_t map_bytes) {
+Result<std::optional<SwappedIn>> swap_in_compacted(const fs::path& dir, std::size_t map_bytes, const MergeProgress& progress) {
   const auto nothing = std::optional<SwappedIn>();
   if (!is_there(lock_path(dir)) || !is_there(log_path(dir) / "data.mdb")) return nothing;
   const auto lock = take_lock(dir);
   if (!lock) return lock.error();
   const auto copies = lock_copies(dir);
   if (!copies) return copies.error();
+  if (is_there(mark_of(log_path(dir)))) {  // exchanged, and then it ended
+    SwappedIn before;
+    finish(dir, before);
+    if (before.unsynced || before.left) return std::optional(before);
+  }
   if (auto cleaned = clean_up(dir); !cleaned) return cleaned.error();
   if (!is_there(copy_path(dir))) return nothing;
-  auto swapped = bring_up_to_date(dir, map_bytes);
+  auto swapped = bring_up_to_date(dir, map_bytes, progress);
   if (!swapped) return swapped.error();
   if (auto exchanged = exchange(dir); !exchanged) return exchanged.error();
-  if (auto cleaned = clean_up(dir); !cleaned) return cleaned.error();
+  finish(dir, *swapped);
   return std::optional(*swapped);
 }
 

@@ -72,6 +72,16 @@ Result<Tables> Tables::open(lmdb::Transaction& txn, bool create) {
   return tables;
 }
 
+Result<Tables> Tables::open_present(lmdb::Transaction& txn) {
+  Tables tables;
+  for (std::size_t id = 0; id < table_ids; ++id) {
+    const auto table = txn.open_table(names[id], false);
+    if (!table && table.error().code != Code::not_found) return table.error();
+    tables.dbi_[id] = table ? *table : no_table;
+  }
+  return tables;
+}
+
 Result<void> Tables::put(lmdb::Transaction& txn, TableId table, std::string_view key, std::string_view value,
                          lmdb::Place place) const {
   return txn.put((*this)[table], key, guarded(table, key, value), place);

@@ -48,6 +48,9 @@ class Tables {
  public:
   // `create`: those that are missing are made; else they are an error, bad_format, of a log that an older version has written.
   static Result<Tables> open(lmdb::Transaction& txn, bool create);
+  // Those that are there; of the others has() is false, and nothing else may be asked.
+  static Result<Tables> open_present(lmdb::Transaction& txn);
+  bool has(TableId table) const { return (*this)[table] != no_table; }
   lmdb::Dbi operator[](TableId table) const { return dbi_[static_cast<std::size_t>(table)]; }
 
   Result<void> put(lmdb::Transaction& txn, TableId table, std::string_view key, std::string_view value,
@@ -60,6 +63,7 @@ class Tables {
   Result<void> each(const lmdb::Transaction& txn, TableId table, std::string_view from, const Visitor& visit) const;
 
  private:
+  static constexpr lmdb::Dbi no_table = 0;  // LMDB's own has it
   std::array<lmdb::Dbi, table_ids> dbi_{};
 };
 

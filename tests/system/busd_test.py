@@ -152,6 +152,28 @@ class Running(Case):
                 messages += notify.recv(4096).decode() + "\n"
             self.assertEqual(process.wait(PATIENCE), 0)
 
+    # A start may take longer than systemd waits for others.
+    def test_tells_systemd_and_its_log_that_it_takes_a_compacted_copy(self):
+        self.publish(20)
+        self.run_cli("log", "compact", "--data", self.broker.data)
+        self.broker.stop()
+        path = self.path("notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(path)
+            notify.settimeout(PATIENCE)
+            process = subprocess.Popen([BUSD, "--data", self.broker.data, "--listen", self.broker.endpoint], stderr=self.broker.log,
+                                       env={**os.environ, "NOTIFY_SOCKET": path})
+            self.addCleanup(process.wait, PATIENCE)
+            self.addCleanup(process.terminate)
+            messages = ""
+            while "READY=1" not in messages:
+                messages += notify.recv(4096).decode() + "\n"
+        before = messages[:messages.index("READY=1")]
+        self.assertGreater(before.count("EXTEND_TIMEOUT_USEC=600000000"), 2)
+        with open(self.broker.log.name, encoding="utf-8") as log:
+            text = log.read()
+        self.assertLess(text.index("a compacted copy is to take the place of the log"), text.index("the compacted copy has taken the place"))
+
     def test_a_truncated_log_is_refused(self):
         self.publish(500)
         self.broker.stop()

@@ -2,13 +2,7 @@
 // Method: every row of every table, before and after; copies that are whole, stale, cut off or left over.
 #include <gtest/gtest.h>
 
-#include <map>
-
-#include "broker/store/compact.hpp"
-#include "broker/store/tables.hpp"
-#include "tests/support/batch_maker.hpp"
-#include "tests/support/results.hpp"
-#include "tests/support/store_dir.hpp"
+#include "tests/support/compact_case.hpp"
 
 namespace bus::store {
 namespace {
@@ -18,19 +12,8 @@ using testing::fails;
 using testing::is_ok;
 namespace fs = std::filesystem;
 
-using AllRows = std::map<std::pair<int, std::string>, std::string>;
-
-class StoreCompact : public ::testing::Test {
+class StoreCompact : public testing::CompactCase {
  protected:
-  void publish(std::size_t count, std::size_t bytes = 300) {
-    auto store = dir_.open();
-    for (std::size_t done = 0; done < count; done += 10) {
-      BatchMaker maker(*store);
-      for (int event = 0; event < 10; ++event) maker.add({.text = std::string(bytes, 'x'), .key = "key " + std::to_string(event)});
-      maker.set_replay(maker.head().committed + 1, maker.head().batch + 1);
-      ASSERT_TRUE(is_ok(store->commit(maker.take())));
-    }
-  }
   // Records up to before `first` go; in the one that begins there the first body.
   void retain_from(Position first) {
     auto store = dir_.open();
@@ -45,24 +28,6 @@ class StoreCompact : public ::testing::Test {
     batch.changes.push_back({first, store->reader()->records(first, 1).value().front()->without(body)});
     ASSERT_TRUE(is_ok(store->commit(batch)));
   }
-  AllRows rows_in(const fs::path& log) const {
-    auto env = lmdb::Environment::open(log, 0, lmdb::Access::read).value();
-    auto txn = env.begin(lmdb::Access::read).value();
-    const auto tables = Tables::open(txn, false).value();
-    AllRows rows;
-    for (int id = 0; id < static_cast<int>(table_ids); ++id) {
-      auto cursor = txn.cursor(tables[static_cast<TableId>(id)]).value();
-      for (bool more = cursor.first().value(); more; more = cursor.next().value()) rows[{id, std::string(cursor.key())}] = cursor.value();
-    }
-    return rows;
-  }
-  AllRows rows() const { return rows_in(path_ / "log"); }
-  Result<std::optional<SwappedIn>> swap() const { return swap_in_compacted(path_, 64 * limits::MiB); }
-  Result<Compacted> compact() const { return write_compacted(path_, {}); }
-  bool is_clean() const { return !fs::exists(path_ / "log.compact") && !fs::exists(path_ / "log.compact.new") && !fs::exists(path_ / "log" / "copy"); }
-
-  testing::StoreDir dir_;
-  fs::path path_ = dir_.path();
 };
 
 TEST_F(StoreCompact, IsTheSameLogInFewerBytes) {
