@@ -46,7 +46,7 @@ void BackupRequests::begin(Asker to, SteadyTime now) {
   if (open_ && open_->session != to.session) return answers_.refuse(to, {Code::busy, "another backup is under way: try again when it has ended"});
   open_ = Snapshot{++last_number_, to.session, now};
   reads_.ask(store::BackupAsk{.what = What::hold}, [this, to, snapshot = last_number_](const Result<ReadAnswer>& answer) {
-    if (!answer && open_ && open_->number == snapshot) open_.reset();
+    if (!answer && open_ && open_->number == snapshot) let_go();  // the reader may hold the one before
     if (!answer) return answers_.refuse(to, answer.error());
     wire::BackupBegunT reply;
     reply.snapshot = snapshot;

@@ -11,7 +11,16 @@ namespace {
 
 class BackupRequestsTest : public RetentionCase {
  protected:
-  BackupRequestsTest() { bus.hello("other"); }
+  BackupRequestsTest() {
+    bus.hello("other");
+    bus.read_fault = [this](const ReadAsk& ask) -> std::optional<Error> {
+      const auto* backup = std::get_if<ReadBackup>(&ask);
+      if (backup == nullptr) return std::nullopt;
+      if (backup->what == store::BackupAsk::What::let_go) ++let_go_;
+      if (backup->what == store::BackupAsk::What::hold && hold_fails_) return Error{Code::disk_error, "no reader is free"};
+      return std::nullopt;
+    };
+  }
   std::uint64_t begin() { return answer<wire::BackupBegunT>(wire::BackupBeginT()).snapshot; }
   wire::BackupIndexReplyT index(std::uint64_t snapshot, std::uint64_t from = 1) {
     wire::BackupIndexT ask;
@@ -40,6 +49,9 @@ class BackupRequestsTest : public RetentionCase {
     ask.snapshot = snapshot;
     return ask;
   }
+
+  int let_go_ = 0;                    // how often the reader was asked to
+  bool hold_fails_ = false;
 };
 
 TEST_F(BackupRequestsTest, TellAndGiveRecordsAsTheyAreStored) {
@@ -117,10 +129,25 @@ TEST_F(BackupRequestsTest, AreOfOneBackupAtATime) {
   bus.run();
   EXPECT_EQ(bus.failures("other"), std::vector<Code>{Code::not_found}) << "it is not theirs";
   EXPECT_GT(begin(), snapshot) << "who begins again gives up what was begun";
+  EXPECT_EQ(let_go_, 0) << "the reader has the new one instead";
   bus.core->gone("op");
   bus.ask("other", wire::BackupBeginT());
   bus.run();
   EXPECT_EQ(bus.take<wire::ReplyT>("other").size(), 1u) << "it ends with the session";
+  EXPECT_EQ(let_go_, 1);
+}
+
+// What the reader holds keeps pages from being used again.
+TEST_F(BackupRequestsTest, HoldNothingIfTheyCannotBegin) {
+  const auto snapshot = begin();
+  hold_fails_ = true;
+  EXPECT_EQ(refused(wire::BackupBeginT()), Code::disk_error);
+  bus.run();
+  EXPECT_EQ(let_go_, 1) << "of the one before, which nobody can end any more";
+  hold_fails_ = false;
+  EXPECT_EQ(refused(end(snapshot)), Code::not_found);
+  EXPECT_EQ(refused(end(begin())), std::nullopt);
+  EXPECT_EQ(let_go_, 2);
 }
 
 TEST_F(BackupRequestsTest, GiveUpASnapshotThatNobodyAsks) {
@@ -129,13 +156,15 @@ TEST_F(BackupRequestsTest, GiveUpASnapshotThatNobodyAsks) {
   EXPECT_EQ(index(snapshot).records.size(), 0u);
   for (int part = 0; part < 3; ++part) advance(9s);
   EXPECT_EQ(index(snapshot).records.size(), 0u) << "27 s after it was asked";
+  EXPECT_EQ(let_go_, 0);
   for (int part = 0; part < 4; ++part) advance(9s);
+  EXPECT_EQ(let_go_, 1);
   EXPECT_EQ(refused(end(snapshot)), Code::not_found);
 }
 
 TEST_F(BackupRequestsTest, RefuseTablesThatAreNotThere) {
   const auto snapshot = begin();
-  for (const int table : {0, 16, 255}) EXPECT_EQ(refused(rows(snapshot, static_cast<store::TableId>(table))), Code::bad_argument) << table;
+  for (const int table : {0, static_cast<int>(store::table_ids), 255}) EXPECT_EQ(refused(rows(snapshot, static_cast<store::TableId>(table))), Code::bad_argument) << table;
 }
 
 }  // namespace
