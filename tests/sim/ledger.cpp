@@ -33,6 +33,12 @@ Ledger::Figures& Ledger::Figures::operator+=(const Figures& other) {
   cancels += other.cancels;
   late += other.late;
   without_events += other.without_events;
+  removed += other.removed;
+  trimmed += other.trimmed;
+  latest += other.latest;
+  held += other.held;
+  for_groups += other.for_groups;
+  told_trimmed += other.told_trimmed;
   return *this;
 }
 
@@ -50,8 +56,10 @@ void Ledger::applied(const store::CommitBatch& batch, const broker::State& names
   for (const auto& record : batch.records) {
     require(number(record->first()) == head() + 1, place(number(record->first())) + "the log has a gap or an overlap");
     for (std::uint32_t at = 0; at < record->count(); ++at) store_event(*record, at, names);
+    records_[number(record->first())] = record->count();
   }
   require(number(batch.head.committed) == head(), "the head is not where the log ends");
+  apply_removals(batch);
   auto others = apply_snapshots(batch);
   others.merge(keep_steps(batch, names));
   check_steps(batch, std::move(others), leave_schedule_rows(batch, names));
@@ -93,13 +101,16 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
 }
 
 void Ledger::check_log(store::LogReader& reader) const {
-  for (std::uint64_t next = 1; next <= head();) {
+  for (std::uint64_t next = trimmed_to_ + 1; next <= head();) {
     const auto records = reader.records(Position{next}, limits::read_bytes_max);
     require(records.ok() && !records->empty(), place(next) + "cannot be read back");
     for (const auto& record : *records) {
       require(number(record->first()) == next, place(next) + "the log has a gap");
       for (std::uint32_t index = 0; index < record->count(); ++index, ++next) {
         require(next <= head(), place(next) + "in the log and never committed");
+        require(record->is_removed(index) == at(next).is_removed, place(next) + (at(next).is_removed ? "removed, and there again" : "lost"));
+        require(record->indexed(index).version == at(next).version, place(next) + "its version has changed");
+        if (at(next).is_removed) continue;
         require(std::ranges::equal(record->body(index), at(next).sent->bytes), place(next) + "its bytes have changed");
       }
     }
@@ -121,6 +132,11 @@ void Ledger::restarted(const store::Store& store, const Core& core) {
   require(store.identity().epoch > epoch_, "the epoch has not risen");
   epoch_ = store.identity().epoch;
   require(number(store.head().committed) == head(), "the store lost or invented a commit");
+  require(number(store.trim().last) == trimmed_to_, "the log begins elsewhere than where it was trimmed");
+  reported();
+  lately_.clear();
+  rules_asked_.clear();
+  gets_.clear();
   check_log(*store.reader());
   check_snapshots(store);
   to_prune_.clear();
@@ -133,6 +149,7 @@ void Ledger::restarted(const store::Store& store, const Core& core) {
     const GroupId id{name, core.delivery().info(*source).created_at};
     live_[name] = id;
     revive(id, source->group->state.generation());
+    lately_[id] = {false, {source->group->state.generation()}};
   }
   // What did not come back was never confirmed, or its removal was on its way; it cannot come back later.
   for (auto& [id, group] : groups_) {
@@ -168,12 +185,14 @@ void Ledger::groups_changed(const Core& core) {
     const auto [view, fresh] = group.views.try_emplace(state.generation());
     if (fresh) view->second.start = number(state.scan()) + 1;
     view->second.ordered = view->second.ordered && state.settings().is_ordered();
+    lately_[id].generations.insert(state.generation());
   }
   live_ = std::move(now);
 }
 
 // No group is to have it any more.
 bool Ledger::is_over(std::uint64_t position) const {
+  if (is_removed(position)) return true;
   const auto expires_at = at(position).sent->expires_at;
   return expires_at != 0 && expires_at <= nanoseconds(now_);
 }
@@ -214,6 +233,7 @@ void Ledger::entering(const Peer& peer, const wire::Message& message, const Core
     runs_[{peer, request->request()}] = {{run->id()->publisher()->str(), run->id()->sequence()}};
   }
   if (request != nullptr) ask_snapshots(peer, *request);
+  if (request != nullptr) ask_retention(peer, *request);
   const auto* remove = request != nullptr ? request->ask_as_GroupRemove() : nullptr;
   if (remove != nullptr && live_.contains(remove->name()->str())) {
     const GroupId& id = live_.at(remove->name()->str());
@@ -270,7 +290,10 @@ void Ledger::leaving(const broker::Outgoing& message) {
     case wire::Body::Subscribed:
       if (Incarnation* group = group_of(message.peer, body.AsSubscribed()->subscription)) group->durable = true;
       return;
-    case wire::Body::SubscriptionEnd: group_of_.erase({message.peer, body.AsSubscriptionEnd()->subscription}); return;
+    case wire::Body::SubscriptionEnd:
+      check_notice(body.AsSubscriptionEnd()->trimmed_events, body.AsSubscriptionEnd()->trimmed_to);
+      group_of_.erase({message.peer, body.AsSubscriptionEnd()->subscription});
+      return;
     default: return;
   }
 }
@@ -355,11 +378,13 @@ void Ledger::leave_deliver(const broker::Outgoing& message, const wire::DeliverT
     const auto body = cursor.next();
     require(body.ok(), "Deliver with fewer events than its header says");
     check_delivery(delivery, deliver.publishers.at(delivery.publisher()), *body);
+    require(!at(delivery.position()).is_told, place(delivery.position()) + "delivered after it was removed");
     Incarnation* group = group_of(message.peer, deliver.subscription);
     require((group != nullptr) == (delivery.attempt() != 0), "an attempt is for groups, and only for them");
     if (group != nullptr) leave_group_delivery(*group, {message.peer, deliver.subscription}, deliver.epoch, delivery);
   }
   require(cursor.done(), "Deliver with more events than its header says");
+  check_notice(deliver.trimmed_events, deliver.trimmed_to);
 }
 
 // Every earlier event of its key was acknowledged, or given up.
@@ -412,6 +437,7 @@ void Ledger::leave_settled(const Peer& peer, const wire::SettledT& message) {
 
 void Ledger::leave_caught_up(const Peer& peer, const wire::CaughtUpT& message) {
   require(message.position <= head(), "CaughtUp with a position that is not durable");
+  check_notice(message.trimmed_events, message.trimmed_to);
   const Incarnation* group = group_of(peer, message.subscription);
   if (group == nullptr || group->views.empty()) return;
   const View& view = group->views.rbegin()->second;
@@ -424,6 +450,7 @@ void Ledger::leave_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body
   if (const auto* event = reply.answer.AsEventReply()) leave_event(*event, body);
   leave_schedule(peer, reply);
   leave_snapshot_reply(peer, reply, body);
+  leave_retention(peer, reply);
   if (const auto* verified = reply.answer.AsVerifyReply()) {
     require(verified->faults.empty(), "the log has a fault: " + (verified->faults.empty() ? "" : verified->faults[0]->what));
   }

@@ -71,6 +71,9 @@ struct LogEvent {
   const SentEvent* sent = nullptr;
   std::uint64_t version = 0;
   std::int64_t committed_at = 0;
+  bool is_removed = false;            // by retention: its body is gone from the disk,
+  bool is_trimmed = false;            // with the record it was in,
+  bool is_told = false;               // and the core has been told
 };
 
 class Ledger {
@@ -80,6 +83,10 @@ class Ledger {
   void sent(const std::string& publisher, std::uint64_t sequence, SentEvent event);
 
   // ---- the disk
+  // The core has made up its mind what goes into the next commit.
+  void handed_over(const store::CommitBatch& batch, const broker::Core& core);
+  // The core knows that the last batch is durable: of what that has removed nothing leaves any more.
+  void reported();
   void applied(const store::CommitBatch& batch, const broker::State& names);
   // A broker has come up: what it reads from disk and what it remembers of groups.
   void restarted(const store::Store& store, const broker::Core& core);
@@ -99,18 +106,28 @@ class Ledger {
   // What the run came to: one that has none of a kind has not tried it.
   struct Figures {
     std::uint64_t steps = 0, conflicts = 0, stale = 0, known_ids = 0, snapshots = 0, pruned = 0, erased = 0, cancels = 0, late = 0, without_events = 0;
+    std::uint64_t removed = 0, trimmed = 0, latest = 0, held = 0, for_groups = 0, told_trimmed = 0;
     Figures& operator+=(const Figures& other);
   };
   const Figures& figures() const { return figures_; }
   const std::vector<LogEvent>& log() const { return log_; }
   std::uint64_t head() const { return log_.size(); }
   const LogEvent& at(std::uint64_t position) const { return log_.at(position - 1); }
+  bool is_removed(std::uint64_t position) const { return at(position).is_removed; }
+  // All from the first to the last; so if there are none.
+  bool are_removed(std::uint64_t first, std::uint64_t last) const;
+  // Of these sequences nobody may know any more what became of them, as the records that would say so are gone. 0: of none.
+  std::uint64_t unknown_to(const std::string& publisher) const;
   // Checks one delivery against the log: the event is there, with these bytes and figures.
   void check_delivery(const wire::Delivery& delivery, const std::string& publisher, Bytes body) const;
   // At the end, when nothing is left to do.
   void check_settled(const broker::Core& core) const;
   // The whole log: each id that was to be stored once is there once, and is known to the next broker.
   void check_ids(store::LogReader& reader) const;
+  // The last part of what verify said of the log, which counts so many events as removed.
+  void check_verified(const store::VerifySlice& last, std::uint64_t removed) const;
+  // A run of retention that began at that time has ended, and nothing has happened since: what had to go is gone.
+  void check_all_went(const broker::Core& core, WallTime began);
 
  private:
   using Peer = broker::Peer;
@@ -172,6 +189,42 @@ class Ledger {
   void leave_snapshot_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body);
   void leave_failure(const Peer& peer, const wire::FailureT& failure);
 
+  // ---- retention
+  struct Policy {
+    std::string pattern;
+    std::int64_t max_age = 0;
+    std::uint64_t max_bytes = 0, max_events = 0;
+    bool latest_per_key = false;
+    std::int64_t latest_after = 0;
+    bool past_groups = false;
+    bool operator==(const Policy&) const = default;
+  };
+  struct Rules {
+    std::map<std::string, Policy> policies;              // by pattern
+    std::map<std::string, std::pair<std::string, std::string>> holds;  // pattern and key, by the key of their row
+    void apply(const store::Row& row);
+    const Policy* policy_of(const std::string& topic) const;
+    bool is_held(const SentEvent& event) const;
+    bool has_hold(const std::string& pattern, const std::string& key) const;
+  };
+  enum class Reason { none, age, count, latest };
+  struct RuleAsked {
+    std::uint64_t number = 0;
+    std::string what;                                    // the pattern of a policy, or of a hold with its key
+    std::optional<Policy> policy;                        // to be set
+    std::optional<std::pair<std::string, std::string>> hold;  // to be set, or released
+    bool releases = false;
+  };
+  std::vector<Reason> reasons_to_go(const Rules& rules, std::int64_t now) const;
+  bool is_free_of_groups(std::uint64_t position) const;
+  bool is_letter(const broker::Core& core, std::uint64_t position) const;
+  void check_removals(const std::vector<std::uint64_t>& going, const std::vector<Rules>& rules, const broker::Core& core);
+  void apply_removals(const store::CommitBatch& batch);
+  void ask_retention(const Peer& peer, const wire::Request& request);
+  void leave_retention(const Peer& peer, const wire::ReplyT& reply);
+  void leave_trimmed(const Peer& peer, const wire::FailureT& failure);
+  void check_notice(std::uint64_t events, std::uint64_t to);
+
   void store_event(const store::Record& record, std::uint32_t at, const broker::State& names);
   void check_log(store::LogReader& reader) const;
   void revive(const GroupId& id, std::uint16_t generation);
@@ -215,8 +268,22 @@ class Ledger {
   std::map<std::string, std::uint64_t> erases_asked_, erases_done_;  // by key
   std::map<Asked, Looking> looks_;                       // by peer and request
 
+  Rules rules_;                                          // as on disk
+  std::uint64_t trimmed_to_ = 0;
+  std::map<std::uint64_t, std::uint32_t> records_;       // first position and count, as on disk
+  std::map<Asked, RuleAsked> rules_asked_;               // by peer and request
+  std::map<std::string, std::uint64_t> last_asked_;      // by what
+  std::vector<std::uint64_t> untold_;                    // removed with the last batch
+  std::map<Asked, std::uint64_t> gets_;                  // positions asked for, by peer and request
+  // The generations that groups have had since the last batch was taken; nothing: they were made since.
+  struct Lately {
+    bool is_new = true;
+    std::set<std::uint16_t> generations;
+  };
+
   std::map<GroupId, Incarnation> groups_;
   std::map<std::string, GroupId> live_;                  // as the core has them
+  std::map<GroupId, Lately> lately_;
   std::map<Asked, std::string> group_of_;                // by peer and subscription
   std::map<Asked, Acks> acks_;                           // by peer and request
   std::map<Asked, Change> changes_;                      // by peer and request: seeks and removals not confirmed

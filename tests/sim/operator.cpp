@@ -165,7 +165,7 @@ void SimOperator::take(const wire::Message& message, Bytes) {
   const Code code = failure->code();
   const bool expected = code == Code::unknown_group || code == Code::not_found || code == Code::beyond_end ||
                         code == Code::bad_filter || code == Code::bad_settings || code == Code::group_busy || code == Code::bad_request ||
-                        code == Code::conflict || code == Code::log_full;
+                        code == Code::conflict || code == Code::log_full || code == Code::trimmed;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure->detail()->str());
   require(waiting_.erase(failure->request()) == 1, name_ + " got a Failure for no question");
 }

@@ -31,6 +31,7 @@ class SimPublisher final : public SimClient {
   std::vector<bool> answered_;
   std::uint64_t next_ = 1;               // to send in this session
   std::uint64_t fence_ = 0;
+  std::uint64_t used_ = 0;               // up to here sequences were used when the session began
   SteadyTime pause_until_;
 };
 

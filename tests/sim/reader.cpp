@@ -10,7 +10,7 @@ bool SimReader::done() const {
     return !one.second.follows && one.second.to <= log.size();  // others wait for an event that will not come
   });
   const bool missing = std::any_of(log.begin() + static_cast<std::ptrdiff_t>(followed_), log.end(),
-                                   [&](const LogEvent& event) { return matches(pattern_, event.sent->topic); });
+                                   [&](const LogEvent& event) { return matches(pattern_, event.sent->topic) && !event.is_removed; });
   return connected() && !missing && !replaying;
 }
 
@@ -93,6 +93,7 @@ void SimReader::take(const wire::Message& message, Bytes body) {
     Reading& reading = readings_.at(caught_up->subscription());
     pass(reading, caught_up->position() + 1, "caught up");
     reading.seen = std::max(reading.seen, caught_up->position());
+    check_notice(reading, reading.seen, caught_up->trimmed_events(), caught_up->trimmed_to());
   }
   const auto* failure = message.body_as_Failure();
   if (failure == nullptr) return;
@@ -111,9 +112,24 @@ void SimReader::take_subscribed(const wire::Subscribed& message) {
 
 void SimReader::pass(Reading& reading, std::uint64_t position, const char* what) const {
   for (auto missed = reading.seen + 1; missed < position && missed <= env_.ledger.head(); ++missed) {
-    require(!matches(reading.pattern, env_.ledger.at(missed).sent->topic),
-            name_ + ": position " + std::to_string(missed) + " is missing, " + what + " at " + std::to_string(position));
+    if (!matches(reading.pattern, env_.ledger.at(missed).sent->topic)) continue;
+    require(env_.ledger.is_removed(missed), name_ + ": position " + std::to_string(missed) + " is missing, " + what + " at " + std::to_string(position));
+    reading.missed.push_back(missed);
   }
+}
+
+// Of records that are gone nobody knows what they had: those are not counted.
+void SimReader::check_notice(const Reading& reading, std::uint64_t last, std::uint64_t events, std::uint64_t to) const {
+  const auto& missed = reading.missed;
+  const auto least = std::count_if(missed.begin(), missed.end(), [&](auto position) { return !env_.ledger.at(position).is_trimmed; });
+  auto most = missed.size();
+  for (auto position = reading.seen + 1; position <= last; ++position) {
+    most += matches(reading.pattern, env_.ledger.at(position).sent->topic) && env_.ledger.is_removed(position);
+  }
+  require(events >= static_cast<std::uint64_t>(least) && events <= most, name_ + " was told that " + std::to_string(events) + " events are gone; " +
+                                                                         std::to_string(least) + " to " + std::to_string(most) + " are");
+  require(missed.empty() || to >= missed.back(), name_ + ": position " + std::to_string(missed.empty() ? 0 : missed.back()) + " is gone, and it was told up to " + std::to_string(to));
+  require(to <= last, name_ + " was told what is gone beyond where it is");
 }
 
 void SimReader::take_deliver(const wire::Deliver& message, Bytes body) {
@@ -130,6 +146,7 @@ void SimReader::take_deliver(const wire::Deliver& message, Bytes body) {
     pass(reading, delivery->position(), "the next event came");
     reading.seen = delivery->position();
   }
+  check_notice(reading, env_.ledger.head(), message.trimmed_events(), message.trimmed_to());  // it may have looked further than it gave
   if (reading.follows) followed_ = reading.seen;
 }
 
@@ -137,7 +154,11 @@ void SimReader::take_end(const wire::SubscriptionEnd& message) {
   const auto it = readings_.find(message.subscription());
   require(it != readings_.end() && message.code() == Code::ok, name_ + ": a subscription ended with an error");
   require(message.position() <= std::max(env_.ledger.head(), it->second.seen), name_ + ": an end beyond the log");
-  if (it->second.begun) pass(it->second, message.position() + 1, "it ended");
+  if (it->second.begun) {
+    pass(it->second, message.position() + 1, "it ended");
+    it->second.seen = std::max(it->second.seen, message.position());
+    check_notice(it->second, it->second.seen, message.trimmed_events(), message.trimmed_to());
+  }
   readings_.erase(it);
 }
 

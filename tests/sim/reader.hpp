@@ -23,6 +23,7 @@ class SimReader final : public SimClient {
     std::uint64_t credit = 0;
     bool follows = false;                // the one of the whole run
     bool begun = false;
+    std::vector<std::uint64_t> missed = {};  // what it wants and retention has removed before it came
   };
   void begin(const wire::Welcome& welcome) override;
   void take(const wire::Message& message, Bytes body) override;
@@ -35,8 +36,10 @@ class SimReader final : public SimClient {
   void take_subscribed(const wire::Subscribed& message);
   void take_deliver(const wire::Deliver& message, Bytes body);
   void take_end(const wire::SubscriptionEnd& message);
-  // Everything in (seen, position) was received; `what` happened at position.
+  // Everything in (seen, position) was received, or removed; `what` happened at position.
   void pass(Reading& reading, std::uint64_t position, const char* what) const;
+  // The broker has told what it passed over as removed: neither less than what was missed up to here, nor more than there is up to `last`.
+  void check_notice(const Reading& reading, std::uint64_t last, std::uint64_t events, std::uint64_t to) const;
 
   const std::string pattern_;
   const bool greedy_;                    // gives all its credit at once, and no more

@@ -60,6 +60,7 @@ void Shell::stop(Now now) {
     send();
   }
   batch_ = core_->take_final_batch(now);
+  ledger_.handed_over(*batch_, *core_);
   report(now);
   send();
   crash();
@@ -130,6 +131,7 @@ void Shell::hand_over(Now now, bool all) {
   const bool checkpoint = !core_->committing() && random_.percent(2);
   auto batch = checkpoint ? std::optional(core_->take_final_batch(now)) : core_->take_batch(now, all);
   if (batch) batch_ = std::move(*batch);
+  if (batch) ledger_.handed_over(*batch_, *core_);
   for (auto& request : core_->take_reads()) asked_.push_back(std::move(request));
 }
 
@@ -144,9 +146,11 @@ void Shell::apply() {
 void Shell::report(Now now) {
   const bool early = fault_ == Fault::early_report && !applied_;
   if (!early && !applied_) apply();
+  if (!batch_->changes.empty()) send();  // what was said before the core knows what is gone
   core_->committed(now.steady);
   if (early) send();
   if (early) apply();
+  ledger_.reported();
   batch_.reset();
   applied_ = false;
 }
@@ -162,6 +166,7 @@ void Shell::fill() {
 void Shell::perform_reads(bool all) {
   for (std::size_t at = 0; at < asked_.size();) {
     if (!all && !random_.percent(40)) {
+      if (reads_in_order_) return;
       ++at;
       continue;
     }
@@ -172,7 +177,7 @@ void Shell::perform_reads(bool all) {
 
 void Shell::report_reads(bool all) {
   while (!answered_.empty() && (all || random_.percent(40))) {
-    const auto at = random_.below(answered_.size());
+    const auto at = reads_in_order_ ? 0 : random_.below(answered_.size());
     auto result = std::move(answered_[at]);
     answered_.erase(answered_.begin() + static_cast<std::ptrdiff_t>(at));
     core_->read_done(std::move(result));
@@ -182,11 +187,12 @@ void Shell::report_reads(bool all) {
 
 void Shell::check_store() const {
   ledger_.check_ids(*reader_);
-  std::uint64_t chain = 0;
+  std::uint64_t chain = 0, removed = 0;
   for (Position next = Position::none;;) {
     const auto slice = reader_->verify(next, chain, 16 * limits::MiB);
     require(slice.ok() && slice->faults.empty(), "the store's verify finds a fault");
-    if (slice->next == Position::none) return;
+    removed += slice->removed;
+    if (slice->next == Position::none) return ledger_.check_verified(*slice, removed);
     next = slice->next;
     chain = slice->chain;
   }

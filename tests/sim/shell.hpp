@@ -2,7 +2,7 @@
 // would do happens here bit by bit, when the dice say so. Clients, time and the network are the world's.
 //
 //   taken ──apply()──> on disk ──report()──> committed() of the core      a commit
-//   asked ──perform()──> answered ──> read_done() of the core            a read, in any order
+//   asked ──perform()──> answered ──> read_done() of the core            a read, in any order, or in that in which they were asked for
 #pragma once
 
 #include <memory>
@@ -30,6 +30,8 @@ class Shell {
   void crash();
   // The process is told to stop: everything staged is committed, and a last checkpoint.
   void stop(Now now);
+  // As the server's reader thread takes them, on which retention relies. Without it any order is tried.
+  void keep_reads_in_order() { reads_in_order_ = true; }
   // From the next start on there is space for everything.
   void enlarge_disk() { map_bytes_ = limits::map_bytes_min; }
   // Some of what a turn of the server does.
@@ -58,6 +60,7 @@ class Shell {
   Network& network_;
   Ledger& ledger_;
   Fault fault_;
+  bool reads_in_order_ = false;
   test::TempDir dir_;
   std::size_t map_bytes_ = limits::map_bytes_min;
   unsigned starts_ = 0;

@@ -1,5 +1,6 @@
 // Goal: whatever the network, the disk, the clients and the operators do, and whenever the broker dies, what it promised
-// stays true: every receipt, every position, every ack it confirmed; and once the faults stop, everything comes to its end.
+// stays true: every receipt, every position, every ack it confirmed, every event that retention has to keep; and once the faults
+// stop, everything comes to its end, and what has to go is gone.
 // Method: the real core and the real store on one thread with a simulated network and clock, many short runs, each from a
 // seed; a ledger checks what is committed and said. BUS_SEEDS sets how many runs, BUS_SEED runs just one.
 // The canaries break something on purpose: a checker that does not notice is no checker.
@@ -54,6 +55,10 @@ TEST(Simulation, KeepsItsPromises) {
   std::printf("steps: %llu stored, %llu without events, %llu in conflict, %llu stale; %llu ids known; snapshots: %llu kept, %llu pruned, %llu erased; "
               "cancels: %llu done, %llu late\n", n(figures.steps), n(figures.without_events), n(figures.conflicts), n(figures.stale), n(figures.known_ids),
               n(figures.snapshots), n(figures.pruned), n(figures.erased), n(figures.cancels), n(figures.late));
+  std::printf("retention: %llu removed, %llu of records that were deleted, %llu as later ones have their keys; kept at the end: %llu for legal holds, %llu for groups; "
+              "%llu notices\n", n(figures.removed), n(figures.trimmed), n(figures.latest), n(figures.held), n(figures.for_groups), n(figures.told_trimmed));
+  EXPECT_TRUE(figures.removed > seeds && figures.trimmed > seeds / 2 && figures.latest > seeds && figures.told_trimmed > seeds) << "too little was removed";
+  EXPECT_TRUE(figures.held > seeds / 2 && figures.for_groups > seeds / 100) << "too little was kept";
   EXPECT_TRUE(figures.steps > seeds && figures.conflicts > seeds / 10 && figures.stale > seeds / 10) << "too few steps to prove anything";
   EXPECT_TRUE(figures.without_events > seeds / 10 && figures.cancels > seeds / 20 && figures.late > seeds / 10) << "too few cancels";
   EXPECT_GT(figures.known_ids, seeds) << "too few ids that were stored before";

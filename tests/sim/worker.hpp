@@ -56,6 +56,7 @@ class SimWorker final : public SimClient {
   std::uint32_t subscription_ = 0, next_id_ = 1;
   bool begun_ = false;
   std::uint64_t credit_ = 0, fence_ = 0, sequences_ = 0;
+  std::uint64_t used_ = 0;               // up to here sequences were used when the session began
   std::vector<Held> held_;
   std::vector<Batch> batches_;
   std::size_t first_unanswered_ = 0, next_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tests/sim/keeper.hpp"
 #include "tests/sim/library.hpp"
 #include "tests/sim/member.hpp"
 #include "tests/sim/operator.hpp"
@@ -20,6 +21,7 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
       shell_(types, random_, network_, ledger_, fault),
       now_{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h},
       has_hours_(random_.percent(30)),
+      has_retention_(random_.percent(40)),
       env_{random_, network_, ledger_, now_, calm_} {
   const auto quota = random_.between(20, 400);
   for (const char* name : {"alpha", "beta", "gamma"}) clients_.push_back(std::make_unique<SimPublisher>(env_, name, quota));
@@ -30,11 +32,23 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
   clients_.push_back(std::make_unique<SimReader>(env_, "r1", ">"));
   clients_.push_back(std::make_unique<SimReader>(env_, "r2", "sim.a.>"));
   const bool transient = !has_hours_ && random_.percent(50);
-  clients_.push_back(std::make_unique<SimLibrary>(env_, "libbus", quota, transient));
-  for (const char* name : {"v1", "v2"}) clients_.push_back(std::make_unique<SimVisitor>(env_, name, quota, has_hours_));
+  // A libbus client asks for ever for a receipt that was trimmed: either it publishes, or retention may remove all.
+  const bool with_library = !has_retention_ || random_.percent(40);
+  clients_.push_back(std::make_unique<SimLibrary>(env_, "libbus", with_library ? quota : 0, transient));
+  for (const char* name : {"v1", "v2"}) clients_.push_back(std::make_unique<SimVisitor>(env_, name, with_library ? quota : 0, has_hours_));
   const auto steps = any_sharing();
   for (const char* name : {"w1", "w2"}) clients_.push_back(std::make_unique<SimWorker>(env_, name, "sim.*.y", steps));
   clients_.push_back(std::make_unique<SimOperator>(env_, "op", std::vector<std::string>{"all", "some", "none"}));
+  if (has_retention_) add_keeper(with_library);
+}
+
+void World::add_keeper(bool with_library) {
+  shell_.keep_reads_in_order();
+  std::vector<std::string> patterns = {"sim.>", "sim.a.>", "sim.*.x", "sim.b.y", "done.>", "done.x", "other"};
+  if (!with_library) patterns.insert(patterns.end(), {">", ">", "*.*"});
+  auto keeper = std::make_unique<SimKeeper>(env_, "keeper", patterns);
+  keeper_ = keeper.get();
+  clients_.push_back(std::move(keeper));
 }
 
 void World::run() {
@@ -86,6 +100,16 @@ void World::settle() {
   calm_ = true;
   shell_.enlarge_disk();
   restart();
+  come_to_end();
+  ledger_.check_settled(shell_.core());
+  if (keeper_ == nullptr) return;
+  keeper_->begin_last_run();
+  come_to_end();
+  ledger_.check_settled(shell_.core());
+  ledger_.check_all_went(shell_.core(), keeper_->last_run_asked());
+}
+
+void World::come_to_end() {
   for (int turn = 0; !settled(); ++turn) {
     require(turn < 3000, "it does not come to an end: " + unsettled());
     now_.steady += 20ms;
@@ -96,7 +120,6 @@ void World::settle() {
       for (int count = 0; count < 4; ++count) client->act();
     }
   }
-  ledger_.check_settled(shell_.core());
 }
 
 bool World::settled() const {

@@ -10,6 +10,8 @@
 
 namespace bus::sim {
 
+class SimKeeper;
+
 class World {
  public:
   World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault = Fault::none);
@@ -22,7 +24,9 @@ class World {
   void step();
   void pass_time();
   void restart();
+  void add_keeper(bool with_library);
   void settle();
+  void come_to_end();
   bool settled() const;
   std::string unsettled() const;
 
@@ -32,9 +36,11 @@ class World {
   Shell shell_;
   Now now_;
   const bool has_hours_;                 // time passes by hours, too: transient names go to others meanwhile
+  const bool has_retention_;
   bool calm_ = false;
   Env env_;
   std::vector<std::unique_ptr<Actor>> clients_;
+  SimKeeper* keeper_ = nullptr;          // of clients_; null: all events are kept
 };
 
 }  // namespace bus::sim
