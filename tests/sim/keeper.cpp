@@ -18,15 +18,17 @@ void SimKeeper::ask(T what) {
 }
 
 void SimKeeper::work() {
-  if (last_asked_ && !last_ended_ && waiting_.empty()) return last_began_ ? ask(wire::RetentionRequestT()) : ask(wire::RetentionRunT());
+  const bool is_calm = last_asked_ && !last_ended_ && waiting_.empty();
+  if (is_calm && changes_ > 0) {
+    --changes_;
+    const auto dice = env_.random.below(3);
+    return dice == 0 ? set_policy() : dice == 1 ? remove_policy() : change_hold();
+  }
+  if (is_calm) return last_began_ ? ask(wire::RetentionRequestT()) : ask(wire::RetentionRunT());
   if (env_.calm || waiting_.size() >= 3 || !env_.random.percent(eager_)) return;
   const auto dice = env_.random.below(100);
   if (dice < 40) return set_policy();
-  if (dice < 50) {
-    wire::RetentionRemoveT remove;
-    remove.pattern = env_.random.pick(patterns_);
-    return ask(std::move(remove));
-  }
+  if (dice < 50) return remove_policy();
   if (dice < 65) return change_hold();
   if (dice < 70) return ask(wire::RetentionRequestT());
   wire::RetentionRunT run;
@@ -51,6 +53,12 @@ void SimKeeper::set_policy() {
   wire::RetentionSetT set;
   set.policy = any_policy();
   ask(std::move(set));
+}
+
+void SimKeeper::remove_policy() {
+  wire::RetentionRemoveT remove;
+  remove.pattern = env_.random.pick(patterns_);
+  ask(std::move(remove));
 }
 
 void SimKeeper::change_hold() {

@@ -1,5 +1,5 @@
 // SimKeeper says how long events are kept: it sets, changes and removes policies and legal holds, and asks for runs. At the end it
-// waits for one that has begun when everything else was done.
+// waits for some that have begun when everything else was done.
 #pragma once
 
 #include <map>
@@ -17,8 +17,12 @@ class SimKeeper final : public SimClient {
   bool done() const override { return waiting_.empty() && (!last_asked_ || last_ended_); }
   std::string state() const override { return name_ + " waits for " + std::to_string(waiting_.size()) + " answers" + (last_asked_ ? ", and for a run" : ""); }
 
-  // Nothing happens any more: one run from here on is to remove what has to go.
-  void begin_last_run() { last_asked_ = env_.now.wall; }
+  // Nothing else happens any more: after so many changes one run is to remove what has to go.
+  void begin_last_run(std::uint64_t changes) {
+    changes_ = changes;
+    last_asked_ = env_.now.wall;
+    last_began_ = last_ended_ = false;
+  }
   WallTime last_run_asked() const { return last_asked_.value(); }
 
  private:
@@ -30,6 +34,7 @@ class SimKeeper final : public SimClient {
   template <typename T>
   void ask(T what);
   void set_policy();
+  void remove_policy();
   void change_hold();
   std::unique_ptr<wire::RetentionPolicyT> any_policy();
   void take_state(const wire::RetentionReply& state);
@@ -38,6 +43,7 @@ class SimKeeper final : public SimClient {
   const std::uint64_t eager_;            // how often it does something, in percent
   std::map<std::uint64_t, wire::Ask> waiting_;
   std::uint64_t next_request_ = 1;
+  std::uint64_t changes_ = 0;            // to be made before the last run
   std::optional<WallTime> last_asked_;
   bool last_began_ = false, last_ended_ = false;
 };
