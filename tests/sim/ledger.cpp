@@ -39,6 +39,8 @@ Ledger::Figures& Ledger::Figures::operator+=(const Figures& other) {
   held += other.held;
   for_groups += other.for_groups;
   told_trimmed += other.told_trimmed;
+  backups += other.backups;
+  restored += other.restored;
   return *this;
 }
 
@@ -89,7 +91,8 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
   for (const Need& need : sent.needs) require(need.is_met_at(versions_[need.key]), name + "stored against its condition on key " + need.key);
   const auto version = sent.key.empty() ? 0 : ++versions_[sent.key];
   require((entry.key ? entry.key->version : 0) == version, name + "the version of its key is not the next one");
-  log_.push_back({publisher, entry.sequence, &sent, version, nanoseconds(record.committed_at())});
+  log_.push_back({publisher, entry.sequence, &sent, version, nanoseconds(record.committed_at()), topics_.try_emplace(sent.topic, topics_.size()).first->second,
+                  keys_.try_emplace(sent.key, keys_.size()).first->second});
   const auto size = log_.size();
   require(size < 2 || log_[size - 2].committed_at <= log_[size - 1].committed_at, name + "commit time runs backwards");
   stored_.insert(&sent);
@@ -97,23 +100,6 @@ void Ledger::store_event(const store::Record& record, std::uint32_t at, const br
     const auto [first, fresh] = ids_.emplace(sent.unique_id, size);
     require(fresh, name + "its id " + sent.unique_id + " is in the log already, at position " + std::to_string(first->second));
     require(entry.unique_id.has_value(), name + "stored without its unique id");
-  }
-}
-
-void Ledger::check_log(store::LogReader& reader) const {
-  for (std::uint64_t next = trimmed_to_ + 1; next <= head();) {
-    const auto records = reader.records(Position{next}, limits::read_bytes_max);
-    require(records.ok() && !records->empty(), place(next) + "cannot be read back");
-    for (const auto& record : *records) {
-      require(number(record->first()) == next, place(next) + "the log has a gap");
-      for (std::uint32_t index = 0; index < record->count(); ++index, ++next) {
-        require(next <= head(), place(next) + "in the log and never committed");
-        require(record->is_removed(index) == at(next).is_removed, place(next) + (at(next).is_removed ? "removed, and there again" : "lost"));
-        require(record->indexed(index).version == at(next).version, place(next) + "its version has changed");
-        if (at(next).is_removed) continue;
-        require(std::ranges::equal(record->body(index), at(next).sent->bytes), place(next) + "its bytes have changed");
-      }
-    }
   }
 }
 
@@ -134,11 +120,10 @@ void Ledger::restarted(const store::Store& store, const Core& core) {
   require(number(store.head().committed) == head(), "the store lost or invented a commit");
   require(number(store.trim().last) == trimmed_to_, "the log begins elsewhere than where it was trimmed");
   reported();
-  lately_.clear();
   rules_asked_.clear();
   gets_.clear();
-  check_log(*store.reader());
-  check_snapshots(store);
+  check_log(*store.reader(), now_there());
+  check_snapshots(store, kept_);
   to_prune_.clear();
   looks_.clear();
   group_of_.clear();
@@ -149,7 +134,8 @@ void Ledger::restarted(const store::Store& store, const Core& core) {
     const GroupId id{name, core.delivery().info(*source).created_at};
     live_[name] = id;
     revive(id, source->group->state.generation());
-    lately_[id] = {false, {source->group->state.generation()}};
+    groups_.at(id).is_new = false;
+    groups_.at(id).lately = {source->group->state.generation()};
   }
   // What did not come back was never confirmed, or its removal was on its way; it cannot come back later.
   for (auto& [id, group] : groups_) {
@@ -185,7 +171,7 @@ void Ledger::groups_changed(const Core& core) {
     const auto [view, fresh] = group.views.try_emplace(state.generation());
     if (fresh) view->second.start = number(state.scan()) + 1;
     view->second.ordered = view->second.ordered && state.settings().is_ordered();
-    lately_[id].generations.insert(state.generation());
+    group.lately.insert(state.generation());
   }
   live_ = std::move(now);
 }

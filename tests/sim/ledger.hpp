@@ -71,6 +71,7 @@ struct LogEvent {
   const SentEvent* sent = nullptr;
   std::uint64_t version = 0;
   std::int64_t committed_at = 0;
+  std::size_t topic = 0, key = 0;     // their numbers here
   bool is_removed = false;            // by retention: its body is gone from the disk,
   bool is_trimmed = false;            // with the record it was in,
   bool is_told = false;               // and the core has been told
@@ -106,7 +107,7 @@ class Ledger {
   // What the run came to: one that has none of a kind has not tried it.
   struct Figures {
     std::uint64_t steps = 0, conflicts = 0, stale = 0, known_ids = 0, snapshots = 0, pruned = 0, erased = 0, cancels = 0, late = 0, without_events = 0;
-    std::uint64_t removed = 0, trimmed = 0, latest = 0, held = 0, for_groups = 0, told_trimmed = 0;
+    std::uint64_t removed = 0, trimmed = 0, latest = 0, held = 0, for_groups = 0, told_trimmed = 0, backups = 0, restored = 0;
     Figures& operator+=(const Figures& other);
   };
   const Figures& figures() const { return figures_; }
@@ -124,8 +125,22 @@ class Ledger {
   void check_settled(const broker::Core& core) const;
   // The whole log: each id that was to be stored once is there once, and is known to the next broker.
   void check_ids(store::LogReader& reader) const;
-  // The last part of what verify said of the log, which counts so many events as removed.
-  void check_verified(const store::VerifySlice& last, std::uint64_t removed) const;
+  // ---- backups
+  // The log as it was.
+  struct Moment {
+    std::uint64_t head = 0, trimmed_to = 0;
+    std::vector<bool> removed;        // by position - 1
+    std::map<std::string, std::pair<std::string, std::uint64_t>> kept;  // snapshots of keys
+  };
+  // The broker keeps the log readable as it is now.
+  void snapshot_held();
+  const Moment& moment() const { return moment_; }
+  void backed_up() { ++figures_.backups; }
+  // A log restored from a backup that began then.
+  void check_restored(const store::Store& store, const Moment& moment);
+
+  // The last part of what verify said of the log of that moment, or of now, which counts so many events as removed.
+  void check_verified(const store::VerifySlice& last, std::uint64_t removed, const Moment* moment = nullptr) const;
   // A run of retention that began at that time has ended, and nothing has happened since: what had to go is gone.
   void check_all_went(const broker::Core& core, WallTime began);
 
@@ -149,6 +164,8 @@ class Ledger {
     std::vector<std::string> patterns;
     bool durable = false, gone = false;
     std::map<std::uint16_t, View> views;                 // by generation
+    bool is_new = true;                                  // made since the last batch was taken,
+    std::set<std::uint16_t> lately;                      // and the generations since then
     std::set<std::uint64_t> rejected;                    // which may come back from the dead letters in any of them
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> attempts;  // epoch and position: the last one
   };
@@ -183,7 +200,8 @@ class Ledger {
   Name keep_snapshot(const store::Row& row);
   void erase_snapshots(const store::Row& row);
   void check_kept(const std::string& hash) const;
-  void check_snapshots(const store::Store& store) const;
+  void check_snapshots(const store::Store& store, const std::map<RowKey, Name>& kept) const;
+  Moment now_there() const;
   std::uint64_t newest(const std::string& key) const;
   void ask_snapshots(const Peer& peer, const wire::Request& request);
   void leave_snapshot_reply(const Peer& peer, const wire::ReplyT& reply, Bytes body);
@@ -215,7 +233,7 @@ class Ledger {
     std::optional<std::pair<std::string, std::string>> hold;  // to be set, or released
     bool releases = false;
   };
-  std::vector<Reason> reasons_to_go(const Rules& rules, std::int64_t now) const;
+  std::vector<Reason> reasons_to_go(const Rules& rules, std::int64_t now, std::uint64_t from) const;
   bool is_free_of_groups(std::uint64_t position) const;
   bool is_letter(const broker::Core& core, std::uint64_t position) const;
   void check_removals(const std::vector<std::uint64_t>& going, const std::vector<Rules>& rules, const broker::Core& core);
@@ -226,7 +244,7 @@ class Ledger {
   void check_notice(std::uint64_t events, std::uint64_t to);
 
   void store_event(const store::Record& record, std::uint32_t at, const broker::State& names);
-  void check_log(store::LogReader& reader) const;
+  void check_log(store::LogReader& reader, const Moment& moment) const;
   void revive(const GroupId& id, std::uint16_t generation);
   void settle_entering(const broker::Peer& peer, const wire::Settle& settle);
   void leave_welcome(const broker::Peer& peer, const wire::WelcomeT& message);
@@ -275,15 +293,11 @@ class Ledger {
   std::map<std::string, std::uint64_t> last_asked_;      // by what
   std::vector<std::uint64_t> untold_;                    // removed with the last batch
   std::map<Asked, std::uint64_t> gets_;                  // positions asked for, by peer and request
-  // The generations that groups have had since the last batch was taken; nothing: they were made since.
-  struct Lately {
-    bool is_new = true;
-    std::set<std::uint16_t> generations;
-  };
+  std::map<std::string, std::size_t> topics_, keys_;     // their numbers here
+  Moment moment_;                                        // when a snapshot was held last
 
   std::map<GroupId, Incarnation> groups_;
   std::map<std::string, GroupId> live_;                  // as the core has them
-  std::map<GroupId, Lately> lately_;
   std::map<Asked, std::string> group_of_;                // by peer and subscription
   std::map<Asked, Acks> acks_;                           // by peer and request
   std::map<Asked, Change> changes_;                      // by peer and request: seeks and removals not confirmed

@@ -109,17 +109,17 @@ void Ledger::check_kept(const std::string& hash) const {
   }
 }
 
-void Ledger::check_snapshots(const store::Store& store) const {
+void Ledger::check_snapshots(const store::Store& store, const std::map<RowKey, Name>& kept) const {
   std::size_t rows = 0;
   const auto read = store.each_row(store::Table::snapshots, [&](std::string_view key, std::string_view value) -> Result<void> {
-    const auto it = kept_.find(std::string(key));
-    require(it != kept_.end(), "a snapshot is on disk that was never there, or was erased");
+    const auto it = kept.find(std::string(key));
+    require(it != kept.end(), "a snapshot is on disk that was never there, or was erased");
     const auto& [publisher, sequence] = it->second;
     require(event_of(value) == sent_.at(it->second).at(publisher).bytes, named(publisher, sequence) + "its snapshot has changed");
     ++rows;
     return {};
   });
-  require(read.ok() && rows == kept_.size(), "of " + std::to_string(kept_.size()) + " snapshots " + std::to_string(rows) + " are on disk");
+  require(read.ok() && rows == kept.size(), "of " + std::to_string(kept.size()) + " snapshots " + std::to_string(rows) + " are on disk");
 }
 
 // ---- snapshots: what is asked and told

@@ -1,5 +1,6 @@
 // The part of the ledger that knows of retention: what policies and legal holds are in force, what has gone, and whether it might.
 #include <algorithm>
+#include <limits>
 
 #include "tests/sim/ledger.hpp"
 
@@ -81,33 +82,33 @@ bool Ledger::Rules::has_hold(const std::string& pattern, const std::string& key)
   return std::any_of(holds.begin(), holds.end(), [&](const auto& hold) { return hold.second == std::pair(pattern, key); });
 }
 
-// By position - 1: why each event that is there might go at this time, but for legal holds and groups.
-std::vector<Ledger::Reason> Ledger::reasons_to_go(const Rules& rules, std::int64_t now) const {
+// By position - 1, from `from` on: why each event that is there might go at this time, but for legal holds and groups.
+std::vector<Ledger::Reason> Ledger::reasons_to_go(const Rules& rules, std::int64_t now, std::uint64_t from) const {
+  constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
   struct Newer {
+    const Policy* policy = nullptr;
     std::uint64_t events = 0, bytes = 0;
-    std::map<std::string, std::int64_t> keys;            // when the next later event of each was committed
+    std::vector<std::int64_t> keys = {};                 // by number: when the next later event of each was committed
   };
-  std::map<std::string, const Policy*> policy_of;        // by topic
-  std::map<const Policy*, Newer> newer;
+  std::map<const Policy*, std::size_t> number_of = {{nullptr, 0}};
+  std::vector<std::size_t> policy_of(topics_.size());    // by topic; 0: none
+  for (const auto& [topic, number] : topics_) policy_of[number] = number_of.try_emplace(rules.policy_of(topic), number_of.size()).first->second;
+  std::vector<Newer> newer(number_of.size());
+  for (const auto& [policy, number] : number_of) newer[number] = {policy, 0, 0, std::vector(keys_.size(), none)};
   std::vector<Reason> reasons(log_.size(), Reason::none);
-  for (auto position = head(); position > 0; --position) {
+  for (auto position = head(); position >= from; --position) {
     const LogEvent& event = at(position);
-    const std::string& topic = event.sent->topic;
-    if (event.is_removed) continue;
-    const auto [known, is_new] = policy_of.try_emplace(topic);
-    if (is_new) known->second = rules.policy_of(topic);
-    if (known->second == nullptr) continue;
-    const Policy& policy = *known->second;
-    Newer& later = newer[&policy];
+    if (event.is_removed || policy_of[event.topic] == 0) continue;
+    Newer& later = newer[policy_of[event.topic]];
+    const Policy& policy = *later.policy;
     later.bytes += event.sent->bytes.size();
-    const auto next = later.keys.find(event.sent->key);
-    const bool is_superseded = policy.latest_per_key && next != later.keys.end() &&
-                               (policy.latest_after == 0 || next->second < now - policy.latest_after);
+    const auto next = later.keys[event.key];
+    const bool is_superseded = policy.latest_per_key && next != none && (policy.latest_after == 0 || next < now - policy.latest_after);
     const bool is_too_much = (policy.max_events > 0 && later.events >= policy.max_events) || (policy.max_bytes > 0 && later.bytes > policy.max_bytes);
     const bool is_old = policy.max_age > 0 && event.committed_at < now - policy.max_age;
     reasons[position - 1] = is_old ? Reason::age : is_too_much ? Reason::count : is_superseded ? Reason::latest : Reason::none;
     later.events += 1;
-    if (!event.sent->key.empty()) later.keys[event.sent->key] = event.committed_at;
+    if (!event.sent->key.empty()) later.keys[event.key] = event.committed_at;
   }
   return reasons;
 }
@@ -116,9 +117,8 @@ std::vector<Ledger::Reason> Ledger::reasons_to_go(const Rules& rules, std::int64
 bool Ledger::is_free_of_groups(std::uint64_t position) const {
   return std::all_of(live_.begin(), live_.end(), [&](const auto& live) {
     const Incarnation& group = groups_.at(live.second);
-    const Lately& lately = lately_.at(live.second);
-    if (lately.is_new || !wants(group, position) || is_over(position)) return true;
-    return std::any_of(lately.generations.begin(), lately.generations.end(), [&](const auto generation) {
+    if (group.is_new || !wants(group, position) || is_over(position)) return true;
+    return std::any_of(group.lately.begin(), group.lately.end(), [&](const auto generation) {
       const View& view = group.views.at(generation);
       return position < view.start || view.acked.contains(position);
     });
@@ -128,9 +128,9 @@ bool Ledger::is_free_of_groups(std::uint64_t position) const {
 // A group has it among its dead letters, and has for a while.
 bool Ledger::is_letter(const Core& core, std::uint64_t position) const {
   return std::any_of(live_.begin(), live_.end(), [&](const auto& live) {
-    const Lately& lately = lately_.at(live.second);
+    const Incarnation& group = groups_.at(live.second);
     const auto& source = *core.delivery().groups().at(live.first);
-    return !lately.is_new && lately.generations.size() == 1 && source.group->state.letters().find(Position{position}) != nullptr;
+    return !group.is_new && group.lately.size() == 1 && source.group->state.letters().find(Position{position}) != nullptr;
   });
 }
 
@@ -155,14 +155,17 @@ void Ledger::handed_over(const store::CommitBatch& batch, const Core& core) {
     }
   }
   if (!going.empty()) check_removals(going, rules, core);
-  lately_.clear();
-  for (const auto& [name, id] : live_) lately_[id] = {false, {groups_.at(id).views.rbegin()->first}};
+  for (const auto& [name, id] : live_) {
+    Incarnation& group = groups_.at(id);
+    group.is_new = false;
+    group.lately = {group.views.rbegin()->first};
+  }
 }
 
 void Ledger::check_removals(const std::vector<std::uint64_t>& going, const std::vector<Rules>& rules, const Core& core) {
   std::vector<std::string> complaints(going.size());
   for (const Rules& one : rules) {
-    const auto reasons = reasons_to_go(one, nanoseconds(now_) + clock_slack);
+    const auto reasons = reasons_to_go(one, nanoseconds(now_) + clock_slack, *std::min_element(going.begin(), going.end()));
     for (std::size_t at_index = 0; at_index < going.size(); ++at_index) {
       const auto position = going[at_index];
       const SentEvent& event = *at(position).sent;
@@ -230,9 +233,10 @@ std::uint64_t Ledger::unknown_to(const std::string& publisher) const {
   return unknown_to;
 }
 
-void Ledger::check_verified(const store::VerifySlice& last, std::uint64_t removed) const {
-  require(number(last.last) == head() && number(last.trimmed_to) == trimmed_to_, "verify goes through another log");
-  const auto expected = std::count_if(log_.begin(), log_.end(), [](const LogEvent& event) { return event.is_removed && !event.is_trimmed; });
+void Ledger::check_verified(const store::VerifySlice& last, std::uint64_t removed, const Moment* moment) const {
+  const Moment of = moment != nullptr ? *moment : now_there();
+  require(number(last.last) == of.head && number(last.trimmed_to) == of.trimmed_to, "verify goes through another log");
+  const auto expected = std::count(of.removed.begin() + static_cast<std::ptrdiff_t>(of.trimmed_to), of.removed.end(), true);
   require(removed == static_cast<std::uint64_t>(expected), "verify counts " + std::to_string(removed) + " removed events, and not " + std::to_string(expected));
 }
 
@@ -240,7 +244,7 @@ void Ledger::check_all_went(const Core& core, WallTime began) {
   if (log_.empty()) return;
   // A clock that is far ahead of the last commit is not believed.
   const auto now = std::min(nanoseconds(began), log_.back().committed_at + std::chrono::nanoseconds(limits::retention_clock_trust).count());
-  const auto reasons = reasons_to_go(rules_, now);
+  const auto reasons = reasons_to_go(rules_, now, 1);
   for (std::uint64_t position = 1; position <= head(); ++position) {
     const SentEvent& event = *at(position).sent;
     if (reasons[position - 1] == Reason::none) continue;

@@ -171,6 +171,8 @@ void Shell::perform_reads(bool all) {
       continue;
     }
     answered_.push_back(broker::perform(*reader_, asked_[at]));
+    const auto* backup = std::get_if<broker::ReadBackup>(&asked_[at].ask);
+    if (backup != nullptr && backup->what == store::BackupAsk::What::hold) ledger_.snapshot_held();
     asked_.erase(asked_.begin() + static_cast<std::ptrdiff_t>(at));
   }
 }
@@ -185,17 +187,31 @@ void Shell::report_reads(bool all) {
   }
 }
 
-void Shell::check_store() const {
-  ledger_.check_ids(*reader_);
+// Of a moment, or of now.
+void Shell::check_whole(store::LogReader& reader, const Ledger::Moment* moment) const {
+  if (moment == nullptr) ledger_.check_ids(reader);
   std::uint64_t chain = 0, removed = 0;
   for (Position next = Position::none;;) {
-    const auto slice = reader_->verify(next, chain, 16 * limits::MiB);
-    require(slice.ok() && slice->faults.empty(), "the store's verify finds a fault");
+    const auto slice = reader.verify(next, chain, 16 * limits::MiB);
+    require(slice.ok(), slice.ok() ? "" : "the log cannot be verified: " + describe(slice.error()));
+    require(slice->faults.empty(), slice->faults.empty() ? "" : "verify finds a fault: " + slice->faults.front().what);
     removed += slice->removed;
-    if (slice->next == Position::none) return ledger_.check_verified(*slice, removed);
+    if (slice->next == Position::none) return ledger_.check_verified(*slice, removed, moment);
     next = slice->next;
     chain = slice->chain;
   }
+}
+
+void Shell::check_restored(const std::filesystem::path& dir, const Ledger::Moment& moment, Now now) const {
+  const auto store = store::Store::open(options_of(dir, limits::map_bytes_min, 0));
+  require(store.ok(), store.ok() ? "" : "a restored log: " + describe(store.error()));
+  ledger_.check_restored(**store, moment);
+  check_whole(*(*store)->reader(), &moment);
+  Core core(broker::CoreOptions{{"sim", "", {}}, 0, 1 * limits::MiB}, types_, (*store)->identity());
+  core.set_space((*store)->space());
+  const auto recovered = core.recover(**store, now);
+  require(recovered.ok(), recovered.ok() ? "" : "a restored log: " + describe(recovered.error()));
+  core.verify();
 }
 
 }  // namespace bus::sim

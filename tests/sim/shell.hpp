@@ -30,7 +30,7 @@ class Shell {
   void crash();
   // The process is told to stop: everything staged is committed, and a last checkpoint.
   void stop(Now now);
-  // As the server's reader thread takes them, on which retention relies. Without it any order is tried.
+  // As the server's reader thread takes them, on which retention and backups rely. Without it any order is tried.
   void keep_reads_in_order() { reads_in_order_ = true; }
   // From the next start on there is space for everything.
   void enlarge_disk() { map_bytes_ = limits::map_bytes_min; }
@@ -43,9 +43,12 @@ class Shell {
   // Reads are on their way.
   bool reading() const { return !asked_.empty() || !answered_.empty(); }
   // Every byte of the log and every row of every table.
-  void check_store() const;
+  void check_store() const { check_whole(*reader_, nullptr); }
+  // A log that was restored there from a backup: what it has, every byte, and that a broker comes up on it.
+  void check_restored(const std::filesystem::path& dir, const Ledger::Moment& moment, Now now) const;
 
  private:
+  void check_whole(store::LogReader& reader, const Ledger::Moment* moment) const;
   void receive(Now now);
   void apply();
   void report(Now now);

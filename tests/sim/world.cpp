@@ -8,6 +8,7 @@
 #include "tests/sim/operator.hpp"
 #include "tests/sim/publisher.hpp"
 #include "tests/sim/reader.hpp"
+#include "tests/sim/saver.hpp"
 #include "tests/sim/visitor.hpp"
 #include "tests/sim/worker.hpp"
 
@@ -22,6 +23,7 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
       now_{wall_time(1'800'000'000'000'000'000), SteadyTime{} + 1h},
       has_hours_(random_.percent(30)),
       has_retention_(random_.percent(40)),
+      has_backups_(random_.percent(has_retention_ ? 40 : 20)),
       env_{random_, network_, ledger_, now_, calm_} {
   const auto quota = random_.between(20, 400);
   for (const char* name : {"alpha", "beta", "gamma"}) clients_.push_back(std::make_unique<SimPublisher>(env_, name, quota));
@@ -39,11 +41,15 @@ World::World(const broker::PayloadTypes& types, std::uint64_t seed, Fault fault)
   const auto steps = any_sharing();
   for (const char* name : {"w1", "w2"}) clients_.push_back(std::make_unique<SimWorker>(env_, name, "sim.*.y", steps));
   clients_.push_back(std::make_unique<SimOperator>(env_, "op", std::vector<std::string>{"all", "some", "none"}));
+  if (has_retention_ || has_backups_) shell_.keep_reads_in_order();
   if (has_retention_) add_keeper(with_library);
+  if (!has_backups_) return;
+  auto saver = std::make_unique<SimSaver>(env_, "saver");
+  saver_ = saver.get();
+  clients_.push_back(std::move(saver));
 }
 
 void World::add_keeper(bool with_library) {
-  shell_.keep_reads_in_order();
   std::vector<std::string> patterns = {"sim.>", "sim.a.>", "sim.*.x", "sim.b.y", "done.>", "done.x", "other"};
   if (!with_library) patterns.insert(patterns.end(), {">", ">", "*.*"});
   auto keeper = std::make_unique<SimKeeper>(env_, "keeper", patterns);
@@ -59,6 +65,7 @@ void World::run() {
   shell_.stop(now_);
   shell_.start(now_);
   shell_.check_store();
+  check_backup();
   ledger_.check_settled(shell_.core());
 }
 
@@ -77,11 +84,19 @@ void World::step() {
 void World::restart() {
   if (random_.percent(70)) {
     shell_.crash();
+    if (random_.percent(20)) check_backup();
   } else {
     shell_.stop(now_);
   }
   now_.steady += std::chrono::milliseconds(random_.below(3000));
   shell_.start(now_);
+}
+
+void World::check_backup() {
+  if (saver_ == nullptr || !saver_->has_backup()) return;
+  const test::TempDir dir;
+  const auto& moment = saver_->restore(dir.path() / "restored");
+  shell_.check_restored(dir.path() / "restored", moment, now_);
 }
 
 // Mostly a little; sometimes so much that ack waits and sessions end. The wall clock may be set back.

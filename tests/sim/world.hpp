@@ -11,6 +11,7 @@
 namespace bus::sim {
 
 class SimKeeper;
+class SimSaver;
 
 class World {
  public:
@@ -25,6 +26,7 @@ class World {
   void pass_time();
   void restart();
   void add_keeper(bool with_library);
+  void check_backup();
   void settle();
   void come_to_end();
   bool settled() const;
@@ -36,11 +38,12 @@ class World {
   Shell shell_;
   Now now_;
   const bool has_hours_;                 // time passes by hours, too: transient names go to others meanwhile
-  const bool has_retention_;
+  const bool has_retention_, has_backups_;
   bool calm_ = false;
   Env env_;
   std::vector<std::unique_ptr<Actor>> clients_;
   SimKeeper* keeper_ = nullptr;          // of clients_; null: all events are kept
+  SimSaver* saver_ = nullptr;            // of clients_; null: there are no backups
 };
 
 }  // namespace bus::sim
