@@ -73,6 +73,8 @@ void World::step() {
   pass_time();
   const auto dice = random_.below(1000);
   if (dice < 450) return shell_.turn(now_);
+  // A backup takes many steps of its own, and a crash ends it.
+  if (dice < 990 && saver_ != nullptr && random_.percent(25)) return saver_->act();
   if (dice < 990) return random_.pick(clients_)->act();
   if (dice < 996) {
     if (Link* link = network_.pick()) network_.lose(*link);
