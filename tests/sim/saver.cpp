@@ -169,8 +169,10 @@ void SimSaver::write() {
   store::SegmentWriter segments(repository_.path(), backups_.empty() ? 0 : backups_.back().last_segment);
   std::vector<store::BackupEntry> entries;
   for (const auto& record : index_) {
-    Stored& stored = known_.at(record.first());
-    require(stored.told.checksum() == record.checksum(), name_ + " has another record than the snapshot");
+    const auto known = known_.find(record.first());
+    const bool is_its = known != known_.end() && known->second.told.checksum() == record.checksum();
+    require(is_its, place(record.first()) + name_ + " was not given the record that the snapshot has");
+    Stored& stored = known->second;
     if (!stored.entry) stored.entry = good(segments.add(Position{record.first()}, stored.bytes, backup.log_id));
     entries.push_back(*stored.entry);
     backup.events += stored.entry->count;
