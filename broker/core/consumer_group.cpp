@@ -88,6 +88,7 @@ inline std::uint32_t ConsumerGroup::hand_out(Open& open, MemberId member, std::s
   open.time = last_given_.time_since_epoch().count();
   redeliveries_ += open.attempt > 0;
   ++open.attempt;
+  highest_attempt_ = std::max(highest_attempt_, open.attempt);
   set_due(open, now + settings_.ack_wait);
   touch(open);
   if (turn_.size() > 1 && settings_.sharing != Sharing::exclusive) {
@@ -345,51 +346,6 @@ void ConsumerGroup::end_attempts(Now now) {
   if (!stalled) return;
   take_back(*stalled);  // the next one takes over
   std::rotate(turn_.begin(), turn_.begin() + 1, turn_.end());
-}
-
-// ---- dead letters
-
-Code ConsumerGroup::redrive(const Letter& letter) {
-  const auto* attempt = letters_.find(letter.position);
-  if (attempt == nullptr) return Code::not_found;
-  if (*attempt != letter.attempt) return Code::conflict;
-  Open* stopped = open_.find(letter.position);
-  const bool searches = stopped != nullptr && stopped->place == Place::searching;
-  if (searches || (stopped == nullptr && !may_open())) return Code::group_busy;
-  letters_.erase(letter.position);
-  changed_ = urgent_ = true;
-  Open& open = stopped != nullptr ? *stopped : open_.add(letter.position);
-  open.redrives = letter.redrives;
-  if (stopped != nullptr) {
-    open.forgiven = open.failures;
-    make_ready(letter.position, open);
-    return Code::ok;
-  }
-  open.event.key = letter.key;
-  open.attempt = letter.attempt;
-  open.failures = open.forgiven = letter.failures;
-  open.returns = letter.returns;
-  open.laned = letter.key != Hash128{} && (settings_.is_ordered() || lanes_.contains(letter.key));
-  touch(open);
-  if (open.laned) {
-    lanes_.join(letter.key, letter.position, scan_, taken_.last() > scan_);
-    open.line = lanes_.line(letter.key);
-    open.patchy = lanes_.is_patchy(letter.key);
-    if (open.patchy) patchy_to_ = taken_.last();
-    arm(letter.key);
-  } else {
-    set_ready(letter.position, open);
-  }
-  return Code::ok;
-}
-
-Code ConsumerGroup::drop(Position position) {
-  if (letters_.find(position) == nullptr) return Code::not_found;
-  letters_.erase(position);
-  changed_ = urgent_ = true;
-  Open* stopped = open_.find(position);
-  if (stopped != nullptr && stopped->place == Place::stopped) close(position, *stopped);
-  return Code::ok;
 }
 
 // ---- moving

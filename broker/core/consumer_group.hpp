@@ -231,6 +231,11 @@ class ConsumerGroup {
   Code drop(Position position);
   const PositionMap<std::uint32_t>& letters() const { return letters_; }
 
+  // ---- replay
+  // A settled event is to be delivered again, with an attempt that is higher than any that was given before, and it may fail as
+  // often as a new one. Errors: not_found (it was not looked at), conflict (it is not settled, or a dead letter), group_busy.
+  Code replay(Position position, const Hash128& key, Rank rank);
+
   // ---- searches: where the next event of a key that follows a settled one is not known
   struct Search {
     Hash128 key;
@@ -362,6 +367,8 @@ class ConsumerGroup {
   void arm(const Hash128& key);
   void fail(Position position, Open& open, Incident::Cause cause, std::string error, Duration delay, Now now);
   bool may_give_up() const;
+  bool waits_in_line(Position position, const Hash128& key) const;
+  void reopen(Position position, Open& open, const Hash128& key);
   void give_up(Position position, Open& open, Incident incident);
   void settle(Position position, Open& open);
   void forget(Position position, Open& open);
@@ -399,6 +406,7 @@ class ConsumerGroup {
   std::size_t next_turn_ = 0;
   std::uint64_t in_flight_ = 0;
   SteadyTime last_given_;                                  // no two are given out at the same time
+  std::uint32_t highest_attempt_ = 1;                      // of all events that were given out, by this process
   std::uint32_t touched_ = 0;                              // how many of open_ have changed since the last journal
   std::vector<Position> closed_;                           // settled since the last journal, and durable before
   std::set<std::uint64_t> changed_chunks_, stored_chunks_; // since the last checkpoint; that have a row

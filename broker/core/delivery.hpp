@@ -161,6 +161,9 @@ class Delivery {
   // once more since the row was read), group_busy.
   Code redrive(Source& group, Position position, const DeadLetterRow& row, bool again, Now now);
   Code drop(Source& group, Position position, Now now);
+  // One event that the group has settled is given to it again; the record is where it lies, or lay. Errors: not_found (not of the
+  // group, expired, or not looked at yet), trimmed, conflict (not settled, or a dead letter), group_busy (as of redrive()).
+  Code replay(Source& group, const store::Record& record, Position position, Now now);
   // `with_keys`: also how many keys are held up, which takes a look at each.
   wire::GroupInfoT info(const Source& group, bool with_keys = false) const;
   // Everything up to here is settled.

@@ -195,6 +195,24 @@ Code Delivery::drop(Source& source, Position position, Now now) {
   return code;
 }
 
+// ---- replay
+
+Code Delivery::replay(Source& source, const store::Record& record, Position position, Now now) {
+  if (!record.holds(position)) return Code::trimmed;
+  const auto at = static_cast<std::uint32_t>(position - record.first());
+  const auto match = match_kind(source, record, record.kind_of(at));
+  if (match == Match::no) return Code::not_found;
+  if (record.is_removed(at)) return source.filter.may_match_removed(record, at) ? Code::trimmed : Code::not_found;
+  const bool is_over = match == Match::until_it_expires && has_expired(record, at, now);
+  if (is_over || !source.filter.matches_event(record, at)) return Code::not_found;
+  const Rank rank = rank_of(record.kind(record.kind_of(at)).priority);
+  const Code code = source.group->state.replay(position, record.key_hash(at), rank);
+  if (code != Code::ok) return code;
+  changed(source, now);
+  commit_soon(now.steady);
+  return code;
+}
+
 // ---- searches: a few at a time, in the order in which they were asked for
 
 void Delivery::search_on() {

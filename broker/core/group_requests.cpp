@@ -16,6 +16,12 @@ void say_envelope(const std::optional<Envelope>& envelope, wire::PendingInfoT& i
   info.key = envelope->key;
 }
 
+// Of positions in one request.
+Result<void> check_count(std::size_t count) {
+  if (count > 0 && count <= limits::letters_settled_max) return {};
+  return Error{Code::bad_request, std::to_string(count) + " positions; 1 to " + std::to_string(limits::letters_settled_max) + " may be given"};
+}
+
 }  // namespace
 
 bool GroupRequests::receive(Asker to, const wire::Request& message, Now now) {
@@ -29,6 +35,7 @@ bool GroupRequests::receive(Asker to, const wire::Request& message, Now now) {
     case wire::Ask::DeadLettersRequest: letters(to, *message.ask_as_DeadLettersRequest()); break;
     case wire::Ask::DeadLetterGet: letter(to, *message.ask_as_DeadLetterGet()); break;
     case wire::Ask::DeadLettersSettle: settle_letters(to, *message.ask_as_DeadLettersSettle(), now); break;
+    case wire::Ask::GroupReplay: replay(to, *message.ask_as_GroupReplay(), now); break;
     default: return false;
   }
   return true;
@@ -287,15 +294,21 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
   });
 }
 
+// The group that something was asked of, if it is as it was then.
+Result<Source*> GroupRequests::same_group(const std::string& name, std::uint32_t number, std::uint16_t generation) {
+  Source* source = delivery_.find_group(name);
+  if (source == nullptr) return Delivery::unknown_group(name);
+  const bool is_same = source->group->number == number && source->group->state.generation() == generation;
+  return is_same ? Result<Source*>(source) : Error{Code::conflict, "group '" + name + "' was moved, or made anew, meanwhile"};
+}
+
 // Each by itself: some may have been redriven meanwhile by somebody else.
 void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask, Now now) {
   const auto name = flatbuffers::GetString(ask.group());
   const Source* source = delivery_.find_group(name);
   if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
   const auto count = ask.positions() != nullptr ? ask.positions()->size() : 0;
-  if (count == 0 || count > limits::letters_settled_max) {
-    return answers_.refuse(to, {Code::bad_request, std::to_string(count) + " positions; 1 to " + std::to_string(limits::letters_settled_max) + " may be given"});
-  }
+  if (auto good = check_count(count); !good) return answers_.refuse(to, good.error());
   if (ask.action() > wire::DeadAction::drop) return answers_.refuse(to, {Code::bad_request, "dead letters are redriven or dropped"});
   std::vector<std::string> keys;
   for (const auto position : *ask.positions()) keys.push_back(event_key(source->group->number, Position{position}));
@@ -304,11 +317,9 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
   const auto generation_then = source->group->state.generation();
   reads_.ask(ReadRowsOf{store::Table::dead, keys}, [this, to, name, keys, drops, again, number_then, generation_then, now](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
-    Source* group = delivery_.find_group(name);
-    if (group == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
-    if (group->group->number != number_then || group->group->state.generation() != generation_then) {
-      return answers_.refuse(to, {Code::conflict, "group '" + name + "' was moved, or made anew, meanwhile"});
-    }
+    const auto found = same_group(name, number_then, generation_then);
+    if (!found) return answers_.refuse(to, found.error());
+    Source* group = *found;
     const auto& rows = std::get<store::Rows>(*answer);
     wire::DeadLettersSettledT reply;
     std::size_t next = 0;
@@ -327,6 +338,69 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
     // Where nothing was changed there may be no next commit.
     staging_.hold(reply.done > 0 ? staging_.batch() : staging_.batch() - 1, [this, to, reply] { answers_.answer(to, wire::DeadLettersSettledT(reply)); });
   });
+}
+
+// ---- replay
+
+void GroupRequests::replay(Asker to, const wire::GroupReplay& ask, Now now) {
+  const auto name = flatbuffers::GetString(ask.name());
+  const Source* source = delivery_.find_group(name);
+  if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+  const auto count = ask.positions() != nullptr ? ask.positions()->size() : 0;
+  if (auto good = check_count(count); !good) return answers_.refuse(to, good.error());
+  auto replay = std::make_shared<Replay>(Replay{to, now, name, source->group->number, source->group->state.generation(), {}, 0, 0, {}});
+  for (const auto position : *ask.positions()) replay->positions.push_back(Position{position});
+  std::sort(replay->positions.begin(), replay->positions.end());
+  replay_on(std::move(replay));
+}
+
+// From one record to the next, one read at a time. Each is taken as it is read: what ends the request halfway, a move of the group
+// or its end, takes back what was done.
+void GroupRequests::replay_on(std::shared_ptr<Replay> replay) {
+  const auto group = same_group(replay->name, replay->group, replay->generation);
+  if (!group) return answers_.refuse(replay->to, group.error());
+  const auto& positions = replay->positions;
+  for (; replay->next < positions.size();) {
+    const Position position = positions[replay->next];
+    const bool is_in_log = position != Position::none && position <= log_.committed();
+    if (is_in_log && (*group)->group->state.may_open()) break;
+    replayed(*replay, is_in_log ? Code::group_busy : Code::not_found);  // nothing is read for a group that has no room
+  }
+  if (replay->next == positions.size()) {
+    staging_.hold(std::max(replay->batch, staging_.batch() - 1), [this, replay] { answers_.answer(replay->to, std::move(replay->reply)); });
+    return;
+  }
+  const auto as_of = staging_.committed_batch();
+  reads_.ask(ReadRecords{positions[replay->next]}, [this, replay, as_of](Result<ReadAnswer> answer) {
+    // Retention is at it: the record may not be any more what was read.
+    if (staging_.changed_batch() > as_of) return staging_.hold(staging_.changed_batch(), [this, replay] { replay_on(replay); });
+    if (!answer && answer.error().code != Code::damaged) return answers_.refuse(replay->to, answer.error());
+    if (auto same = same_group(replay->name, replay->group, replay->generation); !same) return answers_.refuse(replay->to, same.error());
+    const auto begun = replay->next;
+    if (answer) {
+      for (const auto& record : std::get<std::vector<store::RecordPtr>>(*answer)) replay_from(*replay, *record);
+    }
+    if (replay->next == begun) replayed(*replay, answer ? Code::not_found : Code::damaged);
+    replay_on(replay);
+  });
+}
+
+// Those that lie there, or lay before it.
+void GroupRequests::replay_from(Replay& replay, const store::Record& record) {
+  Source& group = *delivery_.find_group(replay.name);
+  while (replay.next < replay.positions.size() && replay.positions[replay.next] <= record.last()) {
+    replayed(replay, delivery_.replay(group, record, replay.positions[replay.next], replay.now));
+  }
+}
+
+void GroupRequests::replayed(Replay& replay, Code code) {
+  const Position position = replay.positions[replay.next++];
+  if (code != Code::ok) {
+    replay.reply.refused.emplace_back(number(position), code);
+    return;
+  }
+  ++replay.reply.done;
+  replay.batch = staging_.batch();
 }
 
 }  // namespace bus::broker

@@ -47,6 +47,23 @@ class GroupRequests {
   void tell_letters(std::shared_ptr<Letters> list, bool is_all);
   void letter(Asker to, const wire::DeadLetterGet& ask);
   void settle_letters(Asker to, const wire::DeadLettersSettle& ask, Now now);
+  // Events on their way to a group again.
+  struct Replay {
+    Asker to;
+    Now now;
+    std::string name;
+    std::uint32_t group = 0;
+    std::uint16_t generation = 0;
+    std::vector<Position> positions;     // in their order
+    std::size_t next = 0;                // of them
+    std::uint64_t batch = 0;             // with which the last one is durable
+    wire::GroupReplayedT reply;
+  };
+  void replay(Asker to, const wire::GroupReplay& ask, Now now);
+  void replay_on(std::shared_ptr<Replay> replay);
+  void replay_from(Replay& replay, const store::Record& record);
+  void replayed(Replay& replay, Code code);
+  Result<Source*> same_group(const std::string& name, std::uint32_t number, std::uint16_t generation);
   std::unique_ptr<wire::DeadLetterT> to_wire(Position position, const DeadLetterRow& row) const;
 
   State& state_;

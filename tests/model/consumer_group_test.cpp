@@ -1,6 +1,6 @@
 // Goal: a group never loses, invents or doubles an attempt, keeps the events of a key in line where it is set to, and
 // comes back from a crash exactly as it was, whatever its members and operators do.
-// Method: random joins, leaves, deliveries, settlements (good, stale and invented), time, changes of settings, dead letters,
+// Method: random joins, leaves, deliveries, settlements (good, stale and invented), time, changes of settings, dead letters, replays,
 // searches answered late and in parts, events taken ahead of the scan, checkpoints in parts, and crashes that bring back exactly what was journaled,
 // against a model that keeps one line per position. Prints the seed of a failing run.
 #include <gtest/gtest.h>
@@ -38,7 +38,7 @@ class Model {
       case 14: return roll(20) == 0 ? seek() : invent();
       case 15: return changes_ && roll(10) == 0 ? change() : answer_searches(false);
       case 16: return save(roll(3) == 0);
-      case 17: return treat_letter();
+      case 17: return roll(2) == 0 ? treat_letter() : replay();
       case 18: return settle_up_to();
       case 19: return roll(8) == 0 ? rush() : answer_searches(true);
     }
@@ -81,7 +81,7 @@ class Model {
     }
     ASSERT_EQ(group_.in_flight(), flying);
     ASSERT_EQ(group_.letters().size(), dead);
-    for (const auto& event : all_pending()) {
+    for (const auto& event : all_pending(group_)) {
       if (event.place == PendingEvent::Place::searching) continue;
       const auto it = lines_.find(number(event.position));
       if (it == lines_.end() && !matches(number(event.position))) continue;  // of a search: passed over later
@@ -127,11 +127,6 @@ class Model {
       line.place = Line::Place::ready;
       ++line.returns;
     }
-  }
-
-  std::vector<PendingEvent> all_pending() const {
-    Position looked_to = Position::none;
-    return group_.pending(Position::none, false, limits::open_max, looked_to);
   }
 
   // ---- delivery
@@ -205,7 +200,9 @@ class Model {
     Line& line = lines_[number(position)];
     ASSERT_EQ(attempt, line.attempt + 1);
     ASSERT_TRUE(line.place == Line::Place::waits || line.place == Line::Place::ready || line.place == Line::Place::delayed);
+    ASSERT_GT(attempt, acked_[number(position)]);
     line.attempt = attempt;
+    highest_ = std::max(highest_, attempt);
     line.member = member;
     line.given = ++given_;
     line.place = Line::Place::flying;
@@ -256,6 +253,7 @@ class Model {
     const Position at{position};
     if (ack) {
       ASSERT_EQ(group_.ack(line.member, at, line.attempt), Code::ok);
+      acked_[position] = line.attempt;
       lines_.erase(position);
       return;
     }
@@ -308,14 +306,14 @@ class Model {
   }
   // Which of those that failed are delayed, and which ready at once, is the policy's.
   void see_delays() {
-    for (const auto& event : all_pending()) {
+    for (const auto& event : all_pending(group_)) {
       const auto it = lines_.find(number(event.position));
       if (it != lines_.end() && it->second.place == Line::Place::delayed && event.place == PendingEvent::Place::ready) it->second.place = Line::Place::ready;
     }
   }
   // A settlement that names another attempt, member or position changes nothing.
   void invent() {
-    const auto before = durable_state();
+    const auto before = durable_state(group_);
     const MemberId nobody{999'999, 1};
     ASSERT_NE(group_.ack(nobody, Position{roll(50)}, 1), Code::ok);
     if (const auto position = some_flying()) {
@@ -325,12 +323,7 @@ class Model {
       ASSERT_EQ(group_.reject(nobody, Position{position}, line.attempt, "", now_), Code::stale_ack);
       ASSERT_EQ(group_.extend(nobody, Position{position}, line.attempt, "", now_.steady), Code::stale_ack);
     }
-    ASSERT_EQ(durable_state(), before);
-  }
-  std::string durable_state() const {
-    auto state = group_.head();
-    for (const auto& event : all_pending()) state += std::to_string(number(event.position)) + " " + std::to_string(event.attempt) + " " + std::to_string(event.failures);
-    return state;
+    ASSERT_EQ(durable_state(group_), before);
   }
 
   // ---- dead letters
@@ -360,6 +353,19 @@ class Model {
     mixed_ = true;
   }
 
+  // ---- replay: of all that was looked at, only what is settled comes back, and no attempt of before settles it
+  void replay() {
+    const auto position = 1 + roll(number(group_.scan()) + 60);
+    if (!replays_ || !matches(position)) return;
+    const bool is_seen = position <= number(group_.scan()) || group_.is_taken(Position{position});
+    const bool is_busy = is_searching(group_, Position{position});
+    const Code code = group_.replay(Position{position}, key_of(position), rank_at(position));
+    ASSERT_EQ(code, !is_seen ? Code::not_found : lines_.contains(position) ? Code::conflict : is_busy ? Code::group_busy : Code::ok) << "position " << position;
+    if (code != Code::ok) return;
+    lines_[position] = {Line::Place::ready, highest_};
+    mixed_ = true;
+  }
+
   // ---- time
   void pass_time() {
     const Duration passed = std::chrono::milliseconds(roll(4000));
@@ -377,7 +383,7 @@ class Model {
     for (auto& [position, line] : lines_) {
       if (line.place == Line::Place::delayed) line.place = Line::Place::ready;
     }
-    for (const auto& event : all_pending()) {
+    for (const auto& event : all_pending(group_)) {
       const auto it = lines_.find(number(event.position));
       if (it != lines_.end() && event.place == PendingEvent::Place::delayed) it->second.place = Line::Place::delayed;
     }
@@ -400,18 +406,8 @@ class Model {
     }
   }
   void answer(const ConsumerGroup::Search& search) {
-    std::vector<Position> found;
-    const auto most = 1 + roll(4);
-    Position complete_to = search.up_to;
-    for (auto at = search.after + 1; at <= search.up_to; at = at + 1) {
-      if (key_of(number(at)) != search.key) continue;
-      if (found.size() == most) {
-        complete_to = found.back();
-        break;
-      }
-      found.push_back(at);
-    }
-    group_.found(search, found, complete_to);
+    const auto found = find(search, 1 + roll(4));
+    group_.found(search, found.positions, found.complete_to);
   }
 
   void seek() {
@@ -422,6 +418,7 @@ class Model {
     });
     for (auto& [position, line] : lines_) line.place = Line::Place::parked;
     taken_.clear();
+    acked_.clear();
     mixed_ = true;
     commit();  // the core commits a seek at once
   }
@@ -449,6 +446,8 @@ class Model {
     group_ = std::move(*restored);
     members_.clear();
     searches_.clear();
+    acked_.clear();
+    highest_ = 1;
     settings_ = durable_settings_;
     mixed_ = durable_mixed_;
     lines_ = durable_;
@@ -466,7 +465,7 @@ class Model {
   }
 
   std::mt19937_64 random_;
-  const bool changes_ = roll(2) == 0, redrives_ = roll(2) == 0, rushes_ = roll(10) == 0, priorities_ = roll(2) == 0;
+  const bool changes_ = roll(2) == 0, redrives_ = roll(2) == 0, replays_ = roll(2) == 0, rushes_ = roll(10) == 0, priorities_ = roll(2) == 0;
   GroupSettings settings_, durable_settings_;
   ConsumerGroup group_;
   Now now_{wall_time(1'000'000'000), SteadyTime{}};
@@ -474,6 +473,8 @@ class Model {
   std::vector<MemberId> members_;
   Lines lines_, durable_;
   std::set<std::uint64_t> taken_, durable_taken_;        // delivered ahead of the scan
+  std::map<std::uint64_t, std::uint32_t> acked_;         // the attempt with which this process acknowledged it last
+  std::uint32_t highest_ = 1;                            // attempt of this process
   bool mixed_ = false, durable_mixed_ = false;           // keys were not kept in line all the time
   std::vector<ConsumerGroup::Search> searches_;
   GroupDisk disk_;

@@ -1,9 +1,12 @@
 // The log that a group reads in the model test, and what is to be known of one of its events. Pure values.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "broker/core/consumer_group.hpp"
 
@@ -25,6 +28,24 @@ inline Position previous_of(std::uint64_t position) {
   return Position::none;
 }
 
+// What a search finds in it, if it may bring no more than `most`.
+struct Found {
+  std::vector<Position> positions;
+  Position complete_to = Position::none;
+};
+inline Found find(const ConsumerGroup::Search& search, std::size_t most) {
+  Found found{{}, search.up_to};
+  for (auto at = search.after + 1; at <= search.up_to; at = at + 1) {
+    if (key_of(number(at)) != search.key) continue;
+    if (found.positions.size() == most) {
+      found.complete_to = found.positions.back();
+      break;
+    }
+    found.positions.push_back(at);
+  }
+  return found;
+}
+
 template <typename Roll>
 GroupSettings random_settings(Roll roll) {
   GroupSettings settings;
@@ -37,6 +58,20 @@ GroupSettings random_settings(Roll roll) {
   settings.dead_letter = static_cast<DeadLetter>(settings.is_ordered() ? roll(3) : roll(2) * 2);
   settings.paused = roll(10) == 0;
   return settings;
+}
+
+inline std::vector<PendingEvent> all_pending(const ConsumerGroup& group) {
+  Position looked_to = Position::none;
+  return group.pending(Position::none, false, limits::open_max, looked_to);
+}
+inline bool is_searching(const ConsumerGroup& group, Position position) {
+  const auto pending = all_pending(group);
+  return std::any_of(pending.begin(), pending.end(), [position](const auto& one) { return one.position == position && one.place == PendingEvent::Place::searching; });
+}
+inline std::string durable_state(const ConsumerGroup& group) {
+  auto state = group.head();
+  for (const auto& event : all_pending(group)) state += std::to_string(number(event.position)) + " " + std::to_string(event.attempt) + " " + std::to_string(event.failures);
+  return state;
 }
 
 // What is to be known of an event that was looked at, and not settled.
