@@ -1,9 +1,10 @@
-// replay: reading the log without a group, to stdout or to a topic.
+// replay: reading the log without a group, to stdout or to a topic; or for a group, which gets it again.
 #include <unistd.h>
 
 #include <memory>
 
 #include "tools/cli.hpp"
+#include "tools/group_replay.hpp"
 #include "tools/interrupts.hpp"
 #include "tools/position.hpp"
 #include "tools/progress.hpp"
@@ -18,7 +19,7 @@ struct ReplayVerb {
   std::optional<At> from, to;
   Filter filter;
   std::uint64_t count = 0;
-  std::string to_topic, publisher;
+  std::string to_topic, publisher, to_group;
   bool dry_run = false;
 };
 
@@ -107,11 +108,58 @@ Exit replay_to_topic(const Globals& globals, const ReplayVerb& options) {
   return exit_of(summary, options.to_topic);
 }
 
+// ---- to a group
+
+wire::FilterT filter_of(Client& client, const std::string& group) {
+  wire::GroupsRequestT request;
+  request.name = group;
+  request.without_keys = true;
+  const auto reply = ask<wire::GroupsReplyT>(client, std::move(request));
+  const auto& filter = reply.groups.at(0)->filter;
+  return filter ? *filter : wire::FilterT();
+}
+
+Exit exit_of(const GroupReplay::Summary& summary, bool was_stopped) {
+  std::uint64_t refused = 0;
+  for (const auto& [code, count] : summary.refused) refused += count;
+  const std::string further = summary.left == Position::none ? "" : "; --from " + std::to_string(number(summary.left)) + " goes on";
+  if (was_stopped) warn("stopped" + further);
+  if (summary.trouble.code != Code::ok) warn("stopped: " + describe(summary.trouble) + further);
+  if (summary.trouble.code != Code::ok && summary.trouble.code != Code::group_busy) return exit_for(summary.trouble.code);
+  return refused > 0 || summary.left != Position::none ? Exit::partial : Exit::ok;
+}
+
+Exit replay_to_group(const Globals& globals, const ReplayVerb& options) {
+  auto client = connect(globals);
+  Schemas schemas(client);
+  const auto head = client.server().committed;
+  auto range = range_of(schemas, options, head);
+  range.filter = narrowed(std::move(range.filter), filter_of(client, options.to_group));
+  // What comes from now on the group gets by itself.
+  if (range.to.kind == wire::Start::end && head != Position::none) range.to = At::position(head);
+  const GracefulEnd graceful;
+  GroupReplay replay({options.to_group, options.count, options.dry_run, globals.timeout_or(std::chrono::seconds(30))}, client);
+  const auto summary = replay.run(range);
+  std::uint64_t refused = 0;
+  Json codes = Json::object();
+  for (const auto& [code, count] : summary.refused) {
+    refused += count;
+    codes[EnumNameCode(code)] = count;
+  }
+  const auto position_or_null = [](Position position) { return position == Position::none ? Json() : Json(number(position)); };
+  print_object(globals.format, {{"group", options.to_group}, {"events", summary.events}, {"first", position_or_null(summary.first)},
+                                {"last", position_or_null(summary.last)}, {"given", summary.given}, {"refused", refused}, {"codes", codes}});
+  return exit_of(summary, interrupted() != 0);
+}
+
 Exit run_replay(const Globals& globals, const CLI::App& verb, const ReplayVerb& options) {
   if (options.to_topic.empty()) {
-    if (options.dry_run || !options.publisher.empty()) fail(Code::bad_argument, "--as and --dry-run go with --to-topic");
+    if (!options.publisher.empty()) fail(Code::bad_argument, "--as goes with --to-topic");
+    if (!options.to_group.empty()) return replay_to_group(globals, options);
+    if (options.dry_run) fail(Code::bad_argument, "--dry-run goes with --to-topic or --to-group");
     return replay(globals, options);
   }
+  if (!options.to_group.empty()) fail(Code::bad_argument, "--to-topic or --to-group, not both");
   if (!options.dry_run) {
     for (const auto* name : {"--from", "--since", "--until"}) check_stays(verb, name);
   }
@@ -121,9 +169,10 @@ Exit run_replay(const Globals& globals, const CLI::App& verb, const ReplayVerb& 
 }  // namespace
 
 void define_replay(CLI::App& app, Cli& cli) {
-  auto& verb = add_verb(app, "replay", "print events of the log, up to the head at the start, or publish them again to a topic",
+  auto& verb = add_verb(app, "replay", "print events of the log, up to the head at the start; or publish them again to a topic, or give them to a group again",
                         "bus-cli replay --from @-1h --topic 'health.>' -o ndjson\n"
-                        "  bus-cli replay --from 1000 --to 2000 --topic 'health.>' --to-topic health.again --dry-run");
+                        "  bus-cli replay --from 1000 --to 2000 --topic 'health.>' --to-topic health.again --dry-run\n"
+                        "  bus-cli replay --from @-1h --to-group reports");
   auto options = std::make_shared<ReplayVerb>();
   add_position(verb, "--from", options->from, "first position: start, end, N, -N (the last N), @TIME or @-1h by commit time");
   add_position(verb, "--to", options->to, "last position, inclusive");
@@ -136,7 +185,9 @@ void define_replay(CLI::App& app, Cli& cli) {
       ->type_name("TOPIC");
   verb.add_option("--as", options->publisher, "publish under this name; left out: one for the same topic, --from and filter, so that events are stored once")
       ->type_name("NAME");
-  verb.add_flag("--dry-run", options->dry_run, "count what --to-topic would publish; publish nothing");
+  verb.add_option("--to-group", options->to_group, "give each that this group has settled to it again; what the filter leaves open the group's own says")
+      ->type_name("GROUP");
+  verb.add_flag("--dry-run", options->dry_run, "count what --to-topic would publish, or --to-group ask for; change nothing");
   verb.callback([options, &verb, &cli] { cli.run = [options, &verb, &cli] { return run_replay(cli.globals, verb, *options); }; });
 }
 
