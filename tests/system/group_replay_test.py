@@ -115,6 +115,15 @@ class GroupReplay(Case):
         self.assertEqual((code, json.loads(out)["given"]), (130, 0))
         self.assertIn(f"--from {OPEN_MAX + 1} goes on", err)
 
+        cut = begin(self.broker, "replay", "--to-group", "g", "--from", str(OPEN_MAX + 1), "--timeout", "3s", "-o", "json")
+        with self.assertRaises(subprocess.TimeoutExpired):
+            cut.wait(1)
+        self.broker.process.kill()
+        code, out, err = end(cut)
+        self.assertEqual((code, json.loads(out)["given"]), (7, 0))
+        self.assertIn(f"--from {OPEN_MAX + 1} goes on", err)
+        self.crash()
+
         waiting = begin(self.broker, "replay", "--to-group", "g", "--from", str(OPEN_MAX + 1), "-o", "json")
         member = begin(self.broker, "sub", "--group", "g", "--exec", "true", "-o", "ndjson")
         out, err = waiting.communicate(timeout=PATIENCE * 2)
