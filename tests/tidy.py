@@ -31,7 +31,7 @@ HOMES = [
     (r"hiredis/.*", ["bench/peers/redis.cpp"]),
     (r"amqp.*\.h", ["bench/peers/rabbitmq.cpp"]),
     (r"xxhash\.h", ["libbus/base/hash.cpp", "libbus/base/hash_wide.cpp", "tools/file_hash.cpp"]),
-    (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/payload_types.cpp", "broker/core/builtin_types.hpp", "broker/core/schema_types.hpp", "tools/*"]),
+    (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/event_schema.cpp", "broker/core/payload_types.cpp", "broker/core/schema_registry.cpp", "broker/core/builtin_types.hpp", "broker/core/schema_types.hpp", "tools/*"]),
     (r"bus/(codes|event|wire)_generated\.h", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/filter.hpp"]),
     (r"bus/suoke_\w+_generated\.h", ["broker/core/builtin_types.cpp", "tools/*", "examples/*", "bench/*"]),
 ]

@@ -24,13 +24,17 @@ Result<std::uint64_t> parse_size(const std::string& text) {
 wire::RetentionPolicyT RetentionOptions::policy(const std::string& pattern) const {
   wire::RetentionPolicyT policy;
   policy.pattern = pattern;
-  if (max_age) policy.max_age_ms = static_cast<std::uint64_t>(*max_age / std::chrono::milliseconds(1));
-  policy.max_bytes = max_bytes;
-  policy.max_events = max_events;
-  policy.latest_per_key = latest_per_key;
-  if (latest_after) policy.latest_after_ms = static_cast<std::uint64_t>(*latest_after / std::chrono::milliseconds(1));
-  policy.past_groups = past_groups;
+  apply(policy);
   return policy;
+}
+
+void RetentionOptions::apply(wire::RetentionPolicyT& policy) const {
+  if (max_age) policy.max_age_ms = static_cast<std::uint64_t>(*max_age / std::chrono::milliseconds(1));
+  if (max_bytes > 0) policy.max_bytes = max_bytes;
+  if (max_events > 0) policy.max_events = max_events;
+  if (latest_per_key) policy.latest_per_key = true;
+  if (latest_after) policy.latest_after_ms = static_cast<std::uint64_t>(*latest_after / std::chrono::milliseconds(1));
+  if (past_groups) policy.past_groups = true;
 }
 
 void add_retention_options(CLI::App& verb, RetentionOptions& options) {

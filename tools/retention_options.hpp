@@ -16,6 +16,8 @@ struct RetentionOptions {
   // One of them was given.
   bool any() const { return max_age || latest_after || max_bytes > 0 || max_events > 0 || latest_per_key || past_groups; }
   wire::RetentionPolicyT policy(const std::string& pattern) const;
+  // Those that were given take the place of what the policy has.
+  void apply(wire::RetentionPolicyT& policy) const;
 };
 
 // The options live longer than the verb.

@@ -95,8 +95,14 @@ void apply(const TopicVerb& options, wire::TopicSettingsT& settings) {
   if (!options.types.empty()) settings.types = options.types;
 }
 
-std::unique_ptr<wire::RetentionPolicyT> policy_of(const TopicVerb& options) {
-  return options.keeps.any() ? std::make_unique<wire::RetentionPolicyT>(options.keeps.policy(options.name)) : nullptr;
+// The topic's own policy, if it has one, with what the options say changed.
+std::unique_ptr<wire::RetentionPolicyT> edited_policy(Client& client, const TopicVerb& options) {
+  auto policy = std::make_unique<wire::RetentionPolicyT>(options.keeps.policy(options.name));
+  for (auto& known : ask<wire::RetentionReplyT>(client, wire::RetentionRequestT{}).policies) {
+    if (known->policy->pattern == options.name) policy = std::move(known->policy);
+  }
+  options.keeps.apply(*policy);
+  return policy;
 }
 
 Exit create(const Globals& globals, const TopicVerb& options) {
@@ -104,7 +110,7 @@ Exit create(const Globals& globals, const TopicVerb& options) {
   question.settings = std::make_unique<wire::TopicSettingsT>();
   question.settings->name = options.name;
   apply(options, *question.settings);
-  question.retention = policy_of(options);
+  if (options.keeps.any()) question.retention = std::make_unique<wire::RetentionPolicyT>(options.keeps.policy(options.name));
   auto client = connect(globals);
   ask<wire::DoneT>(client, std::move(question));
   return print_topic(globals, client, options.name);
@@ -118,7 +124,7 @@ Exit edit(const Globals& globals, const TopicVerb& options) {
   question.settings = topic.settings != nullptr ? std::move(topic.settings) : std::make_unique<wire::TopicSettingsT>();
   question.settings->name = options.name;
   apply(options, *question.settings);
-  question.retention = policy_of(options);
+  if (options.keeps.any()) question.retention = edited_policy(client, options);
   question.revision = topic.revision;
   ask<wire::DoneT>(client, std::move(question));
   return print_topic(globals, client, options.name);

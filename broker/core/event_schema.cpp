@@ -55,7 +55,7 @@ bool is_sound(const reflection::Schema& schema, const reflection::Type& type, bo
     case reflection::Vector: return is_sound_element(schema, type);
     case reflection::Array: return in_struct && is_sound_element(schema, type);
     case reflection::Obj: return is_object(schema, type.index());
-    case reflection::Union: return is_union(schema, type.index());
+    case reflection::Union: return type.element() == reflection::None && is_union(schema, type.index());
     default:
       return type.base_type() > reflection::None && type.base_type() <= reflection::String && type.element() == reflection::None;
   }
@@ -120,12 +120,50 @@ std::vector<const Object*> types_of(const reflection::Schema& schema) {
   return types;
 }
 
+bool is_name(const flatbuffers::String* name) { return name != nullptr && name->size() >= 1 && name->size() <= limits::text_bytes_max; }
+
+// Names become keys, texts and answers; the verifier lets any number of places share one that is as long as the file.
+bool has_sound_names(const reflection::Schema& schema) {
+  std::set<std::string_view> types;
+  for (const Object* object : *schema.objects()) {
+    if (!is_name(object->name()) || !types.insert(object->name()->string_view()).second) return false;
+    for (const auto* field : *object->fields()) {
+      if (!is_name(field->name())) return false;
+    }
+  }
+  for (const auto* one : *schema.enums()) {
+    if (!is_name(one->name())) return false;
+    for (const auto* value : *one->values()) {
+      if (!is_name(value->name())) return false;
+    }
+  }
+  return true;
+}
+
+// Whichever field leads to it: two versions of it are compared all the same.
+bool is_sound(const reflection::Schema& schema, const reflection::Enum& one) {
+  if (one.is_union()) {
+    for (flatbuffers::uoffset_t at = 0; at < schema.enums()->size(); ++at) {
+      if (schema.enums()->Get(at) == &one) return is_union(schema, static_cast<int>(at));
+    }
+  }
+  return std::all_of(one.values()->begin(), one.values()->end(), [](const auto* value) {
+    return value->union_type() == nullptr || value->union_type()->base_type() == reflection::None;
+  });
+}
+
 Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& file) {
   flatbuffers::Verifier verifier(bfbs.data(), bfbs.size(), flatbuffers::Verifier::Options{});
   if (bfbs.size() < 16 || !reflection::SchemaBufferHasIdentifier(bfbs.data()) || !reflection::VerifySchemaBuffer(verifier)) {
     return Error{Code::bad_format, file + " is not a binary FlatBuffers schema; make one with: flatc -b --schema FILE.fbs"};
   }
   const auto* schema = reflection::GetSchema(bfbs.data());
+  if (!has_sound_names(*schema)) {
+    return Error{Code::bad_format, file + ": a name in it is empty, there twice, or longer than " + std::to_string(limits::text_bytes_max) + " bytes"};
+  }
+  for (const auto* one : *schema->enums()) {
+    if (!is_sound(*schema, *one)) return Error{Code::bad_format, file + ": " + one->name()->str() + " is not as flatc writes it; the file is damaged"};
+  }
   for (const Object* object : *schema->objects()) {
     if (is_sound(*schema, *object)) continue;
     return Error{Code::bad_format, file + ": " + object->name()->str() + " is not as flatc writes it; the file is damaged"};

@@ -108,6 +108,15 @@ Result<void> Intake::admit_scheduled(const Parked& batch) const {
   return Error{Code::busy, "scheduled events, snapshots, conditions and settlements take more space than is free just now; send again a little later"};
 }
 
+// A row takes a page or two of its own, and its pages stay.
+Result<void> Intake::admit_rows(std::size_t bytes) const {
+  const std::size_t taken = 2 * bytes + limits::schedule_row_bytes;
+  if (log_full_ || (space_full_ && taken > admissible_bytes_)) return Error{Code::log_full, "no space is left on the disk for it; free some"};
+  const bool is_alone = staging_.bytes() + parked_bytes_ + staging_.row_bytes() == 0;
+  if (is_alone || (has_space(taken) && staging_.row_bytes() <= limits::commit_bytes_max)) return {};
+  return Error{Code::busy, "it takes more space than is free just now; ask again a little later"};
+}
+
 // The topic is not known yet: may it be?
 Result<void> Intake::check_new_topic(std::string_view topic) const {
   if (auto good = wire::check_topic(topic); !good) return good;

@@ -59,6 +59,8 @@ class Intake {
   // They were given: batches that waited for this commit go on.
   void committed();
   // The free pages cover so many bytes more.
+  // May an operator's request put rows of so many bytes? Errors: log_full; busy: as much as may wait for the disk does.
+  Result<void> admit_rows(std::size_t bytes) const;
   bool has_space(std::size_t bytes) const { return staging_.bytes() + parked_bytes_ + bytes <= admissible_bytes_; }
   void set_space(const store::Space& space, std::size_t reserve_bytes);
   void drain() { draining_ = true; }

@@ -86,6 +86,15 @@ Result<std::string> PayloadTypes::full_name(std::string_view name) const {
 
 bool PayloadTypes::verify(const Type& type, Bytes payload) {
   if (payload.size() < 8) return false;
+  if (!type.builtin()) {
+    // The reflection verifier of FlatBuffers 2.0.8 follows an offset of up to 64 KiB before it looks whether it is in the payload.
+    constexpr std::size_t followed = 0x10000 + 8;
+    Buffer roomy;
+    roomy.reserve(payload.size() + followed);
+    roomy.assign(payload.begin(), payload.end());
+    roomy.resize(payload.size() + followed, 0);
+    return verify_aligned(type, Bytes(roomy).first(payload.size()));
+  }
   if (reinterpret_cast<std::uintptr_t>(payload.data()) % 8 == 0) return verify_aligned(type, payload);
   return verify_aligned(type, copy_of(payload));
 }

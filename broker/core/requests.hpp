@@ -36,7 +36,7 @@ class Requests {
         group_requests_(state, sessions, staging, reads, log, delivery, answers_, identity.secret),
         key_requests_(state, staging, reads, log, answers_, identity.secret),
         schedule_requests_(state, reads, intake, schedule, answers_, identity.secret), backup_requests_(reads, answers_),
-        schema_requests_(staging, answers_, types, schemas), topic_requests_(state, staging, answers_, delivery, types, retention, topics) {}
+        schema_requests_(staging, answers_, intake, types, schemas), topic_requests_(state, staging, answers_, intake, delivery, types, retention, topics) {}
 
   void start(SteadyTime now) { started_ = now; }
   // Errors: bad_request, busy (too many unanswered); all others are sent by themselves.

@@ -105,7 +105,7 @@ void Retention::set(Asker to, const wire::RetentionSet& ask, Now now) {
 
 void Retention::remove(Asker to, const wire::RetentionRemove& ask, Now now) {
   const auto pattern = flatbuffers::GetString(ask.pattern());
-  if (!erase(pattern, now)) return answers_.refuse(to, {Code::not_found, "there is no retention policy for '" + pattern + "'"});
+  if (!erase(pattern, now)) return answers_.refuse(to, {Code::not_found, "there is no retention policy for '" + pattern.substr(0, limits::topic_bytes_max) + "'"});
   done(to);
 }
 

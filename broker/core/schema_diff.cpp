@@ -46,6 +46,8 @@ Result<std::vector<SchemaChange>> SchemaDiff::from(std::string_view root) {
 }
 
 void SchemaDiff::add(Rule rule, std::string type, std::string member, Harms harms, std::string what) {
+  if (changes_.size() == limits::schema_compared_changes_max) work_ = limits::schema_comparisons_max;  // it is given up
+  if (changes_.size() == limits::schema_compared_changes_max) ++work_;
   const std::string remedy(harms == Harms{} ? "" : remedy_of(rule));
   changes_.push_back({rule, std::move(type), std::move(member), harms, std::move(what), remedy});
 }

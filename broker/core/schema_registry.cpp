@@ -111,12 +111,12 @@ Result<std::vector<SchemaOutcome>> SchemaRegistry::judge(const EventSchema& sche
 std::shared_ptr<const EventSchema> SchemaRegistry::shared(std::shared_ptr<const EventSchema> schema) {
   const auto [it, is_new] = schemas_.emplace(hash128(schema->bytes(), 0), schema);
   if (is_new) bytes_ += schema->bytes().size();
-  return it->second;
+  return std::ranges::equal(it->second->bytes(), schema->bytes()) ? it->second : schema;
 }
 
 Result<std::shared_ptr<const EventSchema>> SchemaRegistry::open(Bytes bfbs, const std::string& name) {
   const auto it = schemas_.find(hash128(bfbs, 0));
-  if (it != schemas_.end()) return it->second;
+  if (it != schemas_.end() && std::ranges::equal(it->second->bytes(), bfbs)) return it->second;
   auto schema = EventSchema::open(bfbs, name);
   if (!schema) return schema.error();
   return shared(std::move(*schema));

@@ -9,7 +9,7 @@ namespace bus::broker {
 namespace {
 
 constexpr std::size_t told_max = 8;        // breaches that a refusal names
-constexpr std::size_t text_max = 512;      // bytes of one text; names in a schema have no limit of their own
+constexpr std::size_t text_max = 384;      // bytes of one text
 
 std::string cut(std::string_view text) {
   std::string part(text.substr(0, text_max));
@@ -60,31 +60,40 @@ WireChanges to_wire(const std::vector<SchemaChange>& changes, std::uint32_t vers
   return wire;
 }
 
-// What breaks goes first: it is what is asked for where there is too much.
-WireChanges to_wire(const SchemaOutcome& outcome, std::size_t most) {
-  WireChanges wire;
-  for (const auto& breach : outcome.breaches) {
-    if (wire.size() < most) wire.push_back(to_wire(breach.change, static_cast<std::uint32_t>(breach.version), true));
-  }
-  for (const auto& change : outcome.changes) {
-    if (wire.size() < most && !breaks(change, outcome.compatibility)) wire.push_back(to_wire(change, outcome.before, false));
-  }
-  return wire;
-}
-
+// What breaks goes first, of all types: it is what is asked for where there is too much.
 wire::SchemaAddedT to_wire(const std::vector<SchemaOutcome>& outcomes) {
   wire::SchemaAddedT added;
-  std::size_t left = limits::schema_changes_max;
+  std::size_t told = 0;
+  const auto tell = [&](std::size_t at, const SchemaChange& change, std::uint32_t version, bool breaks) {
+    if (told++ < limits::schema_changes_max) added.types[at]->changes.push_back(to_wire(change, version, breaks));
+  };
   for (const auto& outcome : outcomes) {
     auto& wire = *added.types.emplace_back(std::make_unique<wire::SchemaOutcomeT>());
     wire.type = outcome.type;
     wire.before = outcome.before;
     wire.version = outcome.version;
     wire.compatibility = name_of(outcome.compatibility);
-    wire.changes = to_wire(outcome, left);
-    left -= wire.changes.size();
+  }
+  for (std::size_t at = 0; at < outcomes.size(); ++at) {
+    if (!outcomes[at].breaches.empty()) tell(at, outcomes[at].breaches[0].change, static_cast<std::uint32_t>(outcomes[at].breaches[0].version), true);
+  }
+  for (std::size_t at = 0; at < outcomes.size(); ++at) {
+    for (std::size_t next = 1; next < outcomes[at].breaches.size(); ++next) {
+      tell(at, outcomes[at].breaches[next].change, static_cast<std::uint32_t>(outcomes[at].breaches[next].version), true);
+    }
+  }
+  for (std::size_t at = 0; at < outcomes.size(); ++at) {
+    for (const auto& change : outcomes[at].changes) {
+      if (!breaks(change, outcomes[at].compatibility)) tell(at, change, outcomes[at].before, false);
+    }
   }
   return added;
+}
+
+std::size_t rows_bytes(const EventSchema& schema, const std::vector<SchemaOutcome>& outcomes) {
+  std::size_t bytes = 0;
+  for (const auto& outcome : outcomes) bytes += outcome.version == outcome.before ? limits::description_bytes_max : schema.bytes().size() + limits::description_bytes_max;
+  return bytes;
 }
 
 // Which table, field and rule, and how to make the change legally.
@@ -174,7 +183,7 @@ void SchemaRequests::list(Asker to, const wire::SchemasRequest& ask) {
     reply.schemas.push_back(std::move(info));
   }
   if (ask.name() != nullptr && reply.schemas.empty()) {
-    return answers_.refuse(to, {Code::not_found, "there is no type '" + ask.name()->str() + "'"});
+    return answers_.refuse(to, {Code::not_found, "there is no type '" + ask.name()->str().substr(0, limits::text_bytes_max) + "'"});
   }
   answers_.answer(to, std::move(reply));
 }
@@ -191,6 +200,7 @@ void SchemaRequests::add(Asker to, const wire::SchemaAdd& ask, WallTime now) {
   auto added = to_wire(*outcomes);
   if (ask.dry_run()) return answers_.answer(to, std::move(added));
   if (auto refusal = refusal_of(*outcomes); !refusal.detail.empty()) return answers_.refuse(to, refusal);
+  if (auto room = intake_.admit_rows(rows_bytes(**schema, *outcomes)); !room) return answers_.refuse(to, room.error());
   for (auto& row : registry_.add(std::move(*schema), *outcomes, now)) put(std::move(row));
   // Also where nothing is new: what made it so may be staged.
   auto answer = std::make_shared<wire::SchemaAddedT>(std::move(added));
@@ -207,6 +217,7 @@ void SchemaRequests::edit(Asker to, const wire::SchemaEdit& ask, WallTime now) {
   if (deprecated && deprecated->size() > limits::description_bytes_max) {
     return answers_.refuse(to, {Code::bad_settings, "why a type is deprecated has at most " + std::to_string(limits::description_bytes_max) + " bytes"});
   }
+  if (auto room = intake_.admit_rows(limits::description_bytes_max); !room) return answers_.refuse(to, room.error());
   put(registry_.edit(ask.type()->str(), *mode, deprecated, now));
   staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "broker/core/answers.hpp"
+#include "broker/core/intake.hpp"
 #include "broker/core/schema_registry.hpp"
 #include "broker/core/staging.hpp"
 
@@ -9,8 +10,8 @@ namespace bus::broker {
 
 class SchemaRequests {
  public:
-  SchemaRequests(Staging& staging, Answers& answers, const PayloadTypes& types, SchemaRegistry& registry)
-      : staging_(staging), answers_(answers), types_(types), registry_(registry) {}
+  SchemaRequests(Staging& staging, Answers& answers, const Intake& intake, const PayloadTypes& types, SchemaRegistry& registry)
+      : staging_(staging), answers_(answers), intake_(intake), types_(types), registry_(registry) {}
 
   // False: it is a request of another kind.
   bool receive(Asker to, const wire::Request& message, WallTime now);
@@ -28,6 +29,7 @@ class SchemaRequests {
 
   Staging& staging_;
   Answers& answers_;
+  const Intake& intake_;
   const PayloadTypes& types_;
   SchemaRegistry& registry_;
 };

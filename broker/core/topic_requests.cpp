@@ -133,7 +133,8 @@ Result<TopicSettings> TopicRequests::settings_of(const wire::TopicSettings* wire
 
 // May it have settings, which it has not yet?
 Result<void> TopicRequests::admit(const std::string& topic) const {
-  const bool is_full = topics_.find(topic) == nullptr && topics_.all().size() >= limits::topic_settings_max;
+  const auto* known = topics_.find(topic);
+  const bool is_full = (known == nullptr || known->removed) && topics_.count() >= limits::topic_settings_max;
   if (!is_full && topics_.bytes() < limits::topic_settings_bytes_max) return {};
   return Error{Code::too_many_topics, "the broker keeps settings of at most " + std::to_string(limits::topic_settings_max) + " topics, and of all of them together " +
                                           std::to_string(limits::topic_settings_bytes_max) + " bytes"};
@@ -141,6 +142,7 @@ Result<void> TopicRequests::admit(const std::string& topic) const {
 
 void TopicRequests::put(const std::string& topic, TopicSettings settings, const wire::RetentionPolicy* retention, Asker to, Now now) {
   if (auto fits = admit(topic); !fits) return answers_.refuse(to, fits.error());
+  if (auto room = intake_.admit_rows(settings.bytes() + 2 * topic.size()); !room) return answers_.refuse(to, room.error());
   if (retention != nullptr) {
     auto policy = retention_.admit(retention, topic);
     if (!policy) return answers_.refuse(to, policy.error());

@@ -3,6 +3,7 @@
 
 #include "broker/core/answers.hpp"
 #include "broker/core/delivery.hpp"
+#include "broker/core/intake.hpp"
 #include "broker/core/payload_types.hpp"
 #include "broker/core/retention.hpp"
 #include "broker/core/topic_settings.hpp"
@@ -11,8 +12,8 @@ namespace bus::broker {
 
 class TopicRequests {
  public:
-  TopicRequests(const State& state, Staging& staging, Answers& answers, const Delivery& delivery, const PayloadTypes& types, Retention& retention, TopicTable& topics)
-      : state_(state), staging_(staging), answers_(answers), delivery_(delivery), types_(types), retention_(retention), topics_(topics) {}
+  TopicRequests(const State& state, Staging& staging, Answers& answers, const Intake& intake, const Delivery& delivery, const PayloadTypes& types, Retention& retention, TopicTable& topics)
+      : state_(state), staging_(staging), answers_(answers), intake_(intake), delivery_(delivery), types_(types), retention_(retention), topics_(topics) {}
 
   // False: it is a request of another kind.
   bool receive(Asker to, const wire::Request& message, Now now);
@@ -31,6 +32,7 @@ class TopicRequests {
   const State& state_;
   Staging& staging_;
   Answers& answers_;
+  const Intake& intake_;
   const Delivery& delivery_;
   const PayloadTypes& types_;
   Retention& retention_;

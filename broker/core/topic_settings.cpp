@@ -35,6 +35,8 @@ Result<void> TopicSettings::check() const {
   return {};
 }
 
+std::size_t TopicSettings::bytes() const { return encode(*this).size(); }
+
 bool TopicSettings::admits(std::string_view type) const { return types.empty() || std::binary_search(types.begin(), types.end(), type); }
 
 Result<void> TopicTable::restore_row(std::string_view topic, std::string_view value) {
@@ -50,27 +52,35 @@ Result<void> TopicTable::restore_row(std::string_view topic, std::string_view va
   }
   for (auto left = reader.get<std::uint16_t>(); left > 0 && reader.ok(); --left) settings.types.emplace_back(reader.get_string());
   if (!reader.done() || !settings.check() || !std::is_sorted(settings.types.begin(), settings.types.end())) return bad_row("topic_settings");
-  bytes_ += value.size();
-  settings_.insert_or_assign(std::string(topic), std::move(settings));
+  add(std::string(topic), std::move(settings), value.size());
   return {};
 }
 
-store::Row TopicTable::put(const std::string& topic, TopicSettings settings) {
-  const auto before = settings_.find(topic);
-  if (before != settings_.end()) bytes_ -= encode(before->second).size();
-  store::Row row{store::Table::topic_settings, topic, encode(settings)};
-  bytes_ += row.value->size();
+void TopicTable::add(const std::string& topic, TopicSettings settings, std::size_t bytes) {
+  bytes_ += bytes;
+  if (!settings.removed) ++count_;
   settings_.insert_or_assign(topic, std::move(settings));
   known_.clear();
+}
+
+void TopicTable::take_out(std::string_view topic) {
+  const auto it = settings_.find(topic);
+  if (it == settings_.end()) return;
+  bytes_ -= it->second.bytes();
+  if (!it->second.removed) --count_;
+  settings_.erase(it);
+  known_.clear();
+}
+
+store::Row TopicTable::put(const std::string& topic, TopicSettings settings) {
+  take_out(topic);
+  store::Row row{store::Table::topic_settings, topic, encode(settings)};
+  add(topic, std::move(settings), row.value->size());
   return row;
 }
 
 store::Row TopicTable::erase(const std::string& topic) {
-  if (const auto it = settings_.find(topic); it != settings_.end()) {
-    bytes_ -= encode(it->second).size();
-    settings_.erase(it);
-  }
-  known_.clear();
+  take_out(topic);
   return {store::Table::topic_settings, topic, std::nullopt};
 }
 

@@ -22,6 +22,8 @@ struct TopicSettings {
   // Errors: bad_settings.
   Result<void> check() const;
   bool admits(std::string_view type) const;
+  // Of its row.
+  std::size_t bytes() const;
 };
 
 class TopicTable {
@@ -45,16 +47,20 @@ class TopicTable {
 
   bool auto_create() const { return auto_create_; }
   const std::map<std::string, TopicSettings, std::less<>>& all() const { return settings_; }
+  // Of those that are not removed.
+  std::size_t count() const { return count_; }
   // Of all settings, as their rows have them.
   std::size_t bytes() const { return bytes_; }
 
  private:
+  void add(const std::string& topic, TopicSettings settings, std::size_t bytes);
+  void take_out(std::string_view topic);
   const TopicSettings* of(std::uint32_t number, std::string_view topic);
 
   const State& state_;
   bool auto_create_;
   std::map<std::string, TopicSettings, std::less<>> settings_;
-  std::size_t bytes_ = 0;
+  std::size_t count_ = 0, bytes_ = 0;
   // By number, as they are asked for.
   struct Known {
     bool looked_up = false;

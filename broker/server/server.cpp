@@ -131,7 +131,11 @@ Result<void> Server::recover(const PayloadTypes& types) {
   core_->set_space(store_->space());
   if (auto recovered = core_->recover(*store_, begin); !recovered) return recovered;
   for (GroupConfig group : config_.groups) {
-    if (auto resolved = resolve_types(group, core_->types()); !resolved) return resolved;
+    // A type may be registered only once busd runs.
+    if (auto resolved = resolve_types(group, core_->types()); !resolved) {
+      spdlog::error("{}; the group is left as it is until busd starts again", resolved.error().detail);
+      continue;
+    }
     if (auto declared = core_->declare_group(*group.what, begin); !declared) {
       spdlog::error("group.{} of the settings is left as it is: {}", group.name, declared.error().detail);
     }

@@ -178,6 +178,7 @@ inline constexpr std::size_t schema_bytes_max = 256 * KiB;       // of one refle
 inline constexpr std::size_t schema_types_max = 4 * KiB;         // that are registered
 inline constexpr std::size_t schema_versions_max = 256;          // of one type
 inline constexpr std::size_t schemas_bytes_max = 64 * MiB;       // of all versions together; they are kept in memory
+inline constexpr std::size_t schema_compared_changes_max = 4 * KiB;  // between two versions
 inline constexpr std::size_t schema_changes_max = 256;           // that one answer tells of one type
 inline constexpr std::size_t schema_comparisons_max = 256 * KiB; // fields and values that one comparison of two versions looks at
 

@@ -118,6 +118,9 @@ class Topics(Case):
         self.run_cli("topic", "edit", "alerts.new", "--property", "level", expect=2)
         self.run_cli("topic", "edit", "nothing", "--description", "x", expect=4)
         self.assertIn("what people should know", self.run_cli("topic", "ls").stdout)
+        self.run_cli("topic", "edit", "alerts.new", "--max-events", "1000")
+        policy = lines(self.run_cli("-o", "ndjson", "retention", "ls"))[0]
+        self.assertEqual((policy["max_age_ms"], policy["max_events"]), (90 * 86_400_000, 1000))
 
     def test_admits_the_types_it_says(self):
         self.run_cli("topic", "create", "sagas", "--type", "SagaStarted")

@@ -14,8 +14,8 @@
 #include <functional>
 #include <set>
 
+#include "tests/support/provoked.hpp"
 #include "tests/support/publish_at_limit.hpp"
-#include "tests/support/schema_text.hpp"
 
 namespace bus::broker {
 namespace {
@@ -25,29 +25,17 @@ using test::event;
 using test::fill_names;
 using test::Harness;
 using test::publish_at_limit;
+using test::publish_what_is_not_admitted;
+using test::publish_where_topics_are_created;
+using test::raw_publish;
+using test::register_what_breaks;
+using test::said;
 using test::subscribe;
 
 const std::set<Code> unreachable = {
     Code::trimmed, Code::conflict, Code::denied, Code::bad_argument, Code::locked, Code::bad_format,
     Code::disk_error, Code::timed_out, Code::disconnected, Code::closed, Code::log_changed,
     Code::fold_failed, Code::fold_changed, Code::projection_mismatch};
-
-// What the broker answered a peer with: of Failures, refusals, refused settlements and ends of subscriptions.
-std::set<Code> said(Harness& bus, const Peer& peer) {
-  std::set<Code> codes;
-  for (const auto& one : bus.received(peer)) {
-    const wire::BodyUnion& body = one.message->body;
-    if (const auto* failure = body.AsFailure()) codes.insert(failure->code);
-    if (const auto* end = body.AsSubscriptionEnd()) codes.insert(end->code);
-    if (const auto* result = body.AsPublishResult()) {
-      for (const auto& refusal : result->refusals) codes.insert(refusal->code);
-    }
-    if (const auto* settled = body.AsSettled()) {
-      for (const auto& refused : settled->refused) codes.insert(refused.code());
-    }
-  }
-  return codes;
-}
 
 // ---- events
 
@@ -73,16 +61,6 @@ std::set<Code> too_large() {
 }
 
 // ---- batches
-
-std::set<Code> raw_publish(Harness& bus, std::uint64_t first, std::uint32_t count, const Buffer& body) {
-  wire::PublishT publish;
-  publish.first_sequence = first;
-  publish.count = count;
-  publish.fence = bus.fence("p");
-  bus.send("p", publish, Buffer(body));
-  bus.run();
-  return said(bus, "p");
-}
 
 std::set<Code> batch(std::uint64_t first, std::size_t bytes) {
   Harness bus;
@@ -170,38 +148,6 @@ std::set<Code> publish_draining() {
   bus.hello("p", "alpha");
   bus.core->drain();
   return raw_publish(bus, 1, 1, encode(event()));
-}
-
-std::set<Code> publish_where_topics_are_created() {
-  Harness bus;
-  bus.auto_create_topics = false;
-  bus.crash();
-  bus.hello("p", "alpha");
-  return raw_publish(bus, 1, 1, encode(event()));
-}
-
-std::set<Code> publish_what_is_not_admitted() {
-  Harness bus;
-  bus.hello("p", "alpha");
-  wire::TopicCreateT create;
-  create.settings = std::make_unique<wire::TopicSettingsT>();
-  create.settings->name = "test.topic";
-  create.settings->types = {"suoke.saga.SagaStarted"};
-  bus.ask("p", std::move(create));
-  bus.run();
-  return raw_publish(bus, 1, 1, encode(event()));
-}
-
-std::set<Code> register_what_breaks() {
-  Harness bus;
-  bus.hello("s");
-  for (const char* fields : {"x:int;", "x:long;"}) {
-    wire::SchemaAddT add;
-    add.bfbs = test::compile_schema(std::string("table T { ") + fields + " } root_type T;");
-    bus.ask("s", add);
-    bus.run();
-  }
-  return said(bus, "s");
 }
 
 wire::EventT scheduled_event() {

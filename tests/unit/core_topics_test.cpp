@@ -280,17 +280,20 @@ TEST(TopicTable, ADamagedRowIsRefused) {
   EXPECT_EQ(again.find("t")->properties, settings.properties);
 }
 
-TEST(TopicTable, HasSoManyTopics) {
-  // The requests look at the table's size; here is the arithmetic that they rely on.
+TEST(TopicTable, CountsThoseThatAreNotRemoved) {
   State state;
   TopicTable table(state, true);
   const auto bytes = table.put("t", {}).value->size();
   table.put("u", {});
+  EXPECT_EQ(table.count(), 2u);
   EXPECT_EQ(table.bytes(), 2 * bytes);
   table.put("t", {.description = "four"});
   EXPECT_EQ(table.bytes(), 2 * bytes + 4);
+  table.put("t", {.removed = true});
+  EXPECT_EQ(table.count(), 1u);
   table.erase("t");
   table.erase("none");
+  EXPECT_EQ(table.count(), 1u);
   EXPECT_EQ(table.bytes(), bytes);
 }
 
