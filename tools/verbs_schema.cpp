@@ -201,10 +201,10 @@ Exit decode(const Globals& globals, const SchemaVerb& options) {
   return Exit::ok;
 }
 
-using Run = Exit (*)(const Globals&, const SchemaVerb&);
+using SchemaRun = Exit (*)(const Globals&, const SchemaVerb&);
 
 CLI::App& add_schema_verb(CLI::App& parent, Cli& cli, const std::string& name, const std::string& purpose, const std::string& example,
-                          const std::shared_ptr<SchemaVerb>& options, Run run) {
+                          const std::shared_ptr<SchemaVerb>& options, SchemaRun run) {
   auto& verb = add_verb(parent, name, purpose, example);
   verb.callback([options, run, &cli] { cli.run = [options, run, &cli] { return run(cli.globals, *options); }; });
   return verb;
@@ -217,7 +217,7 @@ void add_compatibility(CLI::App& verb, SchemaVerb& options, const std::string& h
       "none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"}));
 }
 
-void define_files(CLI::App& parent, Cli& cli, const std::string& name, const std::string& purpose, const std::string& example, Run run) {
+void define_files(CLI::App& parent, Cli& cli, const std::string& name, const std::string& purpose, const std::string& example, SchemaRun run) {
   const auto options = std::make_shared<SchemaVerb>();
   auto& verb = add_schema_verb(parent, cli, name, purpose, example, options, run);
   verb.add_option("FILE", options->files, "schemas, .fbs or .bfbs")->required();

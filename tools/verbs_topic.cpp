@@ -139,10 +139,10 @@ Exit remove(const Globals& globals, const TopicVerb& options) {
   return Exit::ok;
 }
 
-using Run = Exit (*)(const Globals&, const TopicVerb&);
+using TopicRun = Exit (*)(const Globals&, const TopicVerb&);
 
 CLI::App& add_topic_verb(CLI::App& parent, Cli& cli, const std::string& name, const std::string& purpose, const std::string& example,
-                         const std::shared_ptr<TopicVerb>& options, Run run) {
+                         const std::shared_ptr<TopicVerb>& options, TopicRun run) {
   auto& verb = add_verb(parent, name, purpose, example);
   verb.callback([options, run, &cli] { cli.run = [options, run, &cli] { return run(cli.globals, *options); }; });
   return verb;

@@ -1,6 +1,8 @@
 // Goal: event types are registered while the broker runs, durably and as a whole; a version that breaks what its type promises is refused
 // with the place and the way out; and what was stored stays answered as stored, whatever its schema is by now.
 // Method: a broker without threads; its commits happen when the test says so. Schemas are compiled from text.
+#include <flatbuffers/reflection.h>
+
 #include "broker/core/schema_registry.hpp"
 #include "tests/support/intake_case.hpp"
 #include "tests/support/schema_text.hpp"
@@ -327,6 +329,54 @@ TEST_F(SchemaRegistryTest, ThereAreSoManyTypes) {
   for (std::size_t at = 0; at < limits::schema_types_max; at += at_once) ASSERT_EQ(added(adding(types(at, at_once))).size(), at_once) << at;
   EXPECT_EQ(error(adding(types(limits::schema_types_max, 1))).code, Code::bad_settings);
   EXPECT_EQ(added(adding(types(0, 1) + types(5, 1))).size(), 2u) << "they are there";
+}
+
+// ---- schemas that flatc does not write
+
+struct Crafted {
+  std::string name = "T", field = "x";
+  reflection::BaseType base = reflection::Int, element = reflection::None;
+  int index = -1;
+  reflection::BaseType member = reflection::None;  // of the only enum's only value, which leads nowhere
+};
+
+Code opened(const Crafted& what) {
+  flatbuffers::FlatBufferBuilder builder;
+  const auto name_of_field = builder.CreateString(what.field);
+  const auto field = reflection::CreateField(builder, name_of_field, reflection::CreateType(builder, what.base, what.element, what.index), 0, 4);
+  const auto fields = builder.CreateVector(&field, 1);
+  const auto object = reflection::CreateObject(builder, builder.CreateString(what.name), fields, false, 1, 0);
+  const auto value = reflection::CreateEnumVal(builder, builder.CreateString("NONE"), 0, reflection::CreateType(builder, what.member, reflection::None, 9999));
+  const auto values = builder.CreateVector(&value, 1);
+  const auto one = reflection::CreateEnum(builder, builder.CreateString("E"), values, true, reflection::CreateType(builder, reflection::UByte));
+  const auto objects = builder.CreateVector(&object, 1);
+  const auto enums = builder.CreateVector(&one, 1);
+  builder.Finish(reflection::CreateSchema(builder, objects, enums, 0, 0, object), reflection::SchemaIdentifier());
+  const auto schema = EventSchema::open(Bytes(builder.GetBufferPointer(), builder.GetSize()), "crafted");
+  return schema ? Code::ok : schema.error().code;
+}
+
+TEST(EventSchema, RefusesWhatWouldLeadAstray) {
+  EXPECT_EQ(opened({}), Code::ok);
+  EXPECT_EQ(opened({.name = std::string(limits::text_bytes_max, 'n')}), Code::ok);
+  EXPECT_EQ(opened({.name = std::string(limits::text_bytes_max + 1, 'n')}), Code::bad_format);
+  EXPECT_EQ(opened({.name = ""}), Code::bad_format);
+  EXPECT_EQ(opened({.field = ""}), Code::bad_format);
+  EXPECT_EQ(opened({.field = std::string(limits::text_bytes_max + 1, 'f')}), Code::bad_format);
+  EXPECT_EQ(opened({.base = reflection::Union, .index = 0}), Code::ok);
+  EXPECT_EQ(opened({.base = reflection::Union, .element = reflection::Obj, .index = 0}), Code::bad_format) << "read as the number of a table";
+  EXPECT_EQ(opened({.member = reflection::Obj}), Code::bad_format) << "no field leads to it, and a comparison does";
+}
+
+// An offset that leads behind the payload, as far as it can.
+TEST(PayloadTypes, VerifyWithoutAReadBehindThePayload) {
+  PayloadTypes types;
+  ASSERT_TRUE(types.add(text_of(compile_schema("table I { x:int; } table T { i:I; } root_type T;")), "t.bfbs").ok());
+  // The root at 8; before it a vtable of one field, whose place is 0xfff0.
+  const std::vector<std::uint8_t> payload = {12, 0, 0, 0, 6, 0, 4, 0, 0xf0, 0xff, 0, 0, 8, 0, 0, 0};
+  const auto exact = std::make_unique<std::uint8_t[]>(payload.size());  // a sanitizer sees what is read behind it
+  std::copy(payload.begin(), payload.end(), exact.get());
+  EXPECT_FALSE(types.verify("T", Bytes(exact.get(), payload.size())).ok());
 }
 
 // ---- rows
