@@ -4,7 +4,7 @@ namespace bus::sim {
 
 namespace {
 
-const std::vector<std::string> keys = {"", "k1", "k2", "k3", "w1"};
+const std::vector<std::string> held_keys = {"", "k1", "k2", "k3", "w1"};
 
 }  // namespace
 
@@ -65,13 +65,13 @@ void SimKeeper::change_hold() {
   if (env_.random.percent(60)) {
     wire::LegalHoldReleaseT release;
     release.pattern = env_.random.pick(patterns_);
-    release.key = env_.random.pick(keys);
+    release.key = env_.random.pick(held_keys);
     return ask(std::move(release));
   }
   wire::LegalHoldSetT set;
   set.hold = std::make_unique<wire::LegalHoldT>();
   set.hold->pattern = env_.random.pick(patterns_);
-  set.hold->key = env_.random.pick(keys);
+  set.hold->key = env_.random.pick(held_keys);
   if (env_.random.percent(90)) set.hold->reason = "a case";  // refused without one
   ask(std::move(set));
 }
