@@ -23,7 +23,7 @@ bool is_same(TableId table, std::string_view a, std::string_view b) {
 }
 
 // Goes over one table. One that is not there has no rows.
-class Walk {
+class TableWalk {
  public:
   Result<void> begin(const lmdb::Transaction& txn, lmdb::Dbi table, std::string_view from) {
     auto cursor = txn.cursor(table);
@@ -58,7 +58,7 @@ struct Change {
   std::string key;
   std::optional<std::string> value;   // nothing: the row goes
 };
-struct Rows {
+struct RowCounts {
   std::uint64_t log = 0, copy = 0;
 };
 
@@ -87,7 +87,7 @@ class Merge {
   Result<void> check_gone(Position position) const;
   Result<bool> is_covered(Position position) const;
   Result<void> merge(TableId table);
-  Result<Rows> each_difference(TableId table, const lmdb::Transaction& copy, lmdb::Dbi copy_table, std::string_view from, const Visit& visit);
+  Result<RowCounts> each_difference(TableId table, const lmdb::Transaction& copy, lmdb::Dbi copy_table, std::string_view from, const Visit& visit);
   void count_row() {
     if (progress_ && done_++ % rows_a_report == 0) progress_(done_, most_);
   }
@@ -139,8 +139,8 @@ Result<void> Merge::begin() {
 }
 
 // From `from` on, until `visit` says false.
-Result<Rows> Merge::each_difference(TableId table, const lmdb::Transaction& copy, lmdb::Dbi copy_table, std::string_view from, const Visit& visit) {
-  Walk a, b;
+Result<RowCounts> Merge::each_difference(TableId table, const lmdb::Transaction& copy, lmdb::Dbi copy_table, std::string_view from, const Visit& visit) {
+  TableWalk a, b;
   if (tables_.has(table)) {
     if (auto begun = a.begin(*log_, tables_[table], from); !begun) return begun.error();
   }
@@ -160,7 +160,7 @@ Result<Rows> Merge::each_difference(TableId table, const lmdb::Transaction& copy
       if (auto moved = b.next(); !moved) return moved.error();
     }
   }
-  return Rows{a.rows(), b.rows()};
+  return RowCounts{a.rows(), b.rows()};
 }
 
 // ---- without writing
