@@ -25,10 +25,10 @@ Result<std::optional<Compatibility>> mode_of(const flatbuffers::String* text) {
   return mode;
 }
 
-Bytes bytes_of(const flatbuffers::Vector<std::uint8_t>* bytes) { return bytes == nullptr ? Bytes() : Bytes(bytes->data(), bytes->size()); }
+Bytes given_bytes(const flatbuffers::Vector<std::uint8_t>* bytes) { return bytes == nullptr ? Bytes() : Bytes(bytes->data(), bytes->size()); }
 
-Result<std::shared_ptr<const EventSchema>> open(const flatbuffers::Vector<std::uint8_t>* bfbs) {
-  const Bytes bytes = bytes_of(bfbs);
+Result<std::shared_ptr<const EventSchema>> open_given(const flatbuffers::Vector<std::uint8_t>* bfbs) {
+  const Bytes bytes = given_bytes(bfbs);
   if (bytes.size() > limits::schema_bytes_max) {
     return Error{Code::bad_settings, "the schema has " + std::to_string(bytes.size()) + " bytes, and at most " + std::to_string(limits::schema_bytes_max)};
   }
@@ -193,7 +193,7 @@ void SchemaRequests::list(Asker to, const wire::SchemasRequest& ask) {
 void SchemaRequests::add(Asker to, const wire::SchemaAdd& ask, WallTime now) {
   const auto mode = mode_of(ask.compatibility());
   if (!mode) return answers_.refuse(to, mode.error());
-  auto schema = open(ask.bfbs());
+  auto schema = open_given(ask.bfbs());
   if (!schema) return answers_.refuse(to, schema.error());
   auto outcomes = registry_.judge(**schema, *mode);
   if (!outcomes) return answers_.refuse(to, outcomes.error());
@@ -229,7 +229,7 @@ void SchemaRequests::diff(Asker to, const wire::SchemaDiff& ask) {
   if (!type) return answers_.refuse(to, type.error());
   std::shared_ptr<const EventSchema> given;
   if (ask.bfbs() != nullptr) {
-    auto schema = open(ask.bfbs());
+    auto schema = open_given(ask.bfbs());
     if (!schema) return answers_.refuse(to, schema.error());
     given = std::move(*schema);
   }

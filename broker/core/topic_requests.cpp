@@ -24,7 +24,7 @@ std::unique_ptr<wire::TopicSettingsT> to_wire(const std::string& name, const Top
   return wire;
 }
 
-std::size_t bytes_of(const wire::TopicInfoT& info) {
+std::size_t info_bytes(const wire::TopicInfoT& info) {
   std::size_t bytes = info.name.size() + info.retention.size() + 160;
   for (const auto& group : info.groups) bytes += group.size() + 8;
   if (info.settings == nullptr) return bytes;
@@ -88,7 +88,7 @@ void TopicRequests::list(Asker to, const wire::TopicsRequest& ask) const {
     if (!topics_.exists(name)) continue;
     if (bytes > limits::reply_bytes_target) return answers_.answer(to, std::move(reply));
     auto info = info_of(name, state_.topics[number]);
-    bytes += bytes_of(*info);
+    bytes += info_bytes(*info);
     reply.more = number;
     reply.topics.push_back(std::move(info));
   }
@@ -97,7 +97,7 @@ void TopicRequests::list(Asker to, const wire::TopicsRequest& ask) const {
     if (++place <= ask.after() || settings.removed || state_.topics.find(name)) continue;
     if (bytes > limits::reply_bytes_target) return answers_.answer(to, std::move(reply));
     auto info = info_of(name, TopicData());
-    bytes += bytes_of(*info);
+    bytes += info_bytes(*info);
     reply.more = place;
     reply.topics.push_back(std::move(info));
   }

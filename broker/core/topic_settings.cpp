@@ -9,8 +9,8 @@ namespace bus::broker {
 
 namespace {
 
-Error too_long(const std::string& what, std::size_t most) { return {Code::bad_settings, what + " of a topic has 1 to " + std::to_string(most) + " bytes"}; }
-Error too_many(const std::string& what, std::size_t most) { return {Code::bad_settings, "a topic has at most " + std::to_string(most) + " " + what}; }
+Error too_long_in_topic(const std::string& what, std::size_t most) { return {Code::bad_settings, what + " of a topic has 1 to " + std::to_string(most) + " bytes"}; }
+Error too_many_in_topic(const std::string& what, std::size_t most) { return {Code::bad_settings, "a topic has at most " + std::to_string(most) + " " + what}; }
 
 std::string encode(const TopicSettings& settings) {
   Writer writer;
@@ -26,12 +26,12 @@ std::string encode(const TopicSettings& settings) {
 
 Result<void> TopicSettings::check() const {
   if (description.size() > limits::description_bytes_max) return Error{Code::bad_settings, "the description of a topic has at most " + std::to_string(limits::description_bytes_max) + " bytes"};
-  if (properties.size() > limits::topic_properties_max) return too_many("properties", limits::topic_properties_max);
+  if (properties.size() > limits::topic_properties_max) return too_many_in_topic("properties", limits::topic_properties_max);
   for (const auto& [name, value] : properties) {
-    if (name.empty() || name.size() > limits::property_name_bytes_max) return too_long("the name of a property", limits::property_name_bytes_max);
-    if (value.empty() || value.size() > limits::description_bytes_max) return too_long("the value of property '" + name + "'", limits::description_bytes_max);
+    if (name.empty() || name.size() > limits::property_name_bytes_max) return too_long_in_topic("the name of a property", limits::property_name_bytes_max);
+    if (value.empty() || value.size() > limits::description_bytes_max) return too_long_in_topic("the value of property '" + name + "'", limits::description_bytes_max);
   }
-  if (types.size() > limits::topic_types_max) return too_many("types that it admits", limits::topic_types_max);
+  if (types.size() > limits::topic_types_max) return too_many_in_topic("types that it admits", limits::topic_types_max);
   return {};
 }
 
