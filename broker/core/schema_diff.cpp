@@ -40,14 +40,13 @@ Result<std::vector<SchemaChange>> SchemaDiff::from(std::string_view root) {
   work_off();
   if (work_ > limits::schema_comparisons_max) {
     return Error{Code::bad_format, "the two schemas of " + std::string(root) + " have more than " + std::to_string(limits::schema_comparisons_max) +
-                                       " fields and values to compare; split the schema, or let fewer of its tables contain each other"};
+                                       " fields and values to compare, or " + std::to_string(limits::schema_compared_changes_max) + " changes that harm; split the schema, or let fewer of its tables contain each other"};
   }
   return std::move(changes_);
 }
 
 void SchemaDiff::add(Rule rule, std::string type, std::string member, Harms harms, std::string what) {
-  if (changes_.size() == limits::schema_compared_changes_max) work_ = limits::schema_comparisons_max;  // it is given up
-  if (changes_.size() == limits::schema_compared_changes_max) ++work_;
+  if (harms != Harms{} && ++harmful_ > limits::schema_compared_changes_max) work_ = limits::schema_comparisons_max + 1;  // it is given up
   const std::string remedy(harms == Harms{} ? "" : remedy_of(rule));
   changes_.push_back({rule, std::move(type), std::move(member), harms, std::move(what), remedy});
 }

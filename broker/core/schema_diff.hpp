@@ -85,6 +85,7 @@ class SchemaDiff {
   std::set<Enums> enums_;
   std::deque<Objects> objects_waiting_;
   std::deque<Enums> enums_waiting_;
+  std::size_t harmful_ = 0;     // of the changes
   std::size_t work_ = 0;        // fields and values looked at
   std::vector<SchemaChange> changes_;
 };
