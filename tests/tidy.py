@@ -64,6 +64,7 @@ LAYER_EXCEPTIONS = {
     "tools/backup_repository.cpp": ["broker/store/directory.hpp"],
     "tools/backup_repository.hpp": ["broker/store/backup_files.hpp"],
     "tools/log_compact.cpp": ["broker/store/compact.hpp"],
+    "tools/verbs_export.cpp": ["broker/store/backup_files.hpp"],
     "tools/verbs_restore.cpp": ["broker/store/backup_restore.hpp"],
     "tools/log_repair.cpp": ["broker/store/repair.hpp"],
     "tools/log_salvage.cpp": ["broker/store/salvage.hpp"],
@@ -216,6 +217,17 @@ def codes_are_documented(tree):
     return found
 
 
+# Of what is refused libbus must know that it was not stored; `skipped` is its own doing.
+def refusals_are_known(tree):
+    known = tree.get("libbus/src/result.cpp", "")
+    found = []
+    for path, number, line in lines(tree, lambda path: path == "docs/PROTOCOL.md"):
+        code = re.match(r"\| `(\w+)` \| \d+ \| ([A-Z, ]+) \|", line)
+        if code and "R" in code.group(2) and code.group(1) != "skipped" and f"Code::{code.group(1)}:" not in known:
+            found.append(problem(path, number, f"is_refusal() does not know {code.group(1)}"))
+    return found
+
+
 def settings_are_documented(tree):
     manual, example = tree.get("docs/busd.8", ""), tree.get("systemd/busd.toml", "")
     found = []
@@ -277,7 +289,7 @@ def files_are_short(tree):
 
 
 RULES = [headers_are_at_home, layers_are_kept, pure_modules_are_pure, the_core_is_deterministic, tests_do_not_sleep,
-         names_say_what_things_are, nothing_is_left_to_fix, todos_have_a_kind, codes_are_documented, settings_are_documented,
+         names_say_what_things_are, nothing_is_left_to_fix, todos_have_a_kind, codes_are_documented, refusals_are_known, settings_are_documented,
          schema_rules_are_documented, verbs_are_documented, files_are_short]
 
 # ---- warnings
@@ -323,6 +335,7 @@ CANARIES = {
     todos_have_a_kind: [{"tools/main.cpp": "// TODO make it fast\n"}],
     codes_are_documented: [{"schemas/codes.fbs": "  ok = 0,\n  new_one = 7,\n", "docs/PROTOCOL.md": "| `ok` | 0 | F | fine | nothing |\n"},
                            {"schemas/codes.fbs": "  ok = 1,\n", "docs/PROTOCOL.md": "| `ok` | 0 | F | fine | nothing |\n"}],
+    refusals_are_known: [{"docs/PROTOCOL.md": "| `bad_key` | 12 | R | too long | leave it out |\n", "libbus/src/result.cpp": "case Code::bad_event:\n"}],
     settings_are_documented: [{"broker/server/config.cpp": 'size_setting("map_size", "x"),\n', "docs/busd.8": ".It Fl -map-size\n", "systemd/busd.toml": ""},
                               {"broker/server/config.cpp": '  return {"listen", "E"};\n', "docs/busd.8": "", "systemd/busd.toml": '#listen = ""\n'}],
     schema_rules_are_documented: [{"broker/core/schema_compatibility.cpp": '    {Rule::id_changed, "id_changed", "x"},\n', "docs/SCHEMAS.md": "id_changed\n"}],

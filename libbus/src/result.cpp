@@ -17,6 +17,8 @@ bool is_refusal(Code code) {
     case Code::bad_payload:
     case Code::event_too_large:
     case Code::too_many_topics:
+    case Code::unknown_topic:
+    case Code::type_not_admitted:
     case Code::refused_before:
     case Code::schedule_full:
     case Code::step_refused:

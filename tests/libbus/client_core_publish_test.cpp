@@ -207,7 +207,7 @@ TEST_F(WithoutAName, NeverGoesOnUnderAnother) {
 
 // What a PublishResult says of an event is final; all else leaves open whether it is stored.
 TEST(IsRefusal, TellsWhatIsFinal) {
-  for (const Code code : {Code::bad_event, Code::bad_topic, Code::bad_key, Code::unknown_type, Code::bad_payload, Code::event_too_large, Code::too_many_topics,
+  for (const Code code : {Code::bad_event, Code::bad_topic, Code::bad_key, Code::unknown_type, Code::bad_payload, Code::event_too_large, Code::too_many_topics, Code::unknown_topic, Code::type_not_admitted,
                           Code::schedule_full, Code::refused_before, Code::damaged, Code::busy, Code::bad_argument}) {
     EXPECT_TRUE(is_refusal(code)) << EnumNameCode(code);
   }
