@@ -138,6 +138,7 @@ void define_pub(CLI::App& app, Cli& cli);
 void define_sub(CLI::App& app, Cli& cli);
 void define_replay(CLI::App& app, Cli& cli);
 void define_import(CLI::App& app, Cli& cli);
+void define_export(CLI::App& app, Cli& cli);
 void define_topic(CLI::App& app, Cli& cli);
 void define_group(CLI::App& app, Cli& cli);
 void define_dlq(CLI::App& app, Cli& cli);

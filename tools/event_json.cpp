@@ -101,7 +101,7 @@ Result<void> read_attributes(const Json& value, NewEvent& event) {
 }
 
 Result<void> read_field(const std::string& name, const Json& value, EventText& out) {
-  if (std::find(of_the_log.begin(), of_the_log.end(), name) != of_the_log.end() || value.is_null()) return {};
+  if (is_of_the_log(name) || value.is_null()) return {};
   if (name == "payload") return out.payload = dump(value), Result<void>();
   if (name == "priority") return read_priority(value, out.event);
   if (name == "attributes") return read_attributes(value, out.event);
@@ -118,6 +118,8 @@ Result<void> read_field(const std::string& name, const Json& value, EventText& o
 }
 
 }  // namespace
+
+bool is_of_the_log(std::string_view field) { return std::find(of_the_log.begin(), of_the_log.end(), field) != of_the_log.end(); }
 
 std::string event_to_json(const Event& event, std::string_view payload) {
   JsonLine line;
@@ -136,6 +138,8 @@ std::string event_to_json(const Event& event, std::string_view payload) {
       .optional("correlation_id", event.correlation_id())
       .optional("causation_id", event.causation_id())
       .optional("traceparent", event.traceparent())
+      .optional("subject", event.subject())
+      .optional("dataschema", event.dataschema())
       .raw("attributes", attributes_of(event))
       .raw("payload", payload);
   if (event.deliver_at()) line.text("deliver_at", show_time(*event.deliver_at()));

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "bus/result.hpp"
+
+struct XXH3_state_s;
 
 namespace bus::tools {
 
@@ -14,5 +17,16 @@ namespace bus::tools {
 Result<std::string> file_hash(const std::filesystem::path& path);
 // The same of a text.
 std::string text_hash(std::string_view text);
+
+// The same of what comes piece by piece.
+class RunningHash {
+ public:
+  RunningHash();
+  void add(std::string_view text);
+  std::string digits() const;            // of all so far
+
+ private:
+  std::unique_ptr<XXH3_state_s, void (*)(XXH3_state_s*)> state_;
+};
 
 }  // namespace bus::tools

@@ -10,7 +10,7 @@ namespace bus::tools {
 
 class LineReader {
  public:
-  static constexpr std::size_t line_bytes_max = 16u << 20;  // as JSON of one payload
+  static constexpr std::size_t line_bytes_max = 20u << 20;  // an event of 1 MiB in base64, and its payload as JSON
 
   explicit LineReader(int fd) : fd_(fd) {}
 

@@ -30,7 +30,9 @@ class SourcePublisher {
   bool publish(std::uint64_t sequence, std::uint64_t place, const NewEvent& event);
   // True once it makes no sense to publish more: events after one that was not taken would give its sequence up.
   bool over() const { return over_ || interrupted() != 0; }
-  // Waits as long as answers keep coming; the broker may be restarting.
+  // Waits for the receipts of all that was published, as long as answers keep coming; the broker may be restarting. What is published
+  // after it, the broker sees after it.
+  void drain() { settle(); }
   Summary finish();
 
  private:

@@ -16,7 +16,7 @@ BUS_CLI = os.environ["BUS_CLI"]
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "30"))
 
 FIELDS = ["position", "id", "topic", "type", "source", "key", "version", "time", "committed_at", "priority", "publisher",
-          "sequence", "correlation_id", "causation_id", "traceparent", "attributes", "payload"]
+          "sequence", "correlation_id", "causation_id", "traceparent", "subject", "dataschema", "attributes", "payload"]
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
 
 

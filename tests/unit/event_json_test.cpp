@@ -38,6 +38,7 @@ wire::EventT full() {
   event.correlation_id = "c";
   event.causation_id = "b";
   event.traceparent = "00-t-s-01";
+  event.subject = "ana";
   auto attribute = std::make_unique<wire::AttributeT>();
   attribute->name = "tenant";
   attribute->value = "\"a\"";
@@ -50,7 +51,7 @@ TEST(EventJson, WritesAllFieldsInOrder) {
             "{\"position\":7,\"id\":\"e-1\",\"topic\":\"health.data.updated\",\"type\":\"suoke.health.HealthDataUpdate\","
             "\"source\":\"gateway\",\"key\":\"user\\n7\",\"version\":3,\"time\":\"1970-01-01T00:00:00.000000001Z\","
             "\"committed_at\":\"1970-01-01T00:00:01.000000001Z\",\"priority\":\"high\",\"publisher\":\"importer\",\"sequence\":5,"
-            "\"correlation_id\":\"c\",\"causation_id\":\"b\",\"traceparent\":\"00-t-s-01\",\"attributes\":{\"tenant\":\"\\\"a\\\"\"},"
+            "\"correlation_id\":\"c\",\"causation_id\":\"b\",\"traceparent\":\"00-t-s-01\",\"subject\":\"ana\",\"dataschema\":null,\"attributes\":{\"tenant\":\"\\\"a\\\"\"},"
             "\"payload\":{\"a\":1}}");
 }
 
