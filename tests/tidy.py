@@ -42,6 +42,8 @@ LAYERS = {
     "libbus/include/bus": ["bus/*"],
     "libbus/wire": ["base/*", "bus/*", "wire/*"],
     "libbus/projection/include/bus": ["bus/*"],
+    "libbus/saga/include/bus": ["bus/*"],
+    "libbus/saga": ["base/*", "bus/*", "libbus/saga/*"],
     "libbus/projection": ["base/*", "bus/*", "libbus/projection/*"],
     "libbus/src": ["base/*", "bus/*", "wire/*", "[a-z]*.hpp"],
     "broker/store": ["base/*", "bus/result.hpp", "bus/types.hpp", "broker/store/*"],
