@@ -87,7 +87,7 @@ void Republish::compare_with_earlier_run() {
   for (auto at = answers.size(); at-- > 0;) {
     if (answers[at].wait_for(options_.patience) != std::future_status::ready) fail(Code::timed_out, "the broker does not say what '" + options_.publisher + "' has published");
     const auto receipt = answers[at].get();
-    if (!receipt && receipt.error().code == Code::refused_before) continue;
+    if (!receipt && (receipt.error().code == Code::refused_before || receipt.error().code == Code::trimmed)) continue;
     const auto stored = fetch_event(client_, receipt.value().position);
     const auto& wanted = earlier_[at];
     if (attribute_of(stored, origin_log) == log_ && attribute_of(stored, origin_position) == std::to_string(number(wanted.origin)) &&

@@ -20,6 +20,8 @@ void SourcePublisher::take(std::uint64_t place, const Result<Receipt>& receipt) 
     return;
   }
   const auto code = receipt.error().code;
+  // An earlier run had its answer, and retention has removed it since.
+  if (code == Code::trimmed) return void(++duplicates_);
   if (!is_refusal(code) || code == Code::busy) {
     ++unknown_;
     return give_up(receipt.error());

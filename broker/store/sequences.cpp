@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "broker/store/disk_reader.hpp"
+#include "broker/store/meta.hpp"
 
 namespace bus::store {
 
@@ -10,11 +11,12 @@ namespace {
 // The walk stands on one event of the publisher, the last one of its run that may matter, and moves to older runs.
 class PublisherChain {
  public:
-  PublisherChain(LogCursor& cursor, std::uint32_t publisher) : cursor_(cursor), publisher_(publisher) {}
+  PublisherChain(const lmdb::Transaction& txn, const Tables& tables, LogCursor& cursor, std::uint32_t publisher)
+      : txn_(txn), tables_(tables), cursor_(cursor), publisher_(publisher) {}
 
   // False: a record would have to be read to go there.
   bool is_near(Position position) const { return record_ != nullptr && record_->holds(position); }
-  // Error trimmed: retention has removed that part of the log. damaged: the chain leads elsewhere.
+  // Error trimmed: that part of the log is gone for good. damaged: the chain leads elsewhere.
   Result<void> go_to(Position position) {
     if (!is_near(position)) {
       const auto found = cursor_.seek(position);
@@ -48,10 +50,18 @@ class PublisherChain {
     return {Code::trimmed, "position " + std::to_string(number(position)) + " of the publisher's chain was removed"};
   }
   Error broken(Position position) const {
+    const auto lost = get_lost(txn_, tables_);
+    if (!lost) return lost.error();
+    const auto holds = [&](const LostRange& range) { return range.first <= position && position <= range.last; };
+    if (std::any_of(lost->begin(), lost->end(), holds)) {
+      return {Code::trimmed, "position " + std::to_string(number(position)) + " of the publisher's chain was lost, and taken out by bus-cli log repair"};
+    }
     return {Code::damaged, "position " + std::to_string(number(position)) + " is not in the chain of publisher " +
                                std::to_string(publisher_)};
   }
 
+  const lmdb::Transaction& txn_;
+  const Tables& tables_;
   LogCursor& cursor_;
   std::uint32_t publisher_;
   RecordPtr record_;
@@ -68,7 +78,7 @@ Result<SequenceSlice> DiskReader::find_sequences(std::uint32_t publisher, Positi
   auto cursor = LogCursor::open(*txn, tables_);
   if (!cursor) return cursor.error();
   SequenceSlice slice{std::vector<SequenceHit>(sequences.size()), sequences.size(), from};
-  PublisherChain chain(*cursor, publisher);
+  PublisherChain chain(*txn, tables_, *cursor, publisher);
   std::size_t records = 0;
   Position& at = slice.next;
   std::size_t& open = slice.open;  // sequences[0 .. open) are still to be found, the highest first

@@ -90,6 +90,28 @@ TEST_F(ClientPublishTest, KeepsABatchOfWhichTheBrokerCannotReadWhatBecameOfItAnd
   EXPECT_EQ(core.trouble().code, Code::ok);
 }
 
+// Or it would be sent for ever, and nothing behind it.
+TEST_F(ClientPublishTest, GivesUpABatchOfWhichRetentionHasRemovedWhatBecameOfIt) {
+  connect("alpha");
+  publish(1);
+  publish(2);
+  publish(3);
+  said<wire::PublishT>();
+  core.lost({Code::disconnected, ""}, now.steady);
+  said<wire::HelloT>(1s);
+  say(welcome("alpha", 2));  // both were stored
+  EXPECT_EQ(sequences(said<wire::PublishT>()), (std::vector<std::uint64_t>{1, 2, 3}));
+  fail({Code::trimmed, "position 1"}, 1);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].error().code, Code::trimmed);
+  EXPECT_FALSE(is_refusal(told[0].error().code)) << "it may be stored";
+  EXPECT_EQ(sequences(said<wire::PublishT>()), (std::vector<std::uint64_t>{2, 3})) << "at once, in their order";
+  EXPECT_EQ(answered, 1);
+  EXPECT_FALSE(core.is_over());
+  fail({Code::trimmed, "position 3"}, 3);
+  EXPECT_TRUE(core.is_over()) << "a sequence that the broker had not when it said Welcome";
+}
+
 class WithoutAName : public ClientPublishTest {
  protected:
   WithoutAName() : ClientPublishTest("") {}

@@ -180,6 +180,20 @@ TEST_P(StoreRepair, ADamagedIndexCostsTheRecord) {
   expect_all_but([](auto position) { return position >= 6 && position <= 10; });
 }
 
+// Or who sends an event again that was stored before the lost part would be told to try once more, for ever.
+TEST_P(StoreRepair, AChainThatLeadsIntoWhatIsLostEndsThere) {
+  damage_index(6);
+  const std::vector<std::uint64_t> before{3}, after{12};
+  {
+    const auto store = dir_.open();
+    EXPECT_TRUE(fails(store->reader()->find_sequences(1, Position{20}, before, 100), Code::damaged));
+  }
+  run();
+  const auto store = dir_.open();
+  EXPECT_TRUE(fails(store->reader()->find_sequences(1, Position{20}, before, 100), Code::trimmed, "log repair"));
+  EXPECT_EQ(store->reader()->find_sequences(1, Position{20}, after, 100).value().hits[0].position, Position{12});
+}
+
 TEST_P(StoreRepair, WhatIsMissingIsKnownAsLost) {
   remove(16);
   remove(56);

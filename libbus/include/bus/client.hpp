@@ -287,14 +287,15 @@ class BUS_API Client {
   // Hands over one event. Thread-safe; events of one thread keep their order. Waits while the window is full, up to
   // publish_timeout. The future holds a receipt (durable), a refusal (not stored and never will be), busy (the window
   // stayed full: nothing was taken), unsupported_version (it has conditions, and the broker is one that would not look at
-  // them), or closed, publisher_fenced or log_changed (unknown).
+  // them), or closed, publisher_fenced, log_changed or trimmed (unknown).
   std::future<Result<Receipt>> publish(const NewEvent& event);
   // The same with a callback; cheaper at high rates.
   void publish(const NewEvent& event, ReceiptCallback done);
   // Does not wait: busy if the window is full (nothing was taken).
   Result<void> try_publish(const NewEvent& event, ReceiptCallback done);
   // With a sequence of the caller's own, for sources that can be read again, such as a file. Sequences must rise
-  // by call; those left out are given up. One at or below the publisher's last is answered as a duplicate.
+  // by call; those left out are given up. One at or below the publisher's last is answered as a duplicate, or refused_before, or,
+  // where retention has removed what became of it, trimmed (unknown).
   void publish_at(std::uint64_t sequence, const NewEvent& event, ReceiptCallback done);
 
   // A payload of the generated object API: publish("health.data.updated", "user-7", HealthDataUpdateT{…}).
