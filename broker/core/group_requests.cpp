@@ -372,8 +372,7 @@ void GroupRequests::replay_on(std::shared_ptr<Replay> replay) {
   }
   const auto as_of = staging_.committed_batch();
   reads_.ask(ReadRecords{positions[replay->next]}, [this, replay, as_of](Result<ReadAnswer> answer) {
-    // Retention is at it: the record may not be any more what was read.
-    if (staging_.changed_batch() > as_of) return staging_.hold(staging_.changed_batch(), [this, replay] { replay_on(replay); });
+    if (const auto batch = changed_meanwhile(answer, as_of)) return staging_.hold(batch, [this, replay] { replay_on(replay); });
     if (!answer && answer.error().code != Code::damaged) return answers_.refuse(replay->to, answer.error());
     if (auto same = same_group(replay->name, replay->group, replay->generation); !same) return answers_.refuse(replay->to, same.error());
     const auto begun = replay->next;
@@ -383,6 +382,14 @@ void GroupRequests::replay_on(std::shared_ptr<Replay> replay) {
     if (replay->next == begun) replayed(*replay, answer ? Code::not_found : Code::damaged);
     replay_on(replay);
   });
+}
+
+// Retention is at it: a record may not be any more what was read. 0: none of them is.
+std::uint64_t GroupRequests::changed_meanwhile(const Result<ReadAnswer>& answer, std::uint64_t as_of) const {
+  std::uint64_t batch = 0;
+  if (!answer) return batch;
+  for (const auto& record : std::get<std::vector<store::RecordPtr>>(*answer)) batch = std::max(batch, staging_.changed_since(as_of, record->first()));
+  return batch;
 }
 
 // Those that lie there, or lay before it.

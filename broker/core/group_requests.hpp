@@ -61,6 +61,7 @@ class GroupRequests {
   };
   void replay(Asker to, const wire::GroupReplay& ask, Now now);
   void replay_on(std::shared_ptr<Replay> replay);
+  std::uint64_t changed_meanwhile(const Result<ReadAnswer>& answer, std::uint64_t as_of) const;
   void replay_from(Replay& replay, const store::Record& record);
   void replayed(Replay& replay, Code code);
   Result<Source*> same_group(const std::string& name, std::uint32_t number, std::uint16_t generation);

@@ -7,6 +7,13 @@
 
 namespace bus::broker {
 
+namespace {
+
+// A read is answered within a commit or two.
+constexpr std::uint64_t changes_kept = 8;
+
+}  // namespace
+
 void Staging::start(const store::Head& head) {
   head_ = head;
   committed_batch_ = head.batch;
@@ -156,7 +163,14 @@ std::vector<store::RecordPtr> Staging::committed() {
   return std::exchange(committing_records_, {});
 }
 
+std::uint64_t Staging::changed_since(std::uint64_t as_of, Position first) const {
+  const auto found = std::find_if(changed_.rbegin(), changed_.rend(), [&](const Changed& one) { return one.first == first; });
+  if (found != changed_.rend() && found->batch > as_of) return found->batch;
+  return as_of + changes_kept < committed_batch_ ? committed_batch_ : 0;  // nobody knows any more
+}
+
 void Staging::release() {
+  while (!changed_.empty() && changed_.front().batch + changes_kept < committed_batch_) changed_.pop_front();
   while (!held_.empty() && held_.begin()->first <= committed_batch_) {
     auto node = held_.extract(held_.begin());
     node.mapped()();

@@ -74,13 +74,14 @@ class Staging {
   std::size_t row_bytes() const { return row_bytes_; }
   // Of an older record; committed with the batch that is being gathered.
   void change(store::RecordChange change) {
-    changed_batch_ = batch();
+    changed_.push_back({batch(), change.first});
     staged_bytes_ += change.record != nullptr ? change.record->bytes().size() : 0;
     changes_.push_back(std::move(change));
   }
   void trim(const store::Trim& trim) { trim_ = trim; }
-  // The last one that changes older records; what is read of them while it is under way may be what they were.
-  std::uint64_t changed_batch() const { return changed_batch_; }
+  // What was read of the record that begins there, when `as_of` was committed, may be what it was: the batch that changes it. 0: none
+  // does.
+  std::uint64_t changed_since(std::uint64_t as_of, Position first) const;
   // From here on a start reads records, as of the batch taken last.
   Position replay_from() const { return head_.replay_from; }
   WallTime committed_at() const { return head_.committed_at; }
@@ -117,7 +118,11 @@ class Staging {
   store::LogId log_id_;
   store::Head head_;                      // as of the last batch taken
   std::uint64_t committed_batch_ = 0;
-  std::uint64_t changed_batch_ = 0;
+  struct Changed {
+    std::uint64_t batch;
+    Position first;                       // of the record
+  };
+  std::deque<Changed> changed_;           // by the last batches
   Position next_{1};                      // of the next event staged
   std::deque<store::RecordBuilder> builders_;   // the first ones hold what was staged, the others are spare
   std::size_t building_ = 0;              // how many of them do
