@@ -12,6 +12,8 @@ namespace bus::tools {
 namespace {
 
 constexpr int export_format = 1;
+// Beyond it a line leaves out what is there for reading: with an event of 1 MiB in base64 it stays below LineReader::line_bytes_max.
+constexpr std::size_t readable_bytes_max = 8u << 20;
 
 Error bad_line(const std::string& why) { return {Code::bad_format, why}; }
 
@@ -59,6 +61,7 @@ NewEvent published_again(const Event& event) {
 // Whoever changes a field must not be told that it was imported.
 Result<void> compare(const Json& line, const Event& event, const PayloadJson* schema) {
   const auto payload = schema != nullptr ? schema->decode(event.payload()) : Error{Code::unknown_type, ""};
+  if (!payload && payload.error().code == Code::bad_payload) return payload.error();
   const auto shown = Json::parse(event_to_json(event, payload ? *payload : "null"));
   for (const auto& [name, value] : line.items()) {
     if (name == "bytes" || is_of_the_log(name) || (name == "payload" && (value.is_null() || !payload))) continue;
@@ -108,9 +111,18 @@ std::string export_line(const ExportEnd& end) {
 }
 
 std::string export_line(const Event& event, std::string_view payload) {
-  auto line = event_to_json(event, payload);
+  auto line = event_to_json(event, payload.size() > readable_bytes_max ? "null" : payload);
+  if (line.size() > readable_bytes_max) line = dump({{"position", number(event.position())}, {"topic", event.topic()}, {"type", event.type()}, {"publisher", event.publisher()}});
   line.back() = ',';
   return line + "\"bytes\":\"" + to_base64(event.bytes()) + "\"}";
+}
+
+Result<Json> parsed_line(const std::string& text) {
+  bool is_deep = false;
+  const auto look = [&](int depth, Json::parse_event_t, Json&) { return !(is_deep = is_deep || depth > json_depth_max + 2); };
+  auto json = Json::parse(text, look, false);
+  if (is_deep) return bad_line("it is nested more than " + std::to_string(json_depth_max) + " deep");
+  return json.is_object() ? Result<Json>(std::move(json)) : bad_line("it is no JSON object");
 }
 
 Result<bool> is_export_head(const Json& line) {

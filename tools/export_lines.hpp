@@ -41,8 +41,10 @@ std::string export_head(const ExportHead& head);
 std::string export_line(const ExportedSchema& schema);
 std::string export_line(const ExportedType& type);
 std::string export_line(const ExportEnd& end);
-// `payload` is the payload as JSON, or null.
+// `payload` is the payload as JSON, or null. Of an event whose texts are too long for a line it has but the bytes.
 std::string export_line(const Event& event, std::string_view payload);
+// The object of a line. Errors: bad_format.
+Result<Json> parsed_line(const std::string& text);
 
 // Is it the first line of an export? Errors: bad_format (it is of a later version).
 Result<bool> is_export_head(const Json& line);

@@ -17,11 +17,10 @@ namespace fs = std::filesystem;
 
 std::string at_line(std::uint64_t line) { return "line " + std::to_string(line) + ": "; }
 
-Json parsed(const std::string& text) {
-  auto json = Json::parse(text, nullptr, false);
-  if (!json.is_object()) fail(Code::bad_format, "not a JSON object");
-  return json;
-}
+bool is_blank(const std::string& text) { return text.find_first_not_of(" \t") == text.npos; }
+
+// No need to look into events, of which there are many.
+bool begins_as_event(const std::string& text) { return text.starts_with("{\"position\":"); }
 
 // Reads a file from its first to its last line for what is no event, and compares it with what its end says.
 class OutlineReader {
@@ -30,11 +29,10 @@ class OutlineReader {
 
   void take(const std::string& text) {
     if (end_) fail(Code::bad_format, "nothing comes after the end");
-    // No need to look into events, of which there are many.
-    if (text.starts_with("{\"position\":")) {
+    if (begins_as_event(text)) {
       ++outline_.events;
-    } else if (text.find_first_not_of(" \t") != text.npos) {
-      take_other(parsed(text));
+    } else if (!is_blank(text)) {
+      take_other(parsed_line(text).value());
     }
     if (!has_head_ && !edited_) fail(Code::bad_format, "it does not begin as what `bus-cli export` writes; `bus-cli pub --events` publishes plain events");
     if (!end_) lines_.add(text + "\n");
@@ -49,11 +47,11 @@ class OutlineReader {
 
  private:
   void take_other(const Json& json) {
+    if (json.contains("topic")) return void(++outline_.events);
     has_head_ = is_export_head(json).value() || has_head_;
     if (auto schema = exported_schema(json).value()) outline_.registry.schemas.push_back(std::move(*schema));
     if (auto type = exported_type(json).value()) outline_.registry.types.push_back(std::move(*type));
     end_ = export_end(json).value();
-    if (json.contains("topic")) ++outline_.events;
   }
 
   void check_end() const {
@@ -73,9 +71,10 @@ class OutlineReader {
 // Calls take(text, number) for each line, until it says false, an end or a signal.
 template <typename Take>
 void each_line(const fs::path& file, const std::string& doing, Take take) {
+  std::error_code failed;
+  if (fs::exists(file, failed) && !fs::is_regular_file(file, failed)) fail(Code::bad_argument, file.string() + " is no file that can be read twice; write it to one first");
   const std::unique_ptr<FILE, int (*)(FILE*)> opened(std::fopen(file.c_str(), "re"), std::fclose);
   if (!opened) fail(Code::not_found, file.string() + ": " + std::strerror(errno));
-  std::error_code failed;
   const auto size = fs::file_size(file, failed);
   Progress progress(doing, failed ? 0 : size);
   LineReader lines(fileno(opened.get()));
@@ -108,7 +107,7 @@ ExportOutline read_outline(const fs::path& file, bool edited) {
 
 NdjsonImport::NdjsonImport(NdjsonImportOptions options, const ExportOutline& outline, Client& client)
     : options_(std::move(options)), outline_(outline), schemas_(client), transfer_(client, outline.registry),
-      publisher_(client, options_.patience, {"line", "; an earlier import gave this event up, and --publisher NAME would import the file anew"}) {}
+      publisher_(client, options_.patience, {"line", "; an earlier import gave this event up: put these lines into a file of their own, and import it with --edited"}) {}
 
 const PayloadJson* NdjsonImport::payload_of(const Json& json) {
   if (!json.contains("type") || !json["type"].is_string()) return nullptr;
@@ -120,13 +119,17 @@ const PayloadJson* NdjsonImport::payload_of(const Json& json) {
 
 void NdjsonImport::take_event(const Json& json, std::uint64_t line) {
   const auto sequence = ++summary_.events;
-  auto event = exported_event(json, payload_of(json));
-  if (!event) {
-    ++summary_.bad;
-    return warn(at_line(line) + describe(event.error()));
-  }
+  const auto* schema = payload_of(json);
+  auto event = exported_event(json, schema);
+  if (event && schema == nullptr && options_.dry_run) event = Error{Code::unknown_type, "neither the file nor the broker has the schema of " + event->type};
+  if (!event) return reject(event.error(), line);
   if (options_.unique_id) event->conditions.push_back(Condition::unique_id());
   if (!options_.dry_run) publisher_.publish(sequence, line, *event);
+}
+
+void NdjsonImport::reject(const Error& why, std::uint64_t line) {
+  ++summary_.bad;
+  warn(at_line(line) + describe(why));
 }
 
 void NdjsonImport::take_schema(const ExportedSchema& schema) {
@@ -142,10 +145,11 @@ void NdjsonImport::take_schema(const ExportedSchema& schema) {
 }
 
 void NdjsonImport::take(const std::string& text, std::uint64_t line) {
-  if (text.find_first_not_of(" \t") == text.npos) return;
-  const auto json = parsed(text);
-  if (json.contains("topic")) return take_event(json, line);
-  const auto schema = exported_schema(json).value();
+  if (is_blank(text)) return;
+  const auto json = parsed_line(text);
+  if (!json && begins_as_event(text)) return ++summary_.events, reject(json.error(), line);
+  if (begins_as_event(text) || json.value().contains("topic")) return take_event(*json, line);
+  const auto schema = exported_schema(*json).value();
   if (!schema) return;
   try {
     take_schema(*schema);
@@ -162,9 +166,13 @@ NdjsonImport::Summary NdjsonImport::run() {
       take(text, line);
       return is_whole = !publisher_.over();
     });
-    if (is_whole && interrupted() == 0 && !options_.dry_run && !options_.without_schemas) transfer_.finish();
+    is_whole = is_whole && interrupted() == 0;
+    if (is_whole && summary_.events != outline_.events) fail(Code::bad_format, "the file was changed while it was imported");
+    if (is_whole && !options_.dry_run && !options_.without_schemas) transfer_.warn_of_differences();
   } catch (const Failed& failed) {
     refused = failed.error();
+  } catch (const std::exception& error) {  // no receipt may come once this is gone
+    refused = {Code::bad_format, error.what()};
   }
   if (options_.dry_run) return summary_.trouble = refused, summary_;
   const auto stored = publisher_.finish();

@@ -47,6 +47,7 @@ class NdjsonImport {
  private:
   void take(const std::string& text, std::uint64_t line);
   void take_event(const Json& json, std::uint64_t line);
+  void reject(const Error& why, std::uint64_t line);
   void take_schema(const ExportedSchema& schema);
   const PayloadJson* payload_of(const Json& json);
 

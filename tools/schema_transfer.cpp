@@ -1,6 +1,7 @@
 #include "tools/schema_transfer.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <optional>
 
 #include "tools/cli.hpp"
@@ -25,12 +26,23 @@ std::vector<std::pair<std::uint32_t, std::int64_t>> fetch_history(Client& client
   question.type = type.type;
   std::vector<std::pair<std::uint32_t, std::int64_t>> versions;
   ask_all<wire::SchemaHistoryReplyT>(client, question, [&](const auto& reply) {
-    // A clock that was set back does not change their order.
-    for (const auto& version : reply.versions) {
-      versions.emplace_back(version->version, std::max(version->added_at, versions.empty() ? 1 : versions.back().second));
-    }
+    for (const auto& version : reply.versions) versions.emplace_back(version->version, version->added_at);
   });
   return versions;
+}
+
+// As they were added: the oldest first of those that are the next ones of all their types, since the clock may have been set back.
+void in_order(std::map<SchemaKey, ExportedSchema> schemas, std::map<std::string, std::deque<SchemaKey>> histories, std::vector<ExportedSchema>& out) {
+  while (!schemas.empty()) {
+    const auto is_next = [&](const auto& one) {
+      return std::all_of(one.second.types.begin(), one.second.types.end(), [&](const auto& type) { return histories.at(type.first).front() == one.first; });
+    };
+    auto next = std::find_if(schemas.begin(), schemas.end(), is_next);
+    if (next == schemas.end()) next = schemas.begin();
+    for (const auto& [type, version] : next->second.types) std::erase(histories.at(type), next->first);
+    out.push_back(std::move(next->second));
+    schemas.erase(next);
+  }
 }
 
 bool is_same(const ExportedSchema* one, const ExportedSchema* other) { return one->bfbs == other->bfbs; }
@@ -57,9 +69,11 @@ ExportedRegistry fetch_registry(Client& client) {
   });
   ExportedRegistry registry;
   std::map<SchemaKey, ExportedSchema> schemas;
+  std::map<std::string, std::deque<SchemaKey>> histories;
   for (const auto& info : infos) {
     for (const auto& [version, added_at] : fetch_history(client, info)) {
       auto bfbs = fetch_version(client, info.type, version);
+      histories[info.type].emplace_back(added_at, bfbs);
       auto& schema = schemas[{added_at, bfbs}];
       schema.types[info.type] = version;
       schema.added_at = added_at;
@@ -67,7 +81,7 @@ ExportedRegistry fetch_registry(Client& client) {
     }
     if (info.version != 0) registry.types.push_back({info.type, info.compatibility, info.deprecated});
   }
-  for (auto& [key, schema] : schemas) registry.schemas.push_back(std::move(schema));
+  in_order(std::move(schemas), std::move(histories), registry.schemas);
   return registry;
 }
 
@@ -98,26 +112,18 @@ bool SchemaTransfer::is_wanted() {
   });
 }
 
-void SchemaTransfer::edit(const ExportedType& type, bool deprecates) {
-  wire::SchemaEditT question;
-  question.type = type.name;
-  question.compatibility = type.compatibility;
-  question.set_deprecated = deprecates;
-  question.deprecated = type.deprecated;
-  ask<wire::DoneT>(client_, std::move(question));
-}
-
 bool SchemaTransfer::all_follow(const ExportedSchema& schema) const {
   return std::all_of(schema.types.begin(), schema.types.end(), [&](const auto& one) { return plans_.at(one.first).way == Way::follows; });
 }
 
 void SchemaTransfer::check() {
   const auto& schema = from_.schemas.at(next_ - 1);
-  if (all_follow(schema)) return;
   wire::SchemaAddT question;
   question.bfbs = schema.bfbs;
   question.dry_run = true;
-  for (const auto& type : ask<wire::SchemaAddedT>(client_, std::move(question)).types) {
+  const auto judged = ask<wire::SchemaAddedT>(client_, std::move(question));
+  if (all_follow(schema)) return;
+  for (const auto& type : judged.types) {
     for (const auto& change : type->changes) {
       if (change->breaks) fail(Code::incompatible_schema, type->type + ": " + change->what + "; " + change->remedy);
     }
@@ -136,23 +142,35 @@ void SchemaTransfer::add() {
     question.compatibility = "none";
     added = ask<wire::SchemaAddedT>(client_, std::move(question));
   }
-  for (const auto& one : added->types) {
-    const auto plan = plans_.find(one->type);
-    if (plan == plans_.end() || plan->second.way != Way::follows) continue;
-    plan->second.is_changed = true;
-    const auto* type = from_.find(one->type);
-    if (type != nullptr && type->compatibility != one->compatibility) edit(*type, false);
-  }
+  for (const auto& one : added->types) settle(*one, schema);
 }
 
-void SchemaTransfer::finish() {
+// Its mode is what it shall be, also of a type that the schema has besides; and with its last version a type is as it was exported.
+void SchemaTransfer::settle(const wire::SchemaOutcomeT& outcome, const ExportedSchema& schema) {
+  const auto plan = plans_.find(outcome.type);
+  const bool follows = plan != plans_.end() && plan->second.way == Way::follows;
+  const auto* wanted = follows ? from_.find(outcome.type) : there_.find(outcome.type);
+  if (wanted == nullptr) return;
+  const bool deprecates = follows && plan->second.versions.back() == &schema && !wanted->deprecated.empty();
+  if (outcome.compatibility == wanted->compatibility && !deprecates) return;
+  wire::SchemaEditT question;
+  question.type = wanted->name;
+  question.compatibility = wanted->compatibility;
+  question.set_deprecated = deprecates;
+  question.deprecated = deprecates ? wanted->deprecated : "";
+  ask<wire::DoneT>(client_, std::move(question));
+}
+
+void SchemaTransfer::warn_of_differences() {
+  const auto now = fetch_registry(client_);
   for (const auto& type : from_.types) {
-    const auto plan = plans_.find(type.name);
-    const bool is_changed = plan != plans_.end() && plan->second.is_changed;
-    const auto* there = there_.find(type.name);
-    if (is_changed && !type.deprecated.empty()) edit(type, true);
-    if (!is_changed && there != nullptr && there->compatibility != type.compatibility) {
-      warn(type.name + " is " + there->compatibility + " here, and was " + type.compatibility + " where it was exported; `bus-cli schema edit` would change it");
+    const auto* here = now.find(type.name);
+    if (here == nullptr) continue;
+    if (here->compatibility != type.compatibility) {
+      warn(type.name + " is " + here->compatibility + " here, and was " + type.compatibility + " where it was exported; `bus-cli schema edit` would change it");
+    }
+    if (here->deprecated != type.deprecated) {
+      warn(type.name + " is " + (here->deprecated.empty() ? "not deprecated" : "deprecated") + " here, unlike where it was exported; `bus-cli schema edit` would change it");
     }
   }
 }

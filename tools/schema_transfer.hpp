@@ -37,8 +37,8 @@ class SchemaTransfer {
   void check();
   // Registers the one that is_wanted() was asked for. Throws Failed: incompatible_schema, and what else SchemaAdd says.
   void add();
-  // Deprecations; and a warning where a type is not as in the export.
-  void finish();
+  // Where a type is not as in the export, as it was changed here, or an import broke off while it changed it.
+  void warn_of_differences();
 
  private:
   enum class Way { stays, follows, last_only };
@@ -46,10 +46,9 @@ class SchemaTransfer {
     Way way = Way::stays;
     std::size_t known = 0;               // follows: so many versions are there already
     std::vector<const ExportedSchema*> versions;
-    bool is_changed = false;             // by us
   };
   bool all_follow(const ExportedSchema& schema) const;
-  void edit(const ExportedType& type, bool deprecates);
+  void settle(const wire::SchemaOutcomeT& outcome, const ExportedSchema& schema);
 
   Client& client_;
   const ExportedRegistry& from_;

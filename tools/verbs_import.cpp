@@ -50,8 +50,7 @@ Exit import_csv(const Globals& globals, const ImportVerb& options) {
 Exit import_ndjson(const Globals& globals, const ImportVerb& options) {
   const GracefulEnd graceful;
   const auto outline = read_outline(options.file, options.edited);
-  const auto publisher = options.publisher.empty() ? "export-" + outline.name : options.publisher;
-  auto client = connect(globals, options.dry_run ? "" : publisher);
+  auto client = connect(globals, options.dry_run ? "" : "export-" + outline.name);
   NdjsonImport events({options.file, options.dry_run, options.unique_id, options.without_schemas, globals.timeout_or(std::chrono::seconds(30))}, outline, client);
   const auto summary = events.run();
   // No receipt comes any more after this, which `events` would have to be there for.
@@ -79,11 +78,9 @@ void define_ndjson(CLI::App& parent, Cli& cli) {
   auto options = std::make_shared<ImportVerb>();
   verb.add_option("FILE", options->file, "the export")->required();
   verb.add_flag("--dry-run", options->dry_run, "check the file, and every event against its schema; register and publish nothing");
-  verb.add_flag("--unique-id", options->unique_id, "store an event only if none has its source and id, so that exports may overlap");
+  verb.add_flag("--unique-id", options->unique_id, "store an event only if none that was published so has its source and id: of exports that overlap, import all with it");
   verb.add_flag("--without-schemas", options->without_schemas, "register nothing: the schemas that the broker has decide");
   verb.add_flag("--edited", options->edited, "the file was changed on purpose: it need not be whole, and its checksum is not looked at");
-  verb.add_option("--publisher", options->publisher, "publish under this name; left out: the hash of the file, so that events are stored once")
-      ->type_name("NAME");
   verb.callback([options, &cli] { cli.run = [options, &cli] { return import_ndjson(cli.globals, *options); }; });
 }
 

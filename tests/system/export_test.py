@@ -5,6 +5,7 @@ Method: the real programs over a socket in a temporary directory, two brokers; S
 import json
 import os
 import signal
+import subprocess
 import unittest
 
 from broker_case import PATIENCE, Broker, Case, begin, end, lines, notification, run, wait_until
@@ -99,6 +100,16 @@ class Export(Case):
         self.other.start()
         self.assertEqual(self.imported(path)[0]["duplicates"], 8)
 
+    def test_run_again_after_retention_has_removed_what_it_stored_it_stores_nothing(self):
+        self.publish(3000)
+        path, _ = self.export()
+        self.imported(path)
+        run(self.other, "retention", "set", ">", "--max-events", "1", expect=0)
+        run(self.other, "retention", "run", expect=0)
+        self.assertLess(len(lines(run(self.other, "replay", "-o", "ndjson"))), 3000)
+        summary, _ = self.imported(path)
+        self.assertEqual((summary["published"], summary["duplicates"]), (0, 3000))
+
     def test_exports_that_overlap_are_stored_once_by_their_ids(self):
         self.publish(6, "--publisher", "named")
         first, _ = self.export("first.ndjson", "--to", "4")
@@ -158,6 +169,63 @@ class Export(Case):
         self.assertIn("changed", self.refused(self.path("flipped.ndjson", "".join(whole).replace("title 2", "title 9")), expect=1))
         self.assertIn("after the end", self.refused(self.path("more.ndjson", "".join(whole) + whole[-2]), expect=1))
         self.assertIn("No such file", self.refused(self.path("absent.ndjson"), expect=4))
+
+    def test_what_cannot_be_read_twice_is_refused(self):
+        self.publish(1)
+        path, _ = self.export()
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        with subprocess.Popen(["cat", path], stdout=os.open(fifo, os.O_RDWR)):
+            self.assertIn("read twice", self.refused(fifo, expect=2))
+
+    def test_lines_that_are_no_events_are_told_and_the_others_published(self):
+        self.publish(3)
+        path, _ = self.export()
+        with open(path, encoding="utf-8") as file:
+            whole = file.read().splitlines(keepends=True)
+        events = [line for line in whole if line.startswith('{"position":')]
+        bad = ['{"position":garbage\n', '{"position":1,"schema":{"types":{}}}\n', '{"topic":"a","payload":' + "[" * 200000 + "]" * 200000 + "}\n", '{"position":1,"topic":3}\n']
+        edited = self.path("edited.ndjson", "".join([events[0], bad[0], events[1], bad[1], bad[3], events[2]]))
+        summary, err = self.imported(edited, "--edited", expect=3)
+        self.assertEqual((summary["events"], summary["published"], summary["bad"]), (6, 3, 3))
+        for line in [2, 4, 5]:
+            self.assertIn(f"line {line}: ", err)
+        self.assertIn("nested", self.refused_text(self.path("deep.ndjson", bad[2])))
+
+    def refused_text(self, path):
+        return run(self.other, "import", "ndjson", path, "--edited", expect=1).stderr
+
+    def test_a_mode_that_another_type_has_here_stays_when_a_schema_has_both(self):
+        both = "namespace m; table A { %s } table B { x: int; } root_type A;"
+        first, second = self.path("first.fbs", both % "a: int; b: int;"), self.path("second.fbs", both % "a: int;")
+        self.run_cli("schema", "add", first, "--compatibility", "none")
+        self.run_cli("schema", "add", second)
+        path, _ = self.export()
+        own = self.path("own.fbs", "namespace m; table B { x: int; } root_type B;")
+        run(self.other, "schema", "add", own, "--compatibility", "full_transitive", expect=0)
+        self.imported(path)
+        modes = {one["type"]: one["compatibility"] for one in lines(run(self.other, "schema", "ls", "-o", "ndjson"))}
+        self.assertEqual((modes["m.A"], modes["m.B"]), ("none", "full_transitive"))
+
+    def test_an_import_that_was_killed_leaves_no_type_without_its_deprecation(self):
+        self.publish_variety()
+        self.publish(30000)
+        path, _ = self.export()
+        importing = begin(self.other, "import", "ndjson", path)
+        wait_until(lambda: json.loads(run(self.other, "status", "-o", "json").stdout)["committed"] >= 1000)
+        end(importing, signal.SIGKILL)
+        self.imported(path)
+        schema = {one["type"]: one for one in lines(run(self.other, "schema", "ls", "-o", "ndjson"))}["clinic.Visit"]
+        self.assertEqual((schema["version"], schema["compatibility"], schema["deprecated"]), (3, "full", "of no use"))
+
+    def test_an_export_that_is_ended_leaves_no_file(self):
+        self.publish(60000)
+        path = self.path("ended.ndjson")
+        exporting = begin(self.broker, "export", path)
+        wait_until(lambda: exporting.poll() is not None or os.path.exists(path))
+        code, _, err = end(exporting, signal.SIGTERM)
+        self.assertNotEqual(code, 0, err)
+        self.assertFalse(os.path.exists(path))
 
     def test_an_edited_file(self):
         self.publish(4)
