@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+
+#include "base/limits.hpp"
 
 namespace bus::broker {
 
@@ -72,10 +75,6 @@ bool protects_forward(Compatibility mode) {
   return mode != Compatibility::none && mode != Compatibility::backward && mode != Compatibility::backward_transitive;
 }
 
-bool is_told(const std::vector<Breach>& breaches, const SchemaChange& change) {
-  return std::any_of(breaches.begin(), breaches.end(), [&](const Breach& breach) { return breach.change == change; });
-}
-
 }  // namespace
 
 std::string_view name_of(Compatibility mode) { return mode_names[static_cast<std::size_t>(mode)]; }
@@ -101,15 +100,16 @@ bool breaks(const SchemaChange& change, Compatibility mode) {
 
 // The last version first: it is the one an author knows, and what breaks it is told of it.
 Result<std::vector<Breach>> check_compatibility(std::span<const reflection::Schema* const> versions, const reflection::Schema& next,
-                                                std::string_view root, Compatibility mode) {
+                                                std::string_view root, Compatibility mode, std::size_t& left) {
   std::vector<Breach> breaches;
+  std::set<SchemaChange> told;
   if (mode == Compatibility::none) return breaches;
   const std::size_t first = is_transitive(mode) || versions.empty() ? 0 : versions.size() - 1;
-  for (std::size_t at = versions.size(); at-- > first;) {
-    auto changes = diff_schemas(*versions[at], next, root);
+  for (std::size_t at = versions.size(); at-- > first && breaches.size() < limits::schema_changes_max;) {
+    auto changes = harmful_changes(*versions[at], next, root, left);
     if (!changes) return changes.error();
     for (SchemaChange& change : *changes) {
-      if (breaks(change, mode) && !is_told(breaches, change)) breaches.push_back({at, std::move(change)});
+      if (breaks(change, mode) && told.insert(change).second) breaches.push_back({at, std::move(change)});
     }
   }
   return breaches;

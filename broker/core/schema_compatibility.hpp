@@ -90,7 +90,7 @@ std::string_view name_of(Harm harm);
 struct Harms {
   Harm backward = Harm::none;
   Harm forward = Harm::none;
-  bool operator==(const Harms&) const = default;
+  auto operator<=>(const Harms&) const = default;
 };
 inline constexpr Harms of_data{Harm::data, Harm::data};
 inline constexpr Harms of_names{Harm::names, Harm::names};
@@ -102,7 +102,7 @@ struct SchemaChange {
   Harms harms;
   std::string what;    // a sentence for people
   std::string remedy;  // and how to do it legally; empty for what breaks nothing
-  bool operator==(const SchemaChange&) const = default;
+  auto operator<=>(const SchemaChange&) const = default;
 };
 
 // True if the change breaks a direction that the mode protects.
@@ -110,7 +110,11 @@ bool breaks(const SchemaChange& change, Compatibility mode);
 
 // Everything that changed in table `root` (its full name) and in all that it leads to, harmless changes included: the root's
 // first, in the order of their slots, then those of the types it leads to, each pair of types once.
-// Error bad_format: more than limits::schema_comparisons_max fields and values would have to be compared.
+// Error bad_format: more fields and values would have to be compared than are left; `left` is less by those that were.
+Result<std::vector<SchemaChange>> diff_schemas(const reflection::Schema& before, const reflection::Schema& after, std::string_view root, std::size_t& left);
+// Without those that break nobody.
+Result<std::vector<SchemaChange>> harmful_changes(const reflection::Schema& before, const reflection::Schema& after, std::string_view root, std::size_t& left);
+// Of limits::schema_comparisons_max.
 Result<std::vector<SchemaChange>> diff_schemas(const reflection::Schema& before, const reflection::Schema& after, std::string_view root);
 
 struct Breach {
@@ -119,8 +123,9 @@ struct Breach {
 };
 
 // What in `next` breaks the mode; empty if nothing does, or if there is no old version. `versions` are the old ones, oldest
-// first. A change that breaks several of them in the same way is told once. Errors as diff_schemas().
+// first. A change that breaks several of them in the same way is told once; earlier versions are not looked at once there are
+// limits::schema_changes_max. Errors and `left` as of diff_schemas().
 Result<std::vector<Breach>> check_compatibility(std::span<const reflection::Schema* const> versions, const reflection::Schema& next,
-                                                std::string_view root, Compatibility mode);
+                                                std::string_view root, Compatibility mode, std::size_t& left);
 
 }  // namespace bus::broker

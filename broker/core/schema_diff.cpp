@@ -1,5 +1,7 @@
 #include "broker/core/schema_diff.hpp"
 
+#include <algorithm>
+
 #include "base/limits.hpp"
 
 namespace bus::broker {
@@ -19,12 +21,27 @@ std::string file_identifier(const reflection::Schema& schema, std::string_view r
   return has ? schema.file_ident()->str() : "";
 }
 
+Result<std::vector<SchemaChange>> changes_of(SchemaDiff diff, std::string_view root, std::size_t& left) {
+  auto changes = diff.from(root);
+  left -= std::min(left, diff.work());
+  return changes;
+}
+
 }  // namespace
 
 std::string in_quotes(std::string_view name) { return "'" + std::string(name) + "'"; }
 
 Result<std::vector<SchemaChange>> diff_schemas(const reflection::Schema& before, const reflection::Schema& after, std::string_view root) {
-  return SchemaDiff(before, after).from(root);
+  std::size_t left = limits::schema_comparisons_max;
+  return diff_schemas(before, after, root, left);
+}
+
+Result<std::vector<SchemaChange>> diff_schemas(const reflection::Schema& before, const reflection::Schema& after, std::string_view root, std::size_t& left) {
+  return changes_of(SchemaDiff(before, after, left, true), root, left);
+}
+
+Result<std::vector<SchemaChange>> harmful_changes(const reflection::Schema& before, const reflection::Schema& after, std::string_view root, std::size_t& left) {
+  return changes_of(SchemaDiff(before, after, left, false), root, left);
 }
 
 Result<std::vector<SchemaChange>> SchemaDiff::from(std::string_view root) {
@@ -38,16 +55,21 @@ Result<std::vector<SchemaChange>> SchemaDiff::from(std::string_view root) {
   compare_file_identifiers(root);
   enter_object({was, is});
   work_off();
-  if (work_ > limits::schema_comparisons_max) {
-    return Error{Code::bad_format, "the two schemas of " + std::string(root) + " have more than " + std::to_string(limits::schema_comparisons_max) +
-                                       " fields and values to compare, or " + std::to_string(limits::schema_compared_changes_max) + " changes that harm; split the schema, or let fewer of its tables contain each other"};
+  if (harmful_ > limits::schema_compared_changes_max) {
+    return Error{Code::bad_format, "two schemas of " + std::string(root) + " differ in more than " + std::to_string(limits::schema_compared_changes_max) + " ways that harm; make it a new type"};
+  }
+  if (work_ > most_) {
+    return Error{Code::bad_format, "to compare the schemas of " + std::string(root) + " takes more than the " + std::to_string(limits::schema_comparisons_max) +
+                                       " fields and values that one request may compare; split the schema, let fewer of its tables contain each other, or choose a compatibility that is not transitive, which looks at the last version only"};
   }
   return std::move(changes_);
 }
 
 void SchemaDiff::add(Rule rule, std::string type, std::string member, Harms harms, std::string what) {
-  if (harms != Harms{} && ++harmful_ > limits::schema_compared_changes_max) work_ = limits::schema_comparisons_max + 1;  // it is given up
-  const std::string remedy(harms == Harms{} ? "" : remedy_of(rule));
+  const bool is_harmful = harms != Harms{};
+  if (is_harmful) ++harmful_;
+  if (!is_harmful && !all_) return;
+  const std::string remedy(is_harmful ? remedy_of(rule) : "");
   changes_.push_back({rule, std::move(type), std::move(member), harms, std::move(what), remedy});
 }
 
@@ -72,7 +94,7 @@ void SchemaDiff::enter_types(const TypeOf& before, const TypeOf& after) {
 }
 
 void SchemaDiff::work_off() {
-  while (work_ <= limits::schema_comparisons_max) {
+  while (work_ <= most_ && harmful_ <= limits::schema_compared_changes_max) {
     if (!enums_waiting_.empty()) {
       const Enums pair = enums_waiting_.front();
       enums_waiting_.pop_front();

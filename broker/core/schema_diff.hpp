@@ -5,21 +5,24 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "broker/core/schema_types.hpp"
+#include "broker/core/sorted_index.hpp"
 
 namespace bus::broker {
 
 class SchemaDiff {
  public:
-  SchemaDiff(const reflection::Schema& before, const reflection::Schema& after) : before_(before), after_(after) {}
+  // At most so many fields and values are compared; `all`: also what harms nobody is told.
+  SchemaDiff(const reflection::Schema& before, const reflection::Schema& after, std::size_t most, bool all) : before_(before), after_(after), most_(most), all_(all) {}
 
   Result<std::vector<SchemaChange>> from(std::string_view root);
+  // How many were.
+  std::size_t work() const { return work_; }
 
  private:
   template <typename T>
@@ -36,11 +39,11 @@ class SchemaDiff {
   // have no name here.
   struct Table {
     explicit Table(const reflection::Object& object);
-    const reflection::Field* named(const std::string& name) const;
-    const reflection::Field* at(int slot) const;
+    const reflection::Field* named(std::string_view name) const { return by_name.find(name); }
+    const reflection::Field* at(int slot) const { return by_slot.find(slot); }
 
-    std::map<int, const reflection::Field*> by_slot;
-    std::map<std::string, const reflection::Field*> by_name;
+    SortedIndex<int, reflection::Field> by_slot;
+    SortedIndex<std::string_view, reflection::Field> by_name;
   };
 
   void add(Rule rule, std::string type, std::string member, Harms harms, std::string what);
@@ -81,6 +84,8 @@ class SchemaDiff {
 
   const reflection::Schema& before_;
   const reflection::Schema& after_;
+  std::size_t most_;
+  bool all_;
   std::set<Objects> objects_;   // entered
   std::set<Enums> enums_;
   std::deque<Objects> objects_waiting_;

@@ -1,4 +1,6 @@
 // Enums and unions: values and members are paired by name, and by number where a name is gone.
+#include <algorithm>
+
 #include "broker/core/schema_diff.hpp"
 
 namespace bus::broker {
@@ -24,19 +26,21 @@ constexpr Kind of_union{"the member", Rule::union_member_added, Rule::union_memb
 struct Values {
   explicit Values(const Enum& enumeration) {
     for (const auto* value : *enumeration.values()) {
-      by_name.emplace(value->name()->str(), value);
-      by_number.emplace(value->value(), value);
+      by_name.add(value->name()->string_view(), value);
+      by_number.add(value->value(), value);
     }
+    by_name.sort();
+    by_number.sort();
   }
   // By name; if the name is gone, what has the same number under a name that is new.
   const EnumVal* counterpart(const EnumVal& value, const Values& before) const {
-    if (const auto same = by_name.find(value.name()->str()); same != by_name.end()) return same->second;
-    const auto there = by_number.find(value.value());
-    return there == by_number.end() || before.by_name.contains(there->second->name()->str()) ? nullptr : there->second;
+    if (const auto* same = by_name.find(value.name()->string_view())) return same;
+    const auto* there = by_number.find(value.value());
+    return there == nullptr || before.by_name.find(there->name()->string_view()) != nullptr ? nullptr : there;
   }
 
-  std::map<std::string, const EnumVal*> by_name;
-  std::map<std::int64_t, const EnumVal*> by_number;
+  SortedIndex<std::string_view, EnumVal> by_name;
+  SortedIndex<std::int64_t, EnumVal> by_number;
 };
 
 std::string shown(const EnumVal& value) { return in_quotes(value.name()->string_view()) + " (" + std::to_string(value.value()) + ")"; }
@@ -69,17 +73,18 @@ void SchemaDiff::compare_values(const Enums& pair) {
   const Kind& kind = pair.before->is_union() ? of_union : of_enum;
   const auto name = pair.before->name()->str();
   const Values before(*pair.before), after(*pair.after);
-  std::set<const EnumVal*> paired;
+  std::vector<const EnumVal*> paired;
   for (const auto& [number, value] : before.by_number) {
     if (const auto* other = after.counterpart(*value, before)) {
-      paired.insert(other);
+      paired.push_back(other);
       compare_value(name, {value, other}, pair.before->is_union());
     } else {
       add(kind.removed, name, value->name()->str(), {kind.unknown, Harm::none}, std::string(kind.noun) + " " + shown(*value) + " is gone, and old data may hold it");
     }
   }
+  std::sort(paired.begin(), paired.end());
   for (const auto& [number, value] : after.by_number) {
-    if (paired.contains(value)) continue;
+    if (std::binary_search(paired.begin(), paired.end(), value)) continue;
     add(kind.added, name, value->name()->str(), {Harm::none, kind.unknown}, std::string(kind.noun) + " " + shown(*value) + " is new, and unknown to old readers");
   }
 }

@@ -1,4 +1,5 @@
 // Tables: fields are paired by name, and by slot where a name is gone.
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstdlib>
@@ -11,7 +12,6 @@ namespace {
 
 using reflection::Field;
 using reflection::Object;
-
 
 // An attribute that readers rely on: data without it breaks those that have it, and another value both.
 constexpr Harms harms_of_promise(bool was, bool is, Harm harm) {
@@ -79,19 +79,11 @@ const Object* nested_table(const reflection::Schema& schema, const Object& from,
 
 SchemaDiff::Table::Table(const Object& object) {
   for (const auto* field : *object.fields()) {
-    by_slot.emplace(object.is_struct() ? field->offset() : slot_of(*field), field);
-    if (object.is_struct() || !is_union_type(*field)) by_name.emplace(field->name()->str(), field);
+    by_slot.add(object.is_struct() ? field->offset() : slot_of(*field), field);
+    if (object.is_struct() || !is_union_type(*field)) by_name.add(field->name()->string_view(), field);
   }
-}
-
-const Field* SchemaDiff::Table::named(const std::string& name) const {
-  const auto found = by_name.find(name);
-  return found == by_name.end() ? nullptr : found->second;
-}
-
-const Field* SchemaDiff::Table::at(int slot) const {
-  const auto found = by_slot.find(slot);
-  return found == by_slot.end() ? nullptr : found->second;
+  by_slot.sort();
+  by_name.sort();
 }
 
 void SchemaDiff::compare_objects(const Objects& pair) {
@@ -110,7 +102,7 @@ void SchemaDiff::compare_objects(const Objects& pair) {
 void SchemaDiff::compare_tables(const Objects& pair) {
   const Table before(*pair.before), after(*pair.after);
   const auto table = pair.before->name()->str();
-  std::set<const Field*> paired;
+  std::vector<const Field*> paired;
   for (const auto& [slot, field] : before.by_slot) {
     if (is_union_type(*field)) continue;
     const Field* other = counterpart(*field, before, after);
@@ -118,20 +110,21 @@ void SchemaDiff::compare_tables(const Objects& pair) {
       removed(table, *field);
       continue;
     }
-    paired.insert(other);
+    paired.push_back(other);
     compare_fields(table, {field, other});
     if (slot_of(*other) == slot) compare_attributes(table, pair, {field, other});
   }
+  std::sort(paired.begin(), paired.end());
   for (const auto& [slot, field] : after.by_slot) {
-    if (!is_union_type(*field) && !paired.contains(field)) added(table, *field, before);
+    if (!is_union_type(*field) && !std::binary_search(paired.begin(), paired.end(), field)) added(table, *field, before);
   }
 }
 
 // By name; if the name is gone, what stands in the same slot under a name that is new.
 const Field* SchemaDiff::counterpart(const Field& field, const Table& before, const Table& after) const {
-  if (const auto* same = after.named(field.name()->str())) return same;
+  if (const auto* same = after.named(field.name()->string_view())) return same;
   const auto* there = after.at(slot_of(field));
-  if (there == nullptr || is_union_type(*there) || before.named(there->name()->str()) != nullptr) return nullptr;
+  if (there == nullptr || is_union_type(*there) || before.named(there->name()->string_view()) != nullptr) return nullptr;
   return there;
 }
 

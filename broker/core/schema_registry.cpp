@@ -41,7 +41,7 @@ const RegisteredType* SchemaRegistry::find(std::string_view type) const {
 
 // ---- what a schema would mean
 
-Result<SchemaOutcome> SchemaRegistry::judge(const EventSchema& schema, const std::string& type, std::optional<Compatibility> wanted) const {
+Result<SchemaOutcome> SchemaRegistry::judge(const EventSchema& schema, const std::string& type, std::optional<Compatibility> wanted, std::size_t& left) const {
   SchemaOutcome outcome{.type = type, .sets_mode = wanted.has_value()};
   const RegisteredType* known = find(type);
   outcome.compatibility = wanted.value_or(known != nullptr ? known->compatibility : RegisteredType().compatibility);
@@ -54,14 +54,14 @@ Result<SchemaOutcome> SchemaRegistry::judge(const EventSchema& schema, const std
     return outcome;
   }
   outcome.before = outcome.version = known->versions.back().number;
-  auto changes = diff_schemas(known->versions.back().schema->schema(), schema.schema(), type);
+  auto changes = diff_schemas(known->versions.back().schema->schema(), schema.schema(), type, left);
   if (!changes) return changes.error();
   if (changes->empty()) return outcome;
   ++outcome.version;
   outcome.changes = std::move(*changes);
   std::vector<const reflection::Schema*> versions;
   for (const auto& version : known->versions) versions.push_back(&version.schema->schema());
-  auto breaches = check_compatibility(versions, schema.schema(), type, outcome.compatibility);
+  auto breaches = check_compatibility(versions, schema.schema(), type, outcome.compatibility, left);
   if (!breaches) return breaches.error();
   outcome.breaches = std::move(*breaches);
   for (auto& breach : outcome.breaches) breach.version = known->versions[breach.version].number;
@@ -89,6 +89,7 @@ Result<void> SchemaRegistry::check_limits(const EventSchema& schema, const std::
 
 Result<std::vector<SchemaOutcome>> SchemaRegistry::judge(const EventSchema& schema, std::optional<Compatibility> wanted) const {
   std::vector<SchemaOutcome> outcomes;
+  std::size_t left = limits::schema_comparisons_max;
   if (schema.event_types().size() > event_types_max) {
     return Error{Code::bad_settings, "the schema has more than " + std::to_string(event_types_max) + " event types: divide it into several files"};
   }
@@ -97,7 +98,7 @@ Result<std::vector<SchemaOutcome>> SchemaRegistry::judge(const EventSchema& sche
     if (type.size() > limits::text_bytes_max) {
       return Error{Code::bad_format, "the name of type " + type.substr(0, 64) + "… is longer than " + std::to_string(limits::text_bytes_max) + " bytes"};
     }
-    auto outcome = judge(schema, type, wanted);
+    auto outcome = judge(schema, type, wanted, left);
     if (!outcome) return outcome.error();
     outcomes.push_back(std::move(*outcome));
   }

@@ -62,7 +62,7 @@ class SchemaRegistry {
   std::size_t size() const { return registered_.size(); }
 
  private:
-  Result<SchemaOutcome> judge(const EventSchema& schema, const std::string& type, std::optional<Compatibility> wanted) const;
+  Result<SchemaOutcome> judge(const EventSchema& schema, const std::string& type, std::optional<Compatibility> wanted, std::size_t& left) const;
   Result<void> check_limits(const EventSchema& schema, const std::vector<SchemaOutcome>& outcomes) const;
   Result<std::shared_ptr<const EventSchema>> open(Bytes bfbs, const std::string& name);
   std::shared_ptr<const EventSchema> shared(std::shared_ptr<const EventSchema> schema);

@@ -254,7 +254,7 @@ void SchemaRequests::history(Asker to, const wire::SchemaHistory& ask) {
   const auto type = registered(ask.type());
   if (!type) return answers_.refuse(to, type.error());
   wire::SchemaHistoryReplyT reply;
-  std::size_t changes = 0;
+  std::size_t changes = 0, left = limits::schema_comparisons_max;
   const SchemaVersion* before = nullptr;
   for (const auto& version : (*type)->versions) {
     const SchemaVersion* last = std::exchange(before, &version);
@@ -268,7 +268,11 @@ void SchemaRequests::history(Asker to, const wire::SchemaHistory& ask) {
     info->added_at = nanoseconds(version.added_at);
     info->bytes = static_cast<std::uint32_t>(version.schema->bytes().size());
     if (last != nullptr) {
-      auto changed = diff_schemas(last->schema->schema(), version.schema->schema(), ask.type()->string_view());
+      auto changed = diff_schemas(last->schema->schema(), version.schema->schema(), ask.type()->string_view(), left);
+      if (!changed && !reply.versions.empty()) {  // more than one request may compare: the next one begins here
+        reply.more = reply.versions.back()->version;
+        break;
+      }
       if (changed) info->changes = to_wire(*changed, last->number, (*type)->compatibility);
     }
     changes += 1 + info->changes.size();

@@ -39,6 +39,7 @@ inline constexpr std::size_t attributes_max = 64;
 inline constexpr std::size_t publisher_bytes_max = 128;
 inline constexpr std::size_t group_bytes_max = 128;
 inline constexpr unsigned verifier_depth_max = 16;
+inline constexpr std::size_t struct_depth_max = 64;           // structs in structs
 inline constexpr unsigned verifier_tables_max = 1024;
 
 // ---- sessions
@@ -180,7 +181,7 @@ inline constexpr std::size_t schema_versions_max = 256;          // of one type
 inline constexpr std::size_t schemas_bytes_max = 64 * MiB;       // of all versions together; they are kept in memory
 inline constexpr std::size_t schema_compared_changes_max = 4 * KiB;  // between two versions
 inline constexpr std::size_t schema_changes_max = 256;           // that one answer tells of one type
-inline constexpr std::size_t schema_comparisons_max = 256 * KiB; // fields and values that one comparison of two versions looks at
+inline constexpr std::size_t schema_comparisons_max = 256 * KiB; // fields and values that one request compares, with all versions: 60 ms
 
 // ---- retention
 inline constexpr std::size_t retention_policies_max = 256;

@@ -25,7 +25,8 @@ std::vector<Breach> check(const std::vector<std::string>& history, const std::st
   for (const auto& text : history) versions.emplace_back(text);
   for (const auto& version : versions) pointers.push_back(version.get());
   const SchemaText newest(next);
-  auto breaches = check_compatibility(pointers, *newest, "T", mode);
+  std::size_t left = limits::schema_comparisons_max;
+  auto breaches = check_compatibility(pointers, *newest, "T", mode, left);
   EXPECT_TRUE(breaches.ok());
   return *breaches;
 }
@@ -174,8 +175,38 @@ TEST(CompatibilityModes, BoundTheWorkOfRings) {
   EXPECT_TRUE(diff_schemas(*small, *middle, "T").ok());
   EXPECT_FALSE(diff_schemas(*middle, *large, "T").ok());
   const reflection::Schema* versions[] = {middle.get()};
-  EXPECT_FALSE(check_compatibility(versions, *large, "T", full).ok());
-  EXPECT_TRUE(check_compatibility(versions, *large, "T", none).ok());
+  std::size_t left = limits::schema_comparisons_max;
+  EXPECT_TRUE(check_compatibility(versions, *large, "T", none, left).ok());
+  EXPECT_EQ(left, limits::schema_comparisons_max);
+  EXPECT_FALSE(check_compatibility(versions, *large, "T", full, left).ok());
+  EXPECT_EQ(left, 0u);
+}
+
+// As many versions as fit; the mode that looks at the last one only is the way out.
+TEST(CompatibilityModes, BoundTheWorkOfAllVersionsTogether) {
+  const SchemaText old_version(ring(239)), next(ring(241));
+  const auto wants_less = [&](std::size_t versions, Compatibility mode) {
+    const std::vector<const reflection::Schema*> all(versions, old_version.get());
+    std::size_t left = limits::schema_comparisons_max;
+    const auto breaches = check_compatibility(all, *next, "T", mode, left);
+    return breaches ? "" : breaches.error().detail;
+  };
+  EXPECT_EQ(wants_less(1, full_transitive), "");
+  EXPECT_NE(wants_less(2, full_transitive).find("not transitive"), std::string::npos);
+  EXPECT_EQ(wants_less(2, full), "");
+}
+
+// Of each version all fields break in a way of their own.
+TEST(CompatibilityModes, LookNoFurtherThanToAsManyBreachesAsAreTold) {
+  static_assert(limits::schema_changes_max > 200 && limits::schema_changes_max < 400);
+  const auto of = [](const std::string& type) {
+    std::string fields;
+    for (int at = 0; at < 200; ++at) fields += "f" + std::to_string(at) + ":" + type + ";";
+    return table(fields);
+  };
+  const auto breaches = check({of("byte"), of("short"), of("int"), of("float")}, of("long"), full_transitive);
+  EXPECT_EQ(breaches.size(), 400u);
+  EXPECT_EQ(breaches.back().version, 2u);
 }
 
 TEST(CompatibilityModes, WorkWithoutBuiltInAttributes) {
