@@ -77,6 +77,11 @@ class PayloadSchema {
  private:
   Result<void> read(const reflection::Schema& reflected, std::string_view type);
   Result<void> check(const SchemaObject& object) const;
+  Result<void> check_value(const ValueType& type) const;
+  Result<void> check_table_field(const SchemaField& field) const;
+  Result<void> check_inside(const SchemaObject& object, const SchemaField& field) const;
+  bool is_within(std::size_t index, std::size_t most, std::vector<std::size_t>& depths) const;
+  bool is_object(const ValueType& type) const { return type.index >= 0 && static_cast<std::size_t>(type.index) < objects_.size(); }
 
   std::vector<SchemaObject> objects_;   // as in the reflection schema
   std::vector<SchemaEnum> enums_;

@@ -100,6 +100,7 @@ class Decoder {
     if (!schema.is_struct) return table(schema, *reinterpret_cast<const Table*>(at));
     char separator = '{';
     for (const auto& field : schema.fields) {
+      if (is_full()) return;  // fields of a struct may share their bytes
       out_ += separator;
       separator = ',';
       out_ += field.label;

@@ -61,12 +61,58 @@ bool is_sound(const reflection::Schema& schema, const reflection::Type& type, bo
   }
 }
 
+// The type of what lies in a struct, once or several times.
+reflection::BaseType inline_type(const reflection::Type& type) { return type.base_type() == reflection::Array ? type.element() : type.base_type(); }
+
+// A struct is read by the places of its fields, so each has to lie inside; what is elsewhere, a string or a table, cannot be in one.
+bool lies_inside(const reflection::Schema& schema, const Object& object, const reflection::Field& field) {
+  const auto& type = *field.type();
+  const auto base = inline_type(type);
+  std::uint64_t bytes = flatbuffers::GetTypeSize(base);
+  if (base == reflection::Obj) {
+    const Object& inner = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(type.index()));
+    if (!inner.is_struct() || inner.bytesize() <= 0) return false;
+    bytes = static_cast<std::uint64_t>(inner.bytesize());
+  } else if (base < reflection::UType || base > reflection::Double) {
+    return false;
+  }
+  if (type.base_type() == reflection::Array) bytes *= type.fixed_length();
+  return bytes > 0 && field.offset() + bytes <= static_cast<std::uint64_t>(object.bytesize());
+}
+
 bool is_sound(const reflection::Schema& schema, const Object& object) {
   if (object.is_struct() && (object.bytesize() <= 0 || object.bytesize() > 0xffff)) return false;
   return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
-    return is_sound(schema, *field->type(), object.is_struct());
+    if (!is_sound(schema, *field->type(), object.is_struct())) return false;
+    if (object.is_struct()) return lies_inside(schema, object, *field);
+    return field->offset() >= 4 && field->offset() % 2 == 0;  // in the vtable, behind its two sizes
   });
 }
+
+// How deep structs lie in each other; one that lies in itself is never deep enough.
+class StructDepths {
+ public:
+  explicit StructDepths(const reflection::Schema& schema) : schema_(schema), depths_(schema.objects()->size()) {}
+
+  // False: deeper than so many. The structs are sound.
+  bool within(flatbuffers::uoffset_t index, std::size_t most) {
+    if (depths_[index] != 0) return depths_[index] <= most;
+    if (most == 0) return false;
+    std::size_t deepest = 0;
+    for (const reflection::Field* field : *schema_.objects()->Get(index)->fields()) {
+      if (inline_type(*field->type()) != reflection::Obj) continue;
+      const auto inner = static_cast<flatbuffers::uoffset_t>(field->type()->index());
+      if (!within(inner, most - 1)) return false;
+      deepest = std::max(deepest, depths_[inner]);
+    }
+    depths_[index] = deepest + 1;
+    return true;
+  }
+
+ private:
+  const reflection::Schema& schema_;
+  std::vector<std::size_t> depths_;      // 0: not known yet
+};
 
 // The parts of a schema that the reflection verifier of FlatBuffers 2.0.8 does not check safely.
 Result<void> check_schema(const reflection::Schema& schema, const std::string& file) {
@@ -167,6 +213,12 @@ Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& f
   for (const Object* object : *schema->objects()) {
     if (is_sound(*schema, *object)) continue;
     return Error{Code::bad_format, file + ": " + object->name()->str() + " is not as flatc writes it; the file is damaged"};
+  }
+  StructDepths depths(*schema);
+  for (flatbuffers::uoffset_t at = 0; at < schema->objects()->size(); ++at) {
+    const Object& object = *schema->objects()->Get(at);
+    if (!object.is_struct() || depths.within(at, limits::struct_depth_max)) continue;
+    return Error{Code::bad_format, file + ": structs lie in struct " + object.name()->str() + " more than " + std::to_string(limits::struct_depth_max) + " deep; change the schema"};
   }
   return schema;
 }
