@@ -117,28 +117,14 @@ Result<void> Intake::admit_rows(std::size_t bytes) const {
   return Error{Code::busy, "it takes more space than is free just now; ask again a little later"};
 }
 
-// The topic is not known yet: may it be?
-Result<void> Intake::check_new_topic(std::string_view topic) const {
-  if (auto good = wire::check_topic(topic); !good) return good;
-  if (state_.topics.size() < limits::topics_max) return {};
-  return Error{Code::too_many_topics, "the broker knows as many topics as it may"};
-}
-
 // Null: there is none of this name now.
 const PayloadTypes::Type* Intake::payload_type(std::uint32_t number) {
   if (number >= payload_types_.size()) payload_types_.resize(number + 1, nullptr);
   return payload_types_[number] = types_.find(state_.types.name(number));
 }
 
-void Intake::note_deprecated(PayloadTypes::Usage& usage, const std::string& publisher) {
-  constexpr std::size_t told_max = 16;
-  ++usage.events;
-  auto& names = usage.publishers;
-  if (names.size() < told_max && std::find(names.begin(), names.end(), publisher) == names.end()) names.push_back(publisher);
-}
-
 // The event of an item; fills in the rest of it. A topic that is known was checked when it was new.
-Result<void> Intake::check(Item& item, const std::string& publisher, WallTime now) {
+Result<void> Intake::check(Item& item, WallTime now) {
   if (load<std::uint32_t>(item.event.data()) == 0) return Error{Code::skipped, "the publisher gave up this sequence"};
   wire::Envelope envelope;
   if (auto good = wire::read_envelope(item.event, envelope); !good) return good;
@@ -154,7 +140,7 @@ Result<void> Intake::check(Item& item, const std::string& publisher, WallTime no
   if (type == nullptr) type = item.type != 0 ? payload_type(item.type) : types_.find(envelope.type);
   if (type == nullptr) return PayloadTypes::unknown(envelope.type);
   if (!PayloadTypes::verify(*type, envelope.payload)) return PayloadTypes::bad_payload(envelope.type);
-  if (type->deprecated != nullptr) note_deprecated(*type->deprecated, publisher);
+  item.is_deprecated = type->deprecated != nullptr;
   item.priority = static_cast<std::uint8_t>(envelope.priority);
   item.flags = envelope.expires_at != 0 ? store::format::expires : 0;
   if (envelope.deliver_at > nanoseconds(now)) {
@@ -172,7 +158,7 @@ Result<void> Intake::check(Item& item, const std::string& publisher, WallTime no
   return {};
 }
 
-Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, const std::string& publisher, Now now) {
+Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, Now now) {
   Parked batch;
   batch.came = now;
   batch.body = body.aligned();
@@ -190,7 +176,7 @@ Result<Intake::Parked> Intake::unpack(const wire::Publish& message, Frame body, 
     item.event = *event;
     item.is_snapshot = next_snapshot != batch.snapshots.end() && next_snapshot->event() + 1 == batch.items.size();
     if (item.is_snapshot) ++next_snapshot;
-    if (auto good = check(item, publisher, now.wall); !good) {
+    if (auto good = check(item, now.wall); !good) {
       batch.refused.emplace(batch.items.size() - 1, good.error());
       item = {};
     }
@@ -209,7 +195,7 @@ Result<void> Intake::publish(Session& session, const wire::Publish& message, Fra
   if (found == publishers_.end()) return Error{Code::publisher_fenced, "a newer session published as '" + session.publisher + "'"};
   Publisher& publisher = found->second;
   if (auto admitted = admit(session, publisher, message, body.bytes.size()); !admitted) return admitted;
-  auto batch = unpack(message, std::move(body), session.publisher, now);
+  auto batch = unpack(message, std::move(body), now);
   if (!batch) return batch.error();
   if (auto fits = admit_scheduled(*batch); !fits) return fits;
   pacer_.published(publisher.habit, now.steady);
@@ -411,6 +397,7 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
     entry.sequence = batch.first_sequence + at;
     if (item.is_snapshot) {
       keep(batch, at, entry, receipt);
+      if (item.is_deprecated) note_deprecated(item, name);
       continue;
     }
     if (item.is_no_event) {
@@ -421,7 +408,9 @@ void Intake::stage(const std::string& name, Publisher& publisher, Parked& batch)
     if (auto staged = stage(item, entry, receipt); !staged) {
       refuse(batch, at, staged.error());
       ++counters_.refused;
+      continue;
     }
+    if (item.is_deprecated) note_deprecated(item, name);
   }
   const Item& last = batch.items.back();
   if (last.event.empty() || last.is_scheduled() || last.is_snapshot || last.is_no_event) staging_.use_up(entry.publisher, batch.last_sequence());

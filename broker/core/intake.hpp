@@ -65,6 +65,8 @@ class Intake {
   void set_space(const store::Space& space, std::size_t reserve_bytes);
   void drain() { draining_ = true; }
 
+  // Events of the topic are parked, to go into the log at once.
+  bool holds_topic(std::string_view topic) const;
   bool idle() const { return parked_bytes_ == 0; }
   std::size_t parked_bytes() const { return parked_bytes_; }
   bool log_full() const { return log_full_; }
@@ -79,6 +81,7 @@ class Intake {
     bool has_key = false;
     bool is_snapshot = false;           // of its key; not for the log
     bool is_no_event = false;           // stands for a step without events
+    bool is_deprecated = false;         // its type, when it came
     std::uint16_t unique_id = 0;        // which of the batch's condition_keys, from 1; 0: others may have its id
     std::int64_t deliver_at = 0;        // 0: at once
     std::int64_t added_at = 0;          // scheduled: when it came
@@ -141,7 +144,7 @@ class Intake {
   Result<void> admit(const Session& session, const Publisher& publisher, const wire::Publish& message, std::size_t bytes) const;
   Result<void> admit_scheduled(const Parked& batch) const;
   bool has_room(const Publisher& publisher, std::size_t bytes) const;
-  Result<Parked> unpack(const wire::Publish& message, Frame body, const std::string& publisher, Now now);
+  Result<Parked> unpack(const wire::Publish& message, Frame body, Now now);
   Result<void> take_conditions(const wire::Publish& message, Parked& batch) const;
   void take_unique_id(Parked& batch, std::size_t at) const;
   static Result<void> take_snapshots(const wire::Publish& message, Parked& batch);
@@ -149,8 +152,8 @@ class Intake {
   static Result<void> take_no_event(Parked& batch, const wire::Step& step);
   static const Step* step_of(const Parked& batch, std::size_t at);
   static void refuse(Parked& batch, std::size_t at, const Error& error);
-  Result<void> check(Item& item, const std::string& publisher, WallTime now);
-  static void note_deprecated(PayloadTypes::Usage& usage, const std::string& publisher);
+  Result<void> check(Item& item, WallTime now);
+  void note_deprecated(const Item& item, const std::string& publisher);
   static Result<void> check_snapshot(const wire::Envelope& envelope);
   Result<void> check_new_topic(std::string_view topic) const;
   const PayloadTypes::Type* payload_type(std::uint32_t number);

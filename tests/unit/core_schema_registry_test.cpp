@@ -203,12 +203,12 @@ TEST_F(SchemaRegistryTest, DeprecationIsKeptAndCountsWhoStillPublishes) {
   added(adding(visit));
   EXPECT_EQ(published(1, visit_of()), Code::ok);
   EXPECT_EQ(error(deprecate("clinic.Encounter takes its place")).code, Code::ok);
-  EXPECT_EQ(published(2, visit_of()), Code::ok);
+  for (int sent = 0; sent < 3; ++sent) EXPECT_EQ(published(2, visit_of()), Code::ok);
   for (int start = 0; start < 2; ++start) {
     const auto told = info();
     EXPECT_EQ(told.deprecated, "clinic.Encounter takes its place");
     EXPECT_GT(told.deprecated_at, 0);
-    EXPECT_EQ(told.deprecated_events, start == 0 ? 1u : 0u) << "since start";
+    EXPECT_EQ(told.deprecated_events, start == 0 ? 1u : 0u) << "since start, and what is sent again counts once";
     EXPECT_EQ(told.deprecated_by, start == 0 ? std::vector<std::string>{"alpha"} : std::vector<std::string>{});
     crash();
   }
