@@ -10,7 +10,11 @@ namespace bus::store {
 Result<void> DiskStore::each_row(Table table, const RowVisitor& visit) const {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
-  return tables_.each(*txn, id_of(table), {}, visit);
+  auto visited = tables_.each(*txn, id_of(table), {}, visit);
+  if (visited || visited.error().code != Code::damaged) return visited;
+  Error error = visited.error();
+  error.detail += "; bring back the last backup (`bus-cli restore`), or make a new log of what is intact (`bus-cli log salvage`)";
+  return error;
 }
 
 Result<std::uint64_t> DiskStore::count_rows(Table table) const {
