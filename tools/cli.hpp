@@ -57,14 +57,26 @@ Reply ask(Client& client, Question question) {
   return std::move(*static_cast<Reply*>(reply.value));
 }
 
+// Has the question ask for what comes after the reply. False: that was all.
+template <typename Question, typename Reply>
+bool go_on(Question& question, const Reply& reply) {
+  question.after = reply.more;
+  return reply.more != decltype(reply.more){};
+}
+inline bool go_on(wire::TopicsRequestT& question, const wire::TopicsReplyT& reply) {
+  question.after = reply.more;
+  question.after_name = reply.more_name;
+  return reply.more != 0 || !reply.more_name.empty();
+}
+
 // All parts of a list: `take` gets each reply.
 template <typename Reply, typename Question, typename Take>
 void ask_all(Client& client, Question question, Take take) {
-  for (Reply reply;; question.after = reply.more) {
+  Reply reply;
+  do {
     reply = ask<Reply>(client, Question(question));
     take(reply);
-    if (reply.more == decltype(reply.more){}) return;
-  }
+  } while (go_on(question, reply));
 }
 
 // A verb with its one-line purpose and an example, which every help text has.

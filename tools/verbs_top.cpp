@@ -41,11 +41,11 @@ Sample take_sample(Client& client) {
     for (const auto& group : reply.groups) sample.groups.emplace(group->name, *group);
   });
   wire::TopicsRequestT question;
+  wire::TopicsReplyT reply;
   do {
-    const auto reply = ask<wire::TopicsReplyT>(client, wire::TopicsRequestT(question));
+    reply = ask<wire::TopicsReplyT>(client, wire::TopicsRequestT(question));
     for (const auto& topic : reply.topics) sample.topics.emplace(topic->name, *topic);
-    question.after = reply.more;
-  } while (question.after != 0 && sample.topics.size() < topics_max);
+  } while (go_on(question, reply) && sample.topics.size() < topics_max);
   return sample;
 }
 

@@ -202,9 +202,7 @@ void SchemaRequests::add(Asker to, const wire::SchemaAdd& ask, WallTime now) {
   if (auto refusal = refusal_of(*outcomes); !refusal.detail.empty()) return answers_.refuse(to, refusal);
   if (auto room = intake_.admit_rows(rows_bytes(**schema, *outcomes)); !room) return answers_.refuse(to, room.error());
   for (auto& row : registry_.add(std::move(*schema), *outcomes, now)) put(std::move(row));
-  // Also where nothing is new: what made it so may be staged.
-  auto answer = std::make_shared<wire::SchemaAddedT>(std::move(added));
-  staging_.when_durable([this, to, answer] { answers_.answer(to, std::move(*answer)); });
+  answers_.answer(to, std::move(added));
 }
 
 void SchemaRequests::edit(Asker to, const wire::SchemaEdit& ask, WallTime now) {
@@ -219,7 +217,7 @@ void SchemaRequests::edit(Asker to, const wire::SchemaEdit& ask, WallTime now) {
   }
   if (auto room = intake_.admit_rows(limits::description_bytes_max); !room) return answers_.refuse(to, room.error());
   put(registry_.edit(ask.type()->str(), *mode, deprecated, now));
-  staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
+  answers_.answer(to, wire::DoneT());
 }
 
 // ---- what has changed

@@ -1,17 +1,16 @@
 // What operators ask of event types: which there are, how they may change, and a next version of them. Owned by the core; one thread.
 #pragma once
 
-#include "broker/core/answers.hpp"
+#include "broker/core/durable_answers.hpp"
 #include "broker/core/intake.hpp"
 #include "broker/core/schema_registry.hpp"
-#include "broker/core/staging.hpp"
 
 namespace bus::broker {
 
 class SchemaRequests {
  public:
   SchemaRequests(Staging& staging, Answers& answers, const Intake& intake, const PayloadTypes& types, SchemaRegistry& registry)
-      : staging_(staging), answers_(answers), intake_(intake), types_(types), registry_(registry) {}
+      : staging_(staging), answers_(staging, answers), intake_(intake), types_(types), registry_(registry) {}
 
   // False: it is a request of another kind.
   bool receive(Asker to, const wire::Request& message, WallTime now);
@@ -28,7 +27,7 @@ class SchemaRequests {
   void put(store::Row row);
 
   Staging& staging_;
-  Answers& answers_;
+  DurableAnswers answers_;  // also lists and refusals: what they tell may be staged
   const Intake& intake_;
   const PayloadTypes& types_;
   SchemaRegistry& registry_;

@@ -97,6 +97,18 @@ Staged Staging::stage(const NewEntry& event) {
   return staged;
 }
 
+bool Staging::holds_topic(std::uint32_t topic) const {
+  for (std::size_t at = 0; at < building_; ++at) {
+    if (builders_[at].has_topic(topic)) return true;
+  }
+  for (const auto& record : committing_records_) {
+    for (std::uint32_t kind = 0; kind < record->kinds(); ++kind) {
+      if (record->kind(kind).topic == topic) return true;
+    }
+  }
+  return false;
+}
+
 void Staging::put_key_page(const Hash128& key, const Staged& staged) {
   Writer writer;
   writer.put(staged.position);

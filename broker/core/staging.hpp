@@ -64,6 +64,8 @@ class Staging {
   // Rows that lead to the events of keys are a convenience: where the disk is full they are left out, and reading a long key takes
   // longer.
   void keep_key_pages(bool keep) { keeps_key_pages_ = keep; }
+  // Events of the topic are staged, or with the committer: its figures do not know them yet.
+  bool holds_topic(std::uint32_t topic) const;
   // So many bytes go into the batch besides those of its records.
   void add_bytes(std::size_t bytes) { staged_bytes_ += bytes; }
   void put_row(store::Row row) {

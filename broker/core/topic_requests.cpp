@@ -8,9 +8,6 @@ namespace bus::broker {
 
 namespace {
 
-// In the number after which a list goes on: topics that have no number, as nothing was published to them, come after all others.
-constexpr std::uint32_t without_number = 1u << 31;
-
 std::unique_ptr<wire::TopicSettingsT> to_wire(const std::string& name, const TopicSettings& settings) {
   auto wire = std::make_unique<wire::TopicSettingsT>();
   wire->name = name;
@@ -68,40 +65,48 @@ std::unique_ptr<wire::TopicInfoT> TopicRequests::info_of(const std::string& name
   return info;
 }
 
-void TopicRequests::list(Asker to, const wire::TopicsRequest& ask) const {
+void TopicRequests::tell(Asker to, const std::string& name) {
+  if (!topics_.exists(name)) return answers_.refuse(to, {Code::not_found, "there is no topic '" + name.substr(0, limits::topic_bytes_max) + "'"});
+  const auto known = state_.topics.find(name);
+  auto info = info_of(name, known ? state_.topics[*known] : TopicData());
+  for (const auto& [group, source] : delivery_.groups()) {
+    if (info->groups.size() == limits::member_names_max) break;
+    if (source->filter.matches_topic(name)) info->groups.push_back(group);
+  }
   wire::TopicsReplyT reply;
-  if (ask.name() != nullptr) {
-    const auto name = ask.name()->str();
-    if (!topics_.exists(name)) return answers_.refuse(to, {Code::not_found, "there is no topic '" + name.substr(0, limits::topic_bytes_max) + "'"});
-    const auto known = state_.topics.find(name);
-    auto info = info_of(name, known ? state_.topics[*known] : TopicData());
-    for (const auto& [group, source] : delivery_.groups()) {
-      if (info->groups.size() == limits::member_names_max) break;
-      if (source->filter.matches_topic(name)) info->groups.push_back(group);
-    }
-    reply.topics.push_back(std::move(info));
-    return answers_.answer(to, std::move(reply));
-  }
+  reply.topics.push_back(std::move(info));
+  answers_.answer(to, std::move(reply));
+}
+
+// By their numbers, then those that had none by then by their names: so each that is there all the time is told once, whatever is made
+// and removed between two parts.
+void TopicRequests::list(Asker to, const wire::TopicsRequest& ask) {
+  if (ask.name() != nullptr) return tell(to, ask.name()->str());
+  wire::TopicsReplyT reply;
+  reply.more = ask.after();
   std::size_t bytes = 0;
-  for (auto number = ask.after() < without_number ? ask.after() + 1 : state_.topics.size() + 1; number <= state_.topics.size(); ++number) {
+  const auto fits = [&](const std::string& name, const TopicData& data) {
+    if (bytes > limits::reply_bytes_target) return false;
+    bytes += info_bytes(*reply.topics.emplace_back(info_of(name, data)));
+    return true;
+  };
+  const std::string after = flatbuffers::GetString(ask.after_name());
+  while (after.empty() && reply.more < state_.topics.size()) {
+    const auto number = reply.more + 1;
     const std::string& name = state_.topics.name(number);
-    if (!topics_.exists(name)) continue;
-    if (bytes > limits::reply_bytes_target) return answers_.answer(to, std::move(reply));
-    auto info = info_of(name, state_.topics[number]);
-    bytes += info_bytes(*info);
+    if (topics_.exists(name) && !fits(name, state_.topics[number])) return answers_.answer(to, std::move(reply));
     reply.more = number;
-    reply.topics.push_back(std::move(info));
   }
-  std::uint32_t place = without_number;
-  for (const auto& [name, settings] : topics_.all()) {
-    if (++place <= ask.after() || settings.removed || state_.topics.find(name)) continue;
-    if (bytes > limits::reply_bytes_target) return answers_.answer(to, std::move(reply));
-    auto info = info_of(name, TopicData());
-    bytes += info_bytes(*info);
-    reply.more = place;
-    reply.topics.push_back(std::move(info));
+  for (auto it = topics_.all().upper_bound(after); it != topics_.all().end(); ++it) {
+    const auto& [name, settings] = *it;
+    const auto number = state_.topics.find(name).value_or(0);
+    const bool is_told = number != 0 && number <= reply.more;
+    if (is_told || settings.removed) continue;
+    if (!fits(name, number != 0 ? state_.topics[number] : TopicData())) return answers_.answer(to, std::move(reply));
+    reply.more_name = name;
   }
   reply.more = 0;
+  reply.more_name.clear();
   answers_.answer(to, std::move(reply));
 }
 
@@ -155,7 +160,7 @@ void TopicRequests::put(const std::string& topic, TopicSettings settings, const 
 void TopicRequests::stage(Asker to, store::Row row) {
   if (row.value) staging_.add_bytes(row.value->size());
   staging_.put_row(std::move(row));
-  staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
+  answers_.answer(to, wire::DoneT());
 }
 
 void TopicRequests::create(Asker to, const wire::TopicCreate& ask, Now now) {
@@ -175,7 +180,7 @@ void TopicRequests::edit(Asker to, const wire::TopicEdit& ask, Now now) {
   if (!topics_.exists(topic)) return answers_.refuse(to, {Code::not_found, "there is no topic '" + topic + "'; create it with bus-cli topic create"});
   const auto* before = topics_.find(topic);
   const auto revision = before != nullptr && !before->removed ? before->revision : 0;
-  if (ask.revision() != 0 && ask.revision() != revision) {
+  if (ask.revision() && *ask.revision() != revision) {
     return answers_.refuse(to, {Code::conflict, "topic '" + topic + "' was changed meanwhile: its settings are at revision " + std::to_string(revision) + "; look at them, and try again"});
   }
   settings->revision = revision;
@@ -191,6 +196,9 @@ void TopicRequests::remove(Asker to, const wire::TopicRemove& ask, Now now) {
   if (left > 0) {
     return answers_.refuse(to, {Code::conflict, "topic '" + topic + "' still has " + std::to_string(left) +
                                                     " events, and removing it would hide them; have retention remove them first: bus-cli retention set " + topic + " --max-age 1s, then bus-cli retention run"});
+  }
+  if (intake_.holds_topic(topic) || (known && staging_.holds_topic(*known))) {
+    return answers_.refuse(to, {Code::conflict, "topic '" + topic + "' has events that are being stored just now, and removing it would hide them"});
   }
   retention_.erase(topic, now);
   if (!known) return stage(to, topics_.erase(topic));

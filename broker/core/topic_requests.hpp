@@ -1,8 +1,8 @@
 // What operators ask of topics: which there are, and what they are to be. Owned by the core; one thread.
 #pragma once
 
-#include "broker/core/answers.hpp"
 #include "broker/core/delivery.hpp"
+#include "broker/core/durable_answers.hpp"
 #include "broker/core/intake.hpp"
 #include "broker/core/payload_types.hpp"
 #include "broker/core/retention.hpp"
@@ -13,13 +13,14 @@ namespace bus::broker {
 class TopicRequests {
  public:
   TopicRequests(const State& state, Staging& staging, Answers& answers, const Intake& intake, const Delivery& delivery, const PayloadTypes& types, Retention& retention, TopicTable& topics)
-      : state_(state), staging_(staging), answers_(answers), intake_(intake), delivery_(delivery), types_(types), retention_(retention), topics_(topics) {}
+      : state_(state), staging_(staging), answers_(staging, answers), intake_(intake), delivery_(delivery), types_(types), retention_(retention), topics_(topics) {}
 
   // False: it is a request of another kind.
   bool receive(Asker to, const wire::Request& message, Now now);
 
  private:
-  void list(Asker to, const wire::TopicsRequest& ask) const;
+  void list(Asker to, const wire::TopicsRequest& ask);
+  void tell(Asker to, const std::string& name);
   std::unique_ptr<wire::TopicInfoT> info_of(const std::string& name, const TopicData& data) const;
   void create(Asker to, const wire::TopicCreate& ask, Now now);
   void edit(Asker to, const wire::TopicEdit& ask, Now now);
@@ -31,7 +32,7 @@ class TopicRequests {
 
   const State& state_;
   Staging& staging_;
-  Answers& answers_;
+  DurableAnswers answers_;  // also lists and refusals: what they tell may be staged
   const Intake& intake_;
   const Delivery& delivery_;
   const PayloadTypes& types_;

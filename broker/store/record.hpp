@@ -195,6 +195,7 @@ class RecordBuilder {
   std::uint32_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
   std::size_t bytes() const { return used_ + index_bytes_; }
+  bool has_topic(std::uint32_t topic) const;
   struct Seal {
     LogId log_id;
     Position first;

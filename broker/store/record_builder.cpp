@@ -56,6 +56,10 @@ std::uint8_t* write_rows(std::uint8_t* to, const std::vector<Row>& rows) {
   index_bytes_ += sizeof row;
 }
 
+bool RecordBuilder::has_topic(std::uint32_t topic) const {
+  return std::any_of(kinds_.begin(), kinds_.end(), [&](const KindRow& kind) { return kind.topic == topic; });
+}
+
 std::uint16_t RecordBuilder::kind_of(const Entry& entry) {
   const KindRow kind{entry.topic, entry.type, entry.priority, entry.flags, 0};
   const auto next = static_cast<std::uint16_t>(kinds_.size());

@@ -7,7 +7,7 @@ import os
 import subprocess
 import unittest
 
-from broker_case import Case, lines, notification
+from broker_case import BUSD, Case, lines, notification, wait_until
 
 FLATC = os.environ["FLATC"]
 EXAMPLES = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "schemas")
@@ -146,6 +146,63 @@ class Topics(Case):
         self.notify("brief")
         self.assertIn("still has 1 events", self.run_cli("topic", "rm", "brief", expect=5).stderr)
         self.run_cli("topic", "rm", "never", expect=4)
+
+    def test_is_removed_once_retention_has_removed_its_events(self):
+        self.run_cli("topic", "create", "brief", "--max-events", "1")
+        self.notify("other")
+        for _ in range(3):
+            self.notify("brief")
+        self.notify("other")
+        self.run_cli("topic", "rm", "brief", expect=5)
+        self.run_cli("retention", "set", "brief", "--max-age", "1s")
+        wait_until(lambda: self.run_cli("retention", "run") and self.info("brief")["events"] == 0)
+        told = self.info("brief")
+        self.assertEqual((told["events"], told["removed_events"]), (0, 3))
+        self.run_cli("topic", "rm", "brief")
+        for _ in range(2):
+            self.run_cli("topic", "info", "brief", expect=4)
+            self.assertEqual([one["topic"] for one in lines(self.run_cli("topic", "ls", "-o", "ndjson"))], ["other"])
+            self.assertEqual(lines(self.run_cli("-o", "ndjson", "retention", "ls")), [], "its own policy went with it")
+            self.broker.stop()
+            self.broker.start()
+        self.notify("brief")
+        self.assertEqual((self.info("brief")["events"], self.info("brief")["types"]), (1, []))
+
+    # Settings of 16 topics do not fit into one reply, nor do the names of so many others.
+    def test_all_are_listed_in_parts(self):
+        large = [word for at in range(32) for word in ("--property", f"p{at}=" + "v" * 1024)]
+        made = [f"made.{at:02}" for at in range(16)]
+        for topic in made:
+            self.run_cli("topic", "create", topic, *large)
+        self.notify(made[7])
+        text = "".join(json.dumps({"topic": f"t{at:04}." + "x" * 240, "type": "SystemNotification", "payload": json.loads(notification(at))}) + "\n" for at in range(1500))
+        self.run_cli("pub", "--events", "-", text=text)
+        listed = [one["topic"] for one in lines(self.run_cli("topic", "ls", "-o", "ndjson"))]
+        self.assertEqual(listed, sorted(made + [f"t{at:04}." + "x" * 240 for at in range(1500)]))
+
+
+class Damage(Case):
+    def test_a_damaged_row_of_schemas_stops_a_start_and_a_salvage_goes_on_without_it(self):
+        mark = b"SchemaRowMark"
+        self.run_cli("schema", "add", VISIT)
+        self.run_cli("schema", "edit", "Visit", "--deprecate", mark.decode())
+        self.run_cli("pub", "clinic.visits", PAYLOAD, "--type", "clinic.Visit")
+        self.broker.stop()
+        path = next(os.path.join(base, "data.mdb") for base, _, files in os.walk(self.broker.data) if "data.mdb" in files)
+        with open(path, "rb") as file:
+            whole = file.read()
+        self.assertIn(mark, whole)
+        with open(path, "wb") as file:
+            file.write(whole.replace(mark, mark.swapcase()))
+        started = subprocess.run([BUSD, "--data", self.broker.data, "--listen", self.broker.endpoint], capture_output=True, text=True, timeout=60)
+        self.assertEqual(started.returncode, 1, started.stderr)
+        for part in ["table schemas", "bus-cli restore", "bus-cli log salvage"]:
+            self.assertIn(part, started.stderr)
+        salvaged = os.path.join(self.directory, "salvaged")
+        self.run_cli("log", "salvage", self.broker.data, salvaged, expect=3)
+        self.broker.data = salvaged
+        self.broker.start()
+        self.assertIn('"minutes":20', self.run_cli("replay", "-o", "ndjson", "--topic", "clinic.visits").stdout)
 
 
 if __name__ == "__main__":

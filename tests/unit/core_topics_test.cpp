@@ -69,6 +69,25 @@ class TopicsTest : public test::IntakeTest {
     }
     return topics;
   }
+  // Gives the names of each part. How many parts there were.
+  std::size_t list_in_parts(const std::function<void(const std::vector<std::string>&)>& take) {
+    wire::TopicsRequestT question;
+    for (std::size_t parts = 1; parts < 100; ++parts) {
+      bus.ask("op", question);
+      bus.run();
+      const auto replies = bus.take<wire::ReplyT>("op");
+      EXPECT_LE(wire::encode(replies.at(0)).size(), 2 * limits::reply_bytes_target);
+      const auto& reply = *replies.at(0).answer.AsTopicsReply();
+      question.after = reply.more;
+      question.after_name = reply.more_name;
+      std::vector<std::string> names;
+      for (const auto& topic : reply.topics) names.push_back(topic->name);
+      take(names);
+      if (question.after == 0 && question.after_name.empty()) return parts;
+    }
+    ADD_FAILURE() << "the list does not end";
+    return 0;
+  }
   Code publish(std::uint64_t sequence, const std::string& topic) {
     bus.publish("p", sequence, {encode(event(topic))});
     bus.run();
@@ -146,6 +165,24 @@ TEST_F(TopicsTest, AnEditThatMissedAnotherOneIsAConflict) {
   EXPECT_EQ(ask(with<wire::TopicEditT>("a.c")), Code::not_found);
 }
 
+TEST_F(TopicsTest, AnEditOfATopicWithoutSettingsThatMissedThatItWasCreatedIsAConflict) {
+  ASSERT_EQ(publish(1, "a.b"), Code::ok);
+  ASSERT_EQ(list("a.b").at(0).revision, 0u);
+  const auto edit = [](const std::string& description, std::optional<std::uint32_t> revision) {
+    auto question = with<wire::TopicEditT>("a.b", {}, description);
+    if (revision) question.revision = *revision;
+    return question;
+  };
+  ASSERT_EQ(ask(with("a.b", {}, "mine")), Code::ok);
+  EXPECT_EQ(ask(edit("theirs", 0)), Code::conflict);
+  EXPECT_EQ(list("a.b").at(0).settings->description, "mine");
+  EXPECT_EQ(ask(edit("theirs", std::nullopt)), Code::ok) << "whichever they are";
+  ASSERT_EQ(publish(2, "a.c"), Code::ok);
+  auto first = with<wire::TopicEditT>("a.c");
+  first.revision = 0;
+  EXPECT_EQ(ask(std::move(first)), Code::ok) << "there are none";
+}
+
 TEST_F(TopicsTest, HaveToBeThereWhereTheBrokerMakesNone) {
   ASSERT_EQ(publish(1, "old"), Code::ok);
   make_none();
@@ -221,21 +258,35 @@ TEST_F(TopicsTest, AreListedInPartsWithThoseThatHaveNoEvent) {
     made.insert(topic);
   }
   for (std::uint64_t sequence = 1; sequence <= 3; ++sequence) ASSERT_EQ(publish(sequence, "t" + std::to_string(sequence * 100)), Code::ok);
-  wire::TopicsRequestT question;
-  std::size_t parts = 0, all = 0;
-  do {
-    bus.ask("op", question);
-    bus.run();
-    const auto replies = bus.take<wire::ReplyT>("op");
-    EXPECT_LE(wire::encode(replies.at(0)).size(), 2 * limits::reply_bytes_target);
-    const auto& reply = *replies.at(0).answer.AsTopicsReply();
-    for (const auto& topic : reply.topics) told.insert(topic->name);
-    all += reply.topics.size();
-    question.after = reply.more;
-  } while (question.after != 0 && ++parts < made.size());
+  const auto parts = list_in_parts([&](const std::vector<std::string>& names) {
+    for (const auto& name : names) EXPECT_TRUE(told.insert(name).second) << name << " is told twice";
+  });
   EXPECT_GT(parts, 1u);
   EXPECT_EQ(told, made);
-  EXPECT_EQ(all, made.size());
+}
+
+// Of two that are told in the first part one goes, one of the others gets its first event, and some come.
+TEST_F(TopicsTest, AreListedOnceEachWhateverChangesMeanwhile) {
+  std::set<std::string> stay;
+  for (int at = 100; at < 700; ++at) {
+    const auto topic = "t" + std::to_string(at);
+    ASSERT_EQ(ask(with(topic, {}, std::string(limits::description_bytes_max, 'd'))), Code::ok);
+    stay.insert(topic);
+  }
+  ASSERT_EQ(publish(1, "t650"), Code::ok);
+  std::multiset<std::string> told;
+  list_in_parts([&](const std::vector<std::string>& names) {
+    const bool is_first = told.empty();
+    told.insert(names.begin(), names.end());
+    if (!is_first) return;
+    ASSERT_TRUE(told.contains("t650") && told.contains("t100") && !told.contains("t690"));
+    ASSERT_EQ(remove("t100"), Code::ok);
+    stay.erase("t100");
+    ASSERT_EQ(publish(2, "t690"), Code::ok);
+    ASSERT_EQ(publish(3, "t101"), Code::ok);
+    ASSERT_EQ(ask(with("t0")), Code::ok);
+  });
+  for (const auto& topic : stay) EXPECT_EQ(told.count(topic), 1u) << topic;
 }
 
 TEST_F(TopicsTest, SettingsHaveLimits) {
