@@ -15,7 +15,6 @@
 
 #include "base/limits.hpp"
 #include "tools/payload_json.hpp"
-#include "tools/payload_verifier.hpp"
 
 namespace bus::tools {
 
@@ -365,7 +364,7 @@ Result<std::vector<std::uint8_t>> json_to_payload(const PayloadSchema& schema, s
       return Error{Code::event_too_large, "the payload has " + std::to_string(payload.size()) + " bytes; an event may have " +
                                               std::to_string(limits::event_bytes_max)};
     }
-    if (!verify_payload(schema, payload)) {
+    if (!schema.verify(payload)) {
       return Error{Code::bad_payload, "more than " + std::to_string(limits::verifier_tables_max) + " tables; split it into several events"};
     }
     return payload;

@@ -3,7 +3,6 @@
 #include "tools/json_to_payload.hpp"
 #include "tools/payload_schema.hpp"
 #include "tools/payload_to_json.hpp"
-#include "tools/payload_verifier.hpp"
 
 namespace bus::tools {
 
@@ -23,7 +22,7 @@ Result<std::string> PayloadJson::decode(Bytes payload) const {
     aligned.assign(payload.begin(), payload.end());
     payload = aligned;
   }
-  if (!verify_payload(*schema_, payload)) {
+  if (!schema_->verify(payload)) {
     return Error{Code::bad_payload, "the bytes do not verify as " + schema_->root().name};
   }
   return payload_to_json(*schema_, payload);

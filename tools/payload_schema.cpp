@@ -105,6 +105,9 @@ Result<void> PayloadSchema::read(const reflection::Schema& reflected, std::strin
     tables += (tables.empty() ? "" : ", ") + objects_[i].name;
     if (objects_[i].name == type) root_ = i, found = true;
   }
+  auto verifier = wire::PayloadVerifier::compile(reflected);
+  if (!verifier) return bad_schema(verifier.error().detail);
+  verifier_ = std::move(*verifier);
   if (found) return {};
   return Error{Code::unknown_type, "the schema has no table '" + std::string(type) + "'; it has " + tables};
 }

@@ -5,6 +5,7 @@
 #include <flatbuffers/reflection.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 
 #include "base/bytes.hpp"
 #include "bus/result.hpp"
+#include "wire/payload_verifier.hpp"
 
 namespace bus::tools {
 
@@ -64,11 +66,14 @@ struct SchemaEnum {
 class PayloadSchema {
  public:
   // `type` is the full name of a table. Errors: bad_format (not a reflection schema, or one with vectors of
-  // unions, which the verifier cannot check), unknown_type (the detail names the tables there are).
+  // unions, which are not verified), unknown_type (the detail names the tables there are).
   static Result<PayloadSchema> open(Bytes bfbs, std::string_view type);
 
   const SchemaObject& root() const { return objects_[root_]; }
   const SchemaObject& object(const ValueType& type) const { return objects_[static_cast<std::size_t>(type.index)]; }
+  // Whether `payload`, aligned to 8, is sound. Members of a union that the schema does not know were not looked at then, and must
+  // not be.
+  bool verify(Bytes payload) const { return verifier_->verify(root_, payload, wire::PayloadVerifier::Members::any); }
   // Null for values that have no enum.
   const SchemaEnum* enumeration(const ValueType& type) const;
   // Bytes that a scalar or a struct takes where it stands.
@@ -86,6 +91,7 @@ class PayloadSchema {
   std::vector<SchemaObject> objects_;   // as in the reflection schema
   std::vector<SchemaEnum> enums_;
   std::size_t root_ = 0;
+  std::optional<wire::PayloadVerifier> verifier_;
 };
 
 // Calls visit(T{}) with the C++ type of a scalar kind.

@@ -6,6 +6,7 @@
 
 #include <iostream>
 
+#include "bus/suoke_health_generated.h"
 #include "bus/suoke_realtime_generated.h"
 #include "tests/support/core_driver.hpp"
 
@@ -180,6 +181,53 @@ void replay(CoreDriver& driver) {
   close("replay", events);
 }
 
+// ---- one payload
+
+// A heart rate with as many notes as bring it to `bytes`, or somewhat beyond.
+Buffer heart_rate(std::size_t bytes) {
+  flatbuffers::FlatBufferBuilder builder;
+  suoke::health::HealthDataUpdateT update;
+  update.record_id = "0198c5a0-7f1e-7c3a-9d2b-1f0e3a5b7c9d";
+  update.user_id = "user-4711";
+  update.data_type = suoke::health::DataType::heart_rate;
+  update.measured_at_ns = 1'700'000'000'000'000'000;
+  update.value = std::make_unique<suoke::health::ValueT>();
+  update.value->number = 72;
+  update.loinc_code = "8867-4";
+  while (builder.GetSize() < bytes) {
+    builder.Clear();
+    builder.Finish(suoke::health::HealthDataUpdate::Pack(builder, &update));
+    auto& note = update.metadata.emplace_back(std::make_unique<suoke::health::MetadataT>());
+    note->name = "note-" + std::to_string(update.metadata.size());
+    note->value = std::string(100, 'x');
+  }
+  return copy_of(Bytes(builder.GetBufferPointer(), builder.GetSize()));
+}
+
+void verify(const broker::PayloadTypes& types, const std::string& type, std::size_t bytes, const char* part) {
+  const auto payload = heart_rate(bytes);
+  const auto* found = types.find(type);
+  constexpr std::uint64_t times = 100;
+  for (std::uint64_t at = 0; at < times; ++at) {
+    const Count count;
+    BUS_CHECK(broker::PayloadTypes::verify(*found, payload));
+  }
+  close(part, times);
+}
+
+// A payload of the same bytes, of a type that is compiled in, and of one of which only the schema is there.
+void verify() {
+  broker::PayloadTypes types;
+  const std::string builtin = suoke::health::HealthDataUpdate::GetFullyQualifiedName();
+  std::string schema(types.find(builtin)->builtin_bfbs);
+  for (auto at = schema.find("suoke."); at != std::string::npos; at = schema.find("suoke.", at)) schema.replace(at, 5, "other");
+  BUS_CHECK(types.add(schema, "other.bfbs").ok());
+  verify(types, builtin, 200, "verify");
+  verify(types, "other" + builtin.substr(5), 200, "verify_by_schema");
+  verify(types, builtin, 64 * limits::KiB, "verify_64k");
+  verify(types, "other" + builtin.substr(5), 64 * limits::KiB, "verify_64k_by_schema");
+}
+
 }  // namespace
 
 }  // namespace bus::bench
@@ -202,5 +250,6 @@ int main() {
   }
   close("recover", events);
   replay(*driver);
+  verify();
   return 0;
 }

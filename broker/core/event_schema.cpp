@@ -155,13 +155,13 @@ std::set<int> contained(const reflection::Schema& schema) {
 }
 
 // The tables of a schema that are event types: the root table, and those that no other table contains.
-std::vector<const Object*> types_of(const reflection::Schema& schema) {
+std::vector<EventSchema::EventType> types_of(const reflection::Schema& schema) {
   const auto inside = contained(schema);
-  std::vector<const Object*> types;
+  std::vector<EventSchema::EventType> types;
   for (flatbuffers::uoffset_t at = 0; at < schema.objects()->size(); ++at) {
     const Object* object = schema.objects()->Get(at);
     const bool top = !inside.contains(static_cast<int>(at)) || object == schema.root_table();
-    if (!object->is_struct() && top) types.push_back(object);
+    if (!object->is_struct() && top) types.push_back({object->name()->string_view(), at});
   }
   return types;
 }
@@ -223,39 +223,6 @@ Result<const reflection::Schema*> parse(const Buffer& bfbs, const std::string& f
   return schema;
 }
 
-bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table);
-
-// The tables that a field which is there leads to.
-bool has_required_inside(const reflection::Schema& schema, const reflection::Field& field, const flatbuffers::Table& table) {
-  const auto base = field.type()->base_type();
-  if (base == reflection::Union) {
-    const auto kind = table.GetField<std::uint8_t>(static_cast<flatbuffers::voffset_t>(field.offset() - 2), 0);
-    if (kind == 0) return true;
-    // Not by GetUnionType(): it takes every member for a table, and a string has no place among the objects.
-    const auto& members = *schema.enums()->Get(static_cast<flatbuffers::uoffset_t>(field.type()->index()))->values();
-    const auto* member = members.Get(kind)->union_type();
-    if (member->base_type() != reflection::Obj) return true;
-    const Object& object = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(member->index()));
-    return object.is_struct() || has_required(schema, object, *flatbuffers::GetFieldT(table, field));
-  }
-  const bool vector = base == reflection::Vector && field.type()->element() == reflection::Obj;
-  if (base != reflection::Obj && !vector) return true;
-  const Object& object = *schema.objects()->Get(static_cast<flatbuffers::uoffset_t>(field.type()->index()));
-  if (object.is_struct()) return true;
-  if (!vector) return has_required(schema, object, *flatbuffers::GetFieldT(table, field));
-  const auto* items = flatbuffers::GetFieldV<flatbuffers::Offset<flatbuffers::Table>>(table, field);
-  return std::all_of(items->begin(), items->end(), [&](const auto* item) { return has_required(schema, object, *item); });
-}
-
-// The reflection verifier of FlatBuffers 2.0.8 does not see that a required string, vector or union is missing, which
-// generated code then takes for granted. For tables that it has verified.
-bool has_required(const reflection::Schema& schema, const Object& object, const flatbuffers::Table& table) {
-  return std::all_of(object.fields()->begin(), object.fields()->end(), [&](const reflection::Field* field) {
-    if (!table.CheckField(field->offset())) return !field->required();
-    return has_required_inside(schema, *field, table);
-  });
-}
-
 }  // namespace
 
 Result<std::shared_ptr<const EventSchema>> EventSchema::open(Bytes bfbs, const std::string& file) {
@@ -263,19 +230,17 @@ Result<std::shared_ptr<const EventSchema>> EventSchema::open(Bytes bfbs, const s
   const auto schema = parse(made->bytes_, file);
   if (!schema) return schema.error();
   if (auto good = check_schema(**schema, file); !good) return good.error();
+  auto verifier = wire::PayloadVerifier::compile(**schema);
+  if (!verifier) return Error{verifier.error().code, file + ": " + verifier.error().detail + "; the file is damaged"};
   made->schema_ = *schema;
   made->event_types_ = types_of(**schema);
+  made->verifier_ = std::move(*verifier);
   return std::shared_ptr<const EventSchema>(std::move(made));
 }
 
-const Object* EventSchema::event_type(std::string_view name) const {
-  const auto it = std::find_if(event_types_.begin(), event_types_.end(), [&](const Object* object) { return object->name()->string_view() == name; });
-  return it == event_types_.end() ? nullptr : *it;
-}
-
-bool EventSchema::verify(const Object& type, Bytes payload) const {
-  return flatbuffers::Verify(*schema_, type, payload.data(), payload.size(), limits::verifier_depth_max, limits::verifier_tables_max) &&
-         has_required(*schema_, type, *flatbuffers::GetAnyRoot(payload.data()));
+const EventSchema::EventType* EventSchema::event_type(std::string_view name) const {
+  const auto it = std::find_if(event_types_.begin(), event_types_.end(), [&](const EventType& type) { return type.name == name; });
+  return it == event_types_.end() ? nullptr : &*it;
 }
 
 }  // namespace bus::broker

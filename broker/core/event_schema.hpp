@@ -3,22 +3,24 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/bytes.hpp"
 #include "bus/result.hpp"
-
-namespace reflection {
-struct Object;
-struct Schema;
-}
+#include "wire/payload_verifier.hpp"
 
 namespace bus::broker {
 
 class EventSchema {
  public:
+  struct EventType {
+    std::string_view name;               // in the schema
+    std::size_t table = 0;               // its number among the schema's objects
+  };
+
   // Error bad_format: not a .bfbs, or one with vectors of unions or nested_flatbuffer, which cannot be verified safely.
   // `file` is named in every error.
   static Result<std::shared_ptr<const EventSchema>> open(Bytes bfbs, const std::string& file);
@@ -26,18 +28,19 @@ class EventSchema {
   Bytes bytes() const { return bytes_; }
   const reflection::Schema& schema() const { return *schema_; }
   // The tables that are event types: its root table, and every table that no other table of it contains.
-  const std::vector<const reflection::Object*>& event_types() const { return event_types_; }
+  const std::vector<EventType>& event_types() const { return event_types_; }
   // Null: it has none of this full name.
-  const reflection::Object* event_type(std::string_view name) const;
-  // The payload is aligned to 8 bytes, and has 8 or more; the type is one of this schema.
-  bool verify(const reflection::Object& type, Bytes payload) const;
+  const EventType* event_type(std::string_view name) const;
+  // The payload is aligned to 8 bytes; the type is one of this schema.
+  bool verify(const EventType& type, Bytes payload) const { return verifier_->verify(type.table, payload); }
 
  private:
   explicit EventSchema(Buffer bytes) : bytes_(std::move(bytes)) {}
 
   Buffer bytes_;
   const reflection::Schema* schema_ = nullptr;  // in bytes_, as are its types
-  std::vector<const reflection::Object*> event_types_;
+  std::vector<EventType> event_types_;
+  std::optional<wire::PayloadVerifier> verifier_;
 };
 
 }  // namespace bus::broker

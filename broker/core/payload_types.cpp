@@ -1,6 +1,6 @@
 #include "broker/core/payload_types.hpp"
 
-#include <flatbuffers/reflection.h>
+#include <flatbuffers/flatbuffers.h>
 
 #include "base/check.hpp"
 #include "base/limits.hpp"
@@ -18,7 +18,7 @@ flatbuffers::Verifier::Options tight() {
 }
 
 bool verify_aligned(const PayloadTypes::Type& type, Bytes payload) {
-  if (!type.builtin()) return type.schema->verify(*type.object, payload);
+  if (!type.builtin()) return type.schema->verify(*type.event_type, payload);
   flatbuffers::Verifier verifier(payload.data(), payload.size(), tight());
   return type.compiled(verifier);
 }
@@ -37,26 +37,26 @@ PayloadTypes::PayloadTypes() {
 Result<void> PayloadTypes::add(std::string_view bfbs, const std::string& file) {
   const auto schema = EventSchema::open(bytes_of(bfbs), file);
   if (!schema) return schema.error();
-  for (const auto* object : (*schema)->event_types()) {
-    if (const Type* known = find(object->name()->string_view())) {
-      return Error{Code::conflict, file + ": type " + object->name()->str() + " is there already, " +
+  for (const auto& event_type : (*schema)->event_types()) {
+    if (const Type* known = find(event_type.name)) {
+      return Error{Code::conflict, file + ": type " + std::string(event_type.name) + " is there already, " +
                                        (known->builtin() ? std::string("built in") : "from " + known->file)};
     }
   }
-  for (const auto* object : (*schema)->event_types()) {
+  for (const auto& event_type : (*schema)->event_types()) {
     Type type;
     type.file = file;
     type.schema = *schema;
-    type.object = object;
-    types_.emplace(object->name()->str(), std::move(type));
+    type.event_type = &event_type;
+    types_.emplace(event_type.name, std::move(type));
   }
   return {};
 }
 
 void PayloadTypes::put(const std::string& name, std::shared_ptr<const EventSchema> schema) {
   Type& type = types_[name];
-  type.object = schema->event_type(name);
-  BUS_CHECK(type.object != nullptr);
+  type.event_type = schema->event_type(name);
+  BUS_CHECK(type.event_type != nullptr);
   type.compiled = nullptr;
   type.schema = std::move(schema);
   type.registered = true;
@@ -86,15 +86,6 @@ Result<std::string> PayloadTypes::full_name(std::string_view name) const {
 
 bool PayloadTypes::verify(const Type& type, Bytes payload) {
   if (payload.size() < 8) return false;
-  if (!type.builtin()) {
-    // The reflection verifier of FlatBuffers 2.0.8 follows an offset of up to 64 KiB before it looks whether it is in the payload.
-    constexpr std::size_t followed = 0x10000 + 8;
-    Buffer roomy;
-    roomy.reserve(payload.size() + followed);
-    roomy.assign(payload.begin(), payload.end());
-    roomy.resize(payload.size() + followed, 0);
-    return verify_aligned(type, Bytes(roomy).first(payload.size()));
-  }
   if (reinterpret_cast<std::uintptr_t>(payload.data()) % 8 == 0) return verify_aligned(type, payload);
   return verify_aligned(type, copy_of(payload));
 }

@@ -27,7 +27,7 @@ class PayloadTypes {
     bool (*compiled)(flatbuffers::Verifier&) = nullptr;  // built-in types
     std::string_view builtin_bfbs;
     std::shared_ptr<const EventSchema> schema;           // all others: their schema, and
-    const reflection::Object* object = nullptr;          // their table in it
+    const EventSchema::EventType* event_type = nullptr;  // what they are in it
     std::string file;                                    // where it was loaded from; empty for built-in and registered types
     bool registered = false;
     std::shared_ptr<Usage> deprecated = nullptr;         // null: it is not

@@ -93,8 +93,8 @@ Result<std::vector<SchemaOutcome>> SchemaRegistry::judge(const EventSchema& sche
   if (schema.event_types().size() > event_types_max) {
     return Error{Code::bad_settings, "the schema has more than " + std::to_string(event_types_max) + " event types: divide it into several files"};
   }
-  for (const auto* object : schema.event_types()) {
-    const std::string type = object->name()->str();
+  for (const auto& event_type : schema.event_types()) {
+    const std::string type(event_type.name);
     if (type.size() > limits::text_bytes_max) {
       return Error{Code::bad_format, "the name of type " + type.substr(0, 64) + "… is longer than " + std::to_string(limits::text_bytes_max) + " bytes"};
     }

@@ -269,10 +269,10 @@ TEST(PayloadJson, StaysWithinPayloadsThatAreDamaged) {
 
 TEST(PayloadJson, RefusesAPayloadWhoseTablesShareOneLongVector) {
   flatbuffers::FlatBufferBuilder builder;
-  const std::vector<flatbuffers::Offset<flatbuffers::String>> texts(10'000, builder.CreateString("x"));
+  const std::vector<flatbuffers::Offset<flatbuffers::String>> texts(20'000, builder.CreateString("x"));
   const auto vector = builder.CreateVector(texts);
   flatbuffers::Offset<void> table;
-  for (int depth = 0; depth < 5; ++depth) {
+  for (int depth = 0; depth < 14; ++depth) {
     const auto start = builder.StartTable();
     builder.AddOffset(4 + 2 * 22, vector);  // texts
     builder.AddOffset(4 + 2 * 30, table);   // next
