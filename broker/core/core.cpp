@@ -304,12 +304,14 @@ SteadyTime Core::tick(Now now) {
 std::optional<SteadyTime> Core::commit_due(SteadyTime now) const {
   if (staging_.committing()) return std::nullopt;
   if (staging_.has_changes()) return intake_.wait_until(now).value_or(now);
-  return delivery_.commit_due();
+  const auto settlements = delivery_.commit_due(), removals = retention_.commit_due(now);
+  return settlements && removals ? std::min(settlements, removals) : settlements ? settlements : removals;
 }
 
 std::optional<store::CommitBatch> Core::take_batch(Now now, bool all) {
   const auto due = commit_due(now.steady);
   if (!due || (*due > now.steady && !all)) return std::nullopt;
+  retention_.join(staging_.has_changes() || delivery_.commit_due(), now.steady);
   bytes_since_step_ += staging_.staged_bytes();
   events_since_step_ += staging_.staged_events();
   ++batches_since_step_;

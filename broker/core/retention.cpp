@@ -23,14 +23,33 @@ void Retention::start(const store::Trim& trim, Now now) {
 std::optional<SteadyTime> Retention::tick(Now now) {
   now_ = now;
   if (!run_ && changes_.empty() && due_ && *due_ <= now.steady) begin({}, now);
-  return run_ ? std::nullopt : due_;
+  if (run_ && std::exchange(run_->was_answered, false)) {
+    run_->rest_until = are_others_at_work(now.steady) ? now.steady + rest_after_read * (now.steady - run_->asked_at) : now.steady;
+  }
+  while (run_ && run_->step != Step::none && run_->rest_until <= now.steady) go_to(std::exchange(run_->step, Step::none));
+  if (!run_) return due_;
+  return run_->step == Step::none ? std::nullopt : std::optional(run_->rest_until);
+}
+
+void Retention::go_to(Step step) {
+  switch (step) {
+    case Step::gather: return gather();
+    case Step::read_on: return read_on();
+    case Step::go_on: return go_on();
+    case Step::none: return;
+  }
 }
 
 // Of a run that was abandoned meanwhile nobody wants the answer.
 template <typename Done>
 void Retention::ask(ReadAsk what, Done done) {
+  run_->asked_at = now_.steady;
+  run_->is_reading = true;
   reads_.ask(std::move(what), [this, number = run_->number, done = std::move(done)](Result<ReadAnswer> answer) {
-    if (run_ && run_->number == number) done(std::move(answer));
+    if (!run_ || run_->number != number) return;
+    run_->was_answered = true;
+    run_->is_reading = false;
+    done(std::move(answer));
   });
 }
 
@@ -61,6 +80,7 @@ void Retention::begin(const Wanted& wanted, Now now) {
 void Retention::abandon() {
   if (!run_) return;
   run_->trouble = "the run was given up, since policies or legal holds were changed";
+  for (const auto& ready : ready_) keep(*ready.record, ready.going);
   finish();
 }
 
@@ -70,6 +90,7 @@ void Retention::finish() {
   run_->last_of.clear();
   run_->topics.clear();
   run_->policies.reset();
+  ready_.clear();
   settled_.clear();
   last_ = std::move(*run_);
   run_.reset();
@@ -145,7 +166,7 @@ void Retention::gather() {
     for (const auto& record : slice.records) gather_from(*record);
     run_->next_read = slice.next;
     if (slice.next == Position::none || slice.next > run_->to) return walk();
-    gather();
+    run_->step = Step::gather;
   });
 }
 
@@ -225,9 +246,10 @@ bool Retention::may_go_after(Position position) const {
   });
 }
 
-// Looks at records until one has to be read whole, or what was staged has to commit.
+// Looks at records until one has to be read whole, or enough is ready for a commit.
 void Retention::go_on() {
   while (!run_->records.empty()) {
+    if (is_enough_ready()) return;
     const auto record = run_->records.front();
     run_->records.pop_front();
     if (record->first() > run_->to || (!may_go_after(record->first() - 1) && !run_->at_front)) break;
@@ -245,15 +267,15 @@ void Retention::go_on() {
     if (run_->wanted.dry) continue;
     run_->at_front = run_->at_front && may_trim(*record, gone + going.size());
     if (run_->at_front) {
-      trim(*record, going);
-      if (changes_.size() >= limits::retention_trims_max) return;
+      make_ready({record, std::move(going), nullptr});
       continue;
     }
     if (!going.empty()) return rewrite(record, std::move(going));
   }
-  if (!changes_.empty()) return;
+  if (is_enough_ready()) return;
   const bool is_done = run_->next_read == Position::none || run_->next_read > run_->to || (!may_go_after(run_->at) && !run_->at_front);
-  if (!is_done) return read_on();
+  if (!is_done) return void(run_->step = Step::read_on);
+  if (!ready_.empty() || !changes_.empty()) return;
   settle_first();
   finish();
 }
@@ -340,23 +362,62 @@ void Retention::change(store::RecordChange change, Position last) {
   staging_.change(std::move(change));
 }
 
-// The record has to be read: its index alone is known. It stays as it is if it is damaged, or if a group has been moved back meanwhile.
+// The record has to be read: its index alone is known. It stays as it is if it is damaged.
 void Retention::rewrite(const store::RecordPtr& record, std::vector<std::uint32_t> going) {
-  run_->rewriting = true;
   ask(ReadWithout{record->first(), going}, [this, record, going](const Result<ReadAnswer>& answer) {
-    run_->rewriting = false;
-    settled_.clear();
-    const auto is_free = [&](std::uint32_t at) {
-      const auto& policy = run_->shares[static_cast<std::size_t>(run_->topics[record->topic(at)].share)].policy;
-      return policy.past_groups || keeper(record->topic(at), record->first() + at) == nullptr;
-    };
-    if (answer && std::all_of(going.begin(), going.end(), is_free)) {
-      count(*record, going);
-      return change({record->first(), std::get<store::RecordPtr>(*answer)}, record->last());
-    }
-    note(answer ? Error{Code::busy, "a group was moved while the record at position " + std::to_string(number(record->first())) + " was read"} : answer.error());
+    run_->step = Step::go_on;
+    if (answer) return make_ready({record, going, std::get<store::RecordPtr>(*answer)});
+    note(answer.error());
     keep(*record, going);
-    if (changes_.empty()) go_on();
+  });
+}
+
+void Retention::make_ready(Ready ready) {
+  if (ready_.empty()) ready_since_ = now_.steady;
+  ready_.push_back(std::move(ready));
+}
+
+bool Retention::is_enough_ready() const {
+  std::size_t bytes = 0, events = 0;
+  for (const auto& ready : ready_) {
+    bytes += ready.rewritten != nullptr ? ready.rewritten->bytes().size() : 0;
+    events += ready.record->count();
+  }
+  return bytes >= changed_bytes || events >= changed_events || ready_.size() >= limits::retention_trims_max;
+}
+
+std::optional<SteadyTime> Retention::commit_due(SteadyTime now) const {
+  if (ready_.empty()) return std::nullopt;
+  return are_others_at_work(now) ? ready_since_ + patience : now;
+}
+
+void Retention::join(bool others, SteadyTime now) {
+  if (others) others_at_ = now;
+  if (ready_.empty()) return;
+  settled_.clear();
+  bool is_front_whole = true;
+  for (auto& ready : std::exchange(ready_, {})) {
+    const bool is_behind_gap = ready.rewritten == nullptr && !is_front_whole;
+    if (is_behind_gap || !may_still_go(ready)) {
+      is_front_whole = run_->at_front = false;
+      note(Error{Code::busy, "a group was moved while the record at position " + std::to_string(number(ready.record->first())) + " was being changed"});
+      keep(*ready.record, ready.going);
+    } else if (ready.rewritten == nullptr) {
+      trim(*ready.record, ready.going);
+    } else {
+      count(*ready.record, ready.going);
+      change({ready.record->first(), std::move(ready.rewritten)}, ready.record->last());
+    }
+  }
+  if (changes_.empty() && !run_->is_reading) run_->step = Step::go_on;
+}
+
+// Not if a group has been moved back since it was decided.
+bool Retention::may_still_go(const Ready& ready) {
+  return std::all_of(ready.going.begin(), ready.going.end(), [&](std::uint32_t at) {
+    const auto topic = ready.record->topic(at);
+    const auto& policy = run_->shares[static_cast<std::size_t>(run_->topics[topic].share)].policy;
+    return policy.past_groups || keeper(topic, ready.record->first() + at) == nullptr;
   });
 }
 
@@ -405,7 +466,7 @@ void Retention::committed(SteadyTime now) {
     change.record != nullptr ? log_.change(std::move(change.record)) : log_.trim(change.last);
   }
   now_.steady = now;
-  if (run_ && !run_->rewriting && changes_.empty()) go_on();
+  if (run_ && !run_->is_reading && changes_.empty() && run_->step == Step::none) run_->step = Step::go_on;
 }
 
 // Of a topic of which nothing was met that stays, the first one lies behind where the run has come to.

@@ -5,7 +5,9 @@
 //     read the index ──> nothing goes: the next one
 //                    └─> some go: read the record without them ──> commit ──> the next one
 //
-// Each step is one bounded read or one commit, so that others have their turn in between.
+// Each step is one bounded read or one change of a few records, so that others have their turn in between. Whoever waits for a commit
+// waits for all of it, and for the one before. So while others commit, a change goes with one of their commits, and only if none comes
+// for a while with one of its own; and the run rests after each read.
 #pragma once
 
 #include <deque>
@@ -24,6 +26,17 @@ namespace bus::broker {
 
 class Retention {
  public:
+  // Others are at work if they have committed within this time.
+  static constexpr Duration others_stay = std::chrono::seconds(1);
+  // So long a change waits for a commit of theirs.
+  static constexpr Duration patience = std::chrono::milliseconds(100);
+  // And for so many times as long as a read took nothing is read, so that retention has a fifth of the reader thread.
+  static constexpr int rest_after_read = 4;
+  // What is changed with one commit: no more than so many bytes that are written anew, and records with so many events in all; but
+  // one record at least.
+  static constexpr std::size_t changed_bytes = 32 * limits::KiB;
+  static constexpr std::size_t changed_events = 512;
+
   Retention(State& state, Sessions& sessions, Staging& staging, Reads& reads, LogView& log, Delivery& delivery, std::uint64_t key_secret)
       : state_(state), staging_(staging), reads_(reads), log_(log), delivery_(delivery), answers_(sessions), policies_(key_secret) {}
 
@@ -35,6 +48,10 @@ class Retention {
   bool receive(Asker to, const wire::Request& message, Now now);
   // Goes on with a run, or begins one. Returns when it wants to be called again at the latest.
   std::optional<SteadyTime> tick(Now now);
+  // When what is ready should be committed if there is nothing else to commit; nothing: nothing is ready.
+  std::optional<SteadyTime> commit_due(SteadyTime now) const;
+  // A commit is about to be taken: what is ready goes with it. `others`: it is not for that alone.
+  void join(bool others, SteadyTime now);
   // What was staged is durable.
   void committed(SteadyTime now);
 
@@ -78,6 +95,7 @@ class Retention {
     bool forced = false;                 // by an operator: even if it is hardly worth it
     std::optional<RetentionPolicy> tried;  // as if it was set
   };
+  enum class Step : std::uint8_t { none, gather, read_on, go_on };
   struct Run {
     std::uint64_t number = 0;
     Wanted wanted;
@@ -92,8 +110,18 @@ class Retention {
     std::deque<store::RecordPtr> records;  // read, and not looked at yet
     Position next_read{1};               // none: there is no other record
     bool at_front = false;               // all before the next record is gone
-    bool rewriting = false;              // a record is being read without what goes of it
+    bool is_reading = false;
+    Step step = Step::none;              // the next one; none: the run waits for a read or a commit
+    SteadyTime asked_at;                 // the last read
+    bool was_answered = false;           // since the last tick
+    SteadyTime rest_until;
     std::string trouble;
+  };
+  // Of a record, not staged yet.
+  struct Ready {
+    store::RecordPtr record;             // its index
+    std::vector<std::uint32_t> going;
+    store::RecordPtr rewritten;          // null: it goes
   };
   // Of a record, staged.
   struct Change {
@@ -107,6 +135,7 @@ class Retention {
   void begin(const Wanted& wanted, Now now);
   void abandon();
   void finish();
+  void go_to(Step step);
   WallTime trusted_now() const;
   void locate();
   void plan();
@@ -122,6 +151,10 @@ class Retention {
   bool is_superseded(const Share& share, std::int32_t number, const store::Record& record, std::uint32_t at) const;
   bool may_trim(const store::Record& record, std::size_t going) const;
   void trim(const store::Record& record, const std::vector<std::uint32_t>& going);
+  void make_ready(Ready ready);
+  bool is_enough_ready() const;
+  bool may_still_go(const Ready& ready);
+  bool are_others_at_work(SteadyTime now) const { return others_at_ && now - *others_at_ < others_stay; }
   void rewrite(const store::RecordPtr& record, std::vector<std::uint32_t> going);
   void change(store::RecordChange change, Position last);
   void keep(const store::Record& record, const std::vector<std::uint32_t>& going);
@@ -151,6 +184,9 @@ class Retention {
   mutable Answers answers_;
   RetentionPolicies policies_;
   store::Trim trim_;                     // staged
+  std::vector<Ready> ready_;             // of the run under way, for the next commit
+  SteadyTime ready_since_;
+  std::optional<SteadyTime> others_at_;  // the last commit of others
   std::deque<Change> changes_;           // a run goes on when they are durable
   std::map<std::string, Position, std::less<>> latest_to_;  // by pattern: up to here the last events of keys are known to be the only ones
   std::map<std::uint32_t, Delivery::Settled> settled_;  // by topic, of the record that is looked at

@@ -121,17 +121,27 @@ Result<PrioritySlice> DiskReader::find_priority(Position from, std::uint8_t prio
   return slice;
 }
 
+namespace {
+
+// Whoever goes through indexes stops for no longer than it takes to look at so many events, or those of one record.
+constexpr std::size_t index_events_max = 1024;
+
+}  // namespace
+
 Result<IndexSlice> DiskReader::indexes(Position from, std::size_t records_max) {
   const auto txn = env_.begin(lmdb::Access::read);
   if (!txn) return txn.error();
   auto cursor = LogCursor::open(*txn, tables_);
   if (!cursor) return cursor.error();
   IndexSlice slice;
+  std::size_t events = 0;
   auto found = cursor->seek(from);
-  for (; found && *found && records_max > 0; found = cursor->next(), --records_max) {
+  for (; found && *found && records_max > 0 && events < index_events_max; found = cursor->next(), --records_max) {
     const auto record = cursor->load_index();
     if (!record) slice.damage = record.error();
-    if (record && (*record)->last() >= from) slice.records.push_back(*record);
+    if (!record || (*record)->last() < from) continue;
+    slice.records.push_back(*record);
+    events += (*record)->count();
   }
   if (!found) return found.error();
   if (*found) slice.next = cursor->position();
