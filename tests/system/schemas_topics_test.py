@@ -175,7 +175,7 @@ class Topics(Case):
         for topic in made:
             self.run_cli("topic", "create", topic, *large)
         self.notify(made[7])
-        text = "".join(json.dumps({"topic": f"t{at:04}." + "x" * 240, "type": "SystemNotification", "payload": json.loads(notification(at))}) + "\n" for at in range(1500))
+        text = "".join(json.dumps({"topic": f"t{at:04}." + "x" * 240, "type": "suoke.realtime.SystemNotification", "payload": json.loads(notification(at))}) + "\n" for at in range(1500))
         self.run_cli("pub", "--events", "-", text=text)
         listed = [one["topic"] for one in lines(self.run_cli("topic", "ls", "-o", "ndjson"))]
         self.assertEqual(listed, sorted(made + [f"t{at:04}." + "x" * 240 for at in range(1500)]))
