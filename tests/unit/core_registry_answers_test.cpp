@@ -177,17 +177,21 @@ TEST_F(RegistryAnswersTest, AndAtOnceWhereNothingIsStaged) {
 
 // ---- what takes long is told in parts
 
-// Rings of n and m tables have n × m pairs to compare: more than two such comparisons are too many for one answer.
+// All values of the enum are looked at for each version, and one field is new in each.
 TEST_F(RegistryAnswersTest, AHistoryHasSoManyComparisonsInEachPart) {
-  const auto ring = [](int count) {
-    std::string text = "table T { n:R0; }";
-    for (int at = 0; at < count; ++at) text += "table R" + std::to_string(at) + " { n:R" + std::to_string((at + 1) % count) + "; }";
-    auto ask = adding(text + "root_type T;");
+  constexpr std::uint32_t values = 4'000, versions = 40;
+  static_assert((versions - 1) * 2 * values > limits::schema_comparisons_max && 2 * versions < limits::schema_changes_max);
+  bus.map_bytes = 256 * limits::MiB;
+  crash();
+  std::string text = "enum E:uint { ";
+  for (std::uint32_t at = 0; at < values; ++at) text += "v" + std::to_string(at) + ", ";
+  text += "} table T { e:E; ";
+  for (std::uint32_t version = 0; version < versions; ++version) {
+    text += "f" + std::to_string(version) + ":int; ";
+    auto ask = adding(text + "} root_type T;");
     ask.compatibility = "none";
-    return ask;
-  };
-  constexpr std::uint32_t versions = 4;
-  for (std::uint32_t version = 0; version < versions; ++version) ASSERT_EQ(now(ring(version % 2 == 0 ? 239 : 241)), Code::ok);
+    ASSERT_EQ(now(std::move(ask)), Code::ok);
+  }
   wire::SchemaHistoryT history;
   history.type = "T";
   std::vector<std::size_t> parts;
@@ -204,7 +208,8 @@ TEST_F(RegistryAnswersTest, AHistoryHasSoManyComparisonsInEachPart) {
     parts.push_back(part.versions.size());
     history.after = part.more;
   } while (history.after != 0 && parts.size() < versions);
-  EXPECT_EQ(parts, (std::vector<std::size_t>{2, 1, 1}));
+  EXPECT_EQ(parts.size(), 2u);
+  EXPECT_EQ(told, versions);
 }
 
 // ---- events on their way to a topic that is removed

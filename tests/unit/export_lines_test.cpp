@@ -15,14 +15,14 @@ namespace {
 
 constexpr const char* notification = "suoke.realtime.SystemNotification";
 
-PayloadJson schema() {
+PayloadJson alert_schema() {
   for (const auto& type : broker::builtin_types()) {
     if (type.name == notification) return PayloadJson::open(bytes_of(type.bfbs), notification).value();
   }
   throw std::runtime_error("not built in");
 }
 
-std::vector<std::uint8_t> payload() { return schema().encode(R"({"notification_id":"1","title":"Ana"})").value(); }
+std::vector<std::uint8_t> alert_payload() { return alert_schema().encode(R"({"notification_id":"1","title":"Ana"})").value(); }
 
 Event stored(const wire::EventT& envelope) {
   flatbuffers::FlatBufferBuilder builder;
@@ -34,21 +34,21 @@ Event stored(const wire::EventT& envelope) {
   return Event({Position{7}, 3, wall_time(1'000'000'001), 5, 0, "importer", ""}, words, {data, words->size() * 8});
 }
 
-wire::EventT bare() {
+wire::EventT plain_alert() {
   wire::EventT event;
   event.topic = "alerts.new";
   event.type = notification;
   event.id = "e-1";
-  event.payload = payload();
+  event.payload = alert_payload();
   return event;
 }
 
 Result<NewEvent> read_back(const std::string& line) {
-  const auto types = schema();
+  const auto types = alert_schema();
   return exported_event(Json::parse(line), &types);
 }
 
-std::string line_of(const Event& event) { return export_line(event, schema().decode(event.payload()).value()); }
+std::string line_of(const Event& event) { return export_line(event, alert_schema().decode(event.payload()).value()); }
 
 void expect_same(const NewEvent& read, const wire::EventT& event) {
   EXPECT_EQ(read.topic, event.topic);
@@ -78,7 +78,7 @@ class RandomEvents {
   explicit RandomEvents(std::uint64_t seed) : random_(seed) {}
 
   wire::EventT next() {
-    auto event = bare();
+    auto event = plain_alert();
     event.topic = "a." + std::string(1 + random_() % 20, 'b');
     for (auto* text : {&event.key, &event.source, &event.subject, &event.correlation_id, &event.causation_id, &event.traceparent, &event.dataschema}) {
       if (random_() % 3 != 0) *text = bytes();
@@ -119,24 +119,24 @@ TEST(ExportLines, AnEventIsReadBackWhateverItsTextsAre) {
 }
 
 TEST(ExportLines, ALineWithoutBytesIsMadeOfItsFields) {
-  auto event = bare();
+  auto event = plain_alert();
   event.key = "k";
   auto line = Json::parse(line_of(stored(event)));
   line.erase("bytes");
   line["key"] = "other";
-  const auto types = schema();
+  const auto types = alert_schema();
   const auto read = exported_event(line, &types);
   ASSERT_TRUE(read.ok()) << read.error().detail;
   EXPECT_EQ(read->key, "other");
-  EXPECT_EQ(schema().decode(read->payload).value(), schema().decode(event.payload).value());
+  EXPECT_EQ(alert_schema().decode(read->payload).value(), alert_schema().decode(event.payload).value());
   EXPECT_EQ(exported_event(line, nullptr).error().code, Code::unknown_type);
 }
 
 TEST(ExportLines, AFieldThatWasChangedIsRefusedWhileTheBytesAreAsTheyWere) {
-  auto event = bare();
+  auto event = plain_alert();
   event.key = "k";
   const auto line = Json::parse(line_of(stored(event)));
-  const auto types = schema();
+  const auto types = alert_schema();
   for (const auto& [name, value] : std::vector<std::pair<const char*, Json>>{
            {"key", "other"}, {"topic", "a"}, {"id", "x"}, {"source", "s"}, {"time", "2024-01-01T00:00:00Z"}, {"priority", "high"}, {"subject", "s"},
            {"attributes", {{"a", "b"}}}, {"payload", {{"title", "x"}}}, {"expires_at", "2024-01-01T00:00:00Z"}, {"nonsense", 1}}) {
@@ -157,9 +157,9 @@ TEST(ExportLines, AFieldThatWasChangedIsRefusedWhileTheBytesAreAsTheyWere) {
 }
 
 TEST(ExportLines, BytesThatAreNoEventAreRefused) {
-  const auto line = Json::parse(line_of(stored(bare())));
+  const auto line = Json::parse(line_of(stored(plain_alert())));
   const auto whole = from_base64(line["bytes"].get<std::string>()).value();
-  const auto types = schema();
+  const auto types = alert_schema();
   const auto refused = [&](Json bytes) {
     auto changed = line;
     changed["bytes"] = std::move(bytes);
