@@ -32,7 +32,8 @@ class Operator {
     for (const auto& message : driver_.take_outgoing()) {
       const auto parsed = wire::parse(message.header.bytes).value();
       if (const auto* failure = parsed->body_as_Failure()) ADD_FAILURE() << failure->detail()->str();
-      if (const auto* reply = parsed->body_as_Reply()) answer = std::move(reply->UnPack()->answer);
+      const auto* reply = parsed->body_as_Reply();
+      if (reply != nullptr) answer = std::move(std::unique_ptr<wire::ReplyT>(reply->UnPack())->answer);
     }
     return answer;
   }

@@ -338,12 +338,13 @@ struct Crafted {
   reflection::BaseType base = reflection::Int, element = reflection::None;
   int index = -1;
   reflection::BaseType member = reflection::None;  // of the only enum's only value, which leads nowhere
+  std::uint16_t offset = 4;
 };
 
 Code opened(const Crafted& what) {
   flatbuffers::FlatBufferBuilder builder;
   const auto name_of_field = builder.CreateString(what.field);
-  const auto field = reflection::CreateField(builder, name_of_field, reflection::CreateType(builder, what.base, what.element, what.index), 0, 4);
+  const auto field = reflection::CreateField(builder, name_of_field, reflection::CreateType(builder, what.base, what.element, what.index), 0, what.offset);
   const auto fields = builder.CreateVector(&field, 1);
   const auto object = reflection::CreateObject(builder, builder.CreateString(what.name), fields, false, 1, 0);
   const auto value = reflection::CreateEnumVal(builder, builder.CreateString("NONE"), 0, reflection::CreateType(builder, what.member, reflection::None, 9999));
@@ -363,8 +364,9 @@ TEST(EventSchema, RefusesWhatWouldLeadAstray) {
   EXPECT_EQ(opened({.name = ""}), Code::bad_format);
   EXPECT_EQ(opened({.field = ""}), Code::bad_format);
   EXPECT_EQ(opened({.field = std::string(limits::text_bytes_max + 1, 'f')}), Code::bad_format);
-  EXPECT_EQ(opened({.base = reflection::Union, .index = 0}), Code::ok);
-  EXPECT_EQ(opened({.base = reflection::Union, .element = reflection::Obj, .index = 0}), Code::bad_format) << "read as the number of a table";
+  EXPECT_EQ(opened({.base = reflection::Union, .index = 0, .offset = 6}), Code::ok);
+  EXPECT_EQ(opened({.base = reflection::Union, .index = 0}), Code::bad_format) << "there is no place before it for its type";
+  EXPECT_EQ(opened({.base = reflection::Union, .element = reflection::Obj, .index = 0, .offset = 6}), Code::bad_format) << "read as the number of a table";
   EXPECT_EQ(opened({.member = reflection::Obj}), Code::bad_format) << "no field leads to it, and a comparison does";
 }
 
