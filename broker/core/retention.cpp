@@ -24,6 +24,7 @@ std::optional<SteadyTime> Retention::tick(Now now) {
   now_ = now;
   if (!run_ && changes_.empty() && due_ && *due_ <= now.steady) begin({}, now);
   if (run_ && std::exchange(run_->was_answered, false)) {
+    run_->busy += now.steady - run_->asked_at;
     run_->rest_until = are_others_at_work(now.steady) ? now.steady + rest_after_read * (now.steady - run_->asked_at) : now.steady;
   }
   while (run_ && run_->step != Step::none && run_->rest_until <= now.steady) go_to(std::exchange(run_->step, Step::none));
@@ -60,7 +61,6 @@ void Retention::begin(const Wanted& wanted, Now now) {
   run.number = ++runs_;
   run.wanted = wanted;
   run.began_at = now.wall;
-  run.began = now.steady;
   run.to = log_.committed();
   run.policies = policies_;
   if (wanted.tried) run.policies->put(*wanted.tried);
@@ -80,11 +80,11 @@ void Retention::begin(const Wanted& wanted, Now now) {
 void Retention::abandon() {
   if (!run_) return;
   run_->trouble = "the run was given up, since policies or legal holds were changed";
-  for (const auto& ready : ready_) keep(*ready.record, ready.going);
   finish();
 }
 
 void Retention::finish() {
+  for (const auto& ready : ready_) keep(*ready.record, ready.going);  // of a run that ends halfway
   run_->ended_at = now_.wall;
   run_->records.clear();
   run_->last_of.clear();
@@ -96,8 +96,8 @@ void Retention::finish() {
   run_.reset();
   if (last_.wanted.dry) return;
   due_.reset();
-  const Duration took = now_.steady - last_.began;
-  if (!policies_.policies().empty()) due_ = now_.steady + std::max<Duration>(limits::retention_interval, took * limits::retention_rest);
+  // Rests and waits are no work: after a run that was long for them a longer one would come, and so on.
+  if (!policies_.policies().empty()) due_ = now_.steady + std::max<Duration>(limits::retention_interval, last_.busy * limits::retention_rest);
 }
 
 // A clock that has jumped ahead must not make everything old: without commits in between a day is as much as it is believed.
@@ -378,9 +378,11 @@ void Retention::make_ready(Ready ready) {
 }
 
 bool Retention::is_enough_ready() const {
+  if (ready_.size() < changed_records_least) return false;
   std::size_t bytes = 0, events = 0;
   for (const auto& ready : ready_) {
-    bytes += ready.rewritten != nullptr ? ready.rewritten->bytes().size() : 0;
+    if (ready.rewritten == nullptr) continue;
+    bytes += ready.rewritten->bytes().size();
     events += ready.record->count();
   }
   return bytes >= changed_bytes || events >= changed_events || ready_.size() >= limits::retention_trims_max;

@@ -32,10 +32,11 @@ class Retention {
   static constexpr Duration patience = std::chrono::milliseconds(100);
   // And for so many times as long as a read took nothing is read, so that retention has a fifth of the reader thread.
   static constexpr int rest_after_read = 4;
-  // What is changed with one commit: no more than so many bytes that are written anew, and records with so many events in all; but
-  // one record at least.
+  // What is changed with one commit: no more than so many bytes that are written anew, and such records with so many events in all; but
+  // two records at least. Else a run that others commit large records beside would never gain on them.
   static constexpr std::size_t changed_bytes = 32 * limits::KiB;
   static constexpr std::size_t changed_events = 512;
+  static constexpr std::size_t changed_records_least = 2;
 
   Retention(State& state, Sessions& sessions, Staging& staging, Reads& reads, LogView& log, Delivery& delivery, std::uint64_t key_secret)
       : state_(state), staging_(staging), reads_(reads), log_(log), delivery_(delivery), answers_(sessions), policies_(key_secret) {}
@@ -100,7 +101,7 @@ class Retention {
     std::uint64_t number = 0;
     Wanted wanted;
     WallTime began_at, ended_at;
-    SteadyTime began;
+    Duration busy = {};                  // in all that was read
     std::optional<RetentionPolicies> policies;  // as they were when it began, and one that is only tried
     std::vector<Share> shares;
     std::vector<TopicPlan> topics;       // by number

@@ -9,8 +9,8 @@ namespace bus::broker {
 
 namespace {
 
-// A read is answered within a commit or two.
-constexpr std::uint64_t changes_kept = 8;
+// Most reads are answered within a commit or two; one behind a long one takes more.
+constexpr std::uint64_t changes_kept = 256;
 
 }  // namespace
 
@@ -178,11 +178,11 @@ std::vector<store::RecordPtr> Staging::committed() {
 std::uint64_t Staging::changed_since(std::uint64_t as_of, Position first) const {
   const auto found = std::find_if(changed_.rbegin(), changed_.rend(), [&](const Changed& one) { return one.first == first; });
   if (found != changed_.rend() && found->batch > as_of) return found->batch;
-  return as_of + changes_kept < committed_batch_ ? committed_batch_ : 0;  // nobody knows any more
+  return as_of < forgotten_ ? committed_batch_ : 0;  // nobody knows any more
 }
 
 void Staging::release() {
-  while (!changed_.empty() && changed_.front().batch + changes_kept < committed_batch_) changed_.pop_front();
+  for (; !changed_.empty() && changed_.front().batch + changes_kept < committed_batch_; changed_.pop_front()) forgotten_ = changed_.front().batch;
   while (!held_.empty() && held_.begin()->first <= committed_batch_) {
     auto node = held_.extract(held_.begin());
     node.mapped()();

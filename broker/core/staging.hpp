@@ -125,6 +125,7 @@ class Staging {
     Position first;                       // of the record
   };
   std::deque<Changed> changed_;           // by the last batches
+  std::uint64_t forgotten_ = 0;           // the last one that is no longer among them
   Position next_{1};                      // of the next event staged
   std::deque<store::RecordBuilder> builders_;   // the first ones hold what was staged, the others are spare
   std::size_t building_ = 0;              // how many of them do
