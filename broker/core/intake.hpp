@@ -129,7 +129,8 @@ class Intake {
     std::vector<std::uint64_t> snapshots; // or were taken as snapshots, of these versions; 0: none
     std::vector<bool> steps;              // or stood for steps without events
     std::size_t open = 0;                 // of them are still to be found, the lowest ones,
-    Position next = Position::none;       // from here on
+    Position next = Position::none;       // from here on; none: nobody knows of those any more,
+    std::string gone;                     // for this reason
   };
   struct Publisher {
     SessionId holder = 0;

@@ -16,7 +16,7 @@ bool Intake::find_duplicates(const std::string& name, Parked& batch) {
     waiting_for_commit_[publisher.last_batch].push_back(name);
     return true;
   }
-  Search search{++last_search_, *state_.publishers.find(name), next, {}, {}, {}, {}, 0, publisher.last_position};
+  Search search{++last_search_, *state_.publishers.find(name), next, {}, {}, {}, {}, 0, publisher.last_position, {}};
   search.open = std::min<std::uint64_t>(last - next + 1, batch.items.size() - batch.receipts.size());
   search.hits.resize(search.open);
   search.scheduled.resize(search.open);
@@ -71,7 +71,8 @@ void Intake::walked(const std::string& name, Search search, const Result<ReadAns
             search.hits.begin() + static_cast<std::ptrdiff_t>(slice.open));
   search.open = slice.open;
   search.next = slice.next;
-  if (search.open > 0) return walk(name, std::move(search));
+  search.gone = slice.gone;
+  if (search.open > 0 && search.gone.empty()) return walk(name, std::move(search));
   find_more(name, std::move(search), {});
 }
 
@@ -119,8 +120,10 @@ void Intake::take_duplicates(Parked& batch, const Search& search) {
       ++counters_.duplicates;
       continue;
     }
-    const Error refused_before{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
-    batch.refused.insert_or_assign(index, refused_before);
+    const bool is_gone = !search.gone.empty() && at < search.open;
+    const Error why = is_gone ? Error{Code::trimmed, "what became of this sequence is not known any more: " + search.gone}
+                              : Error{Code::refused_before, "this sequence was refused or given up before; it is not in the log"};
+    batch.refused.insert_or_assign(index, why);
   }
 }
 

@@ -46,7 +46,8 @@ std::optional<wire::Receipt> Intake::event_of_id(const Parked& batch, const Item
 // such an event was refused.
 void Intake::take_duplicate_ids(Parked& batch) {
   for (auto it = batch.refused.begin(); batch.has_unique_ids && it != batch.refused.end() && it->first < batch.receipts.size();) {
-    const bool is_alone = it->second.code == Code::refused_before && step_of(batch, it->first) == nullptr;
+    const bool is_without_event = it->second.code == Code::refused_before || it->second.code == Code::trimmed;
+    const bool is_alone = is_without_event && step_of(batch, it->first) == nullptr;
     const auto known = is_alone ? event_of_id(batch, batch.items[it->first]) : std::nullopt;
     if (!known) {
       ++it;

@@ -77,14 +77,20 @@ Result<SequenceSlice> DiskReader::find_sequences(std::uint32_t publisher, Positi
   if (!txn) return txn.error();
   auto cursor = LogCursor::open(*txn, tables_);
   if (!cursor) return cursor.error();
-  SequenceSlice slice{std::vector<SequenceHit>(sequences.size()), sequences.size(), from};
+  SequenceSlice slice{std::vector<SequenceHit>(sequences.size()), sequences.size(), from, {}};
   PublisherChain chain(*txn, tables_, *cursor, publisher);
   std::size_t records = 0;
   Position& at = slice.next;
   std::size_t& open = slice.open;  // sequences[0 .. open) are still to be found, the highest first
   while (open > 0 && at != Position::none) {
     if (!chain.is_near(at) && ++records > records_max) return slice;
-    if (auto gone = chain.go_to(at); !gone) return gone.error();
+    if (auto reached = chain.go_to(at); !reached && reached.error().code == Code::trimmed) {
+      slice.gone = reached.error().detail;
+      at = Position::none;
+      return slice;
+    } else if (!reached) {
+      return reached.error();
+    }
     // Above the event and below the later run: used up by a refusal, never stored.
     while (open > 0 && sequences[open - 1] > chain.last_sequence()) --open;
     for (; open > 0 && sequences[open - 1] >= chain.first_sequence(); --open) {

@@ -84,7 +84,8 @@ struct SequenceHit {
 struct SequenceSlice {
   std::vector<SequenceHit> hits;      // of each sequence asked; those before `open` are not known yet
   std::size_t open = 0;               // how many are still to be found, the lowest ones
-  Position next = Position::none;     // where the walk goes on to find them
+  Position next = Position::none;     // where the walk goes on to find them; none: nowhere, and those that are open
+  std::string gone;                   // are unknown: why that part of the log is gone for good
 };
 
 // One part of the walk back along a key's chain.

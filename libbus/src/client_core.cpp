@@ -274,24 +274,11 @@ void ClientCore::publish_failure(const Error& error, std::uint64_t sequence, Ste
   const auto refused = std::find_if(pending_.begin(), pending_.end(),
                                     [&](const Pending& pending) { return pending.batch.first_sequence == sequence; });
   if (refused == pending_.end() || !refused->sent) return;  // it goes again anyway, with one before it
-  if (error.code == Code::trimmed) return give_up_trimmed(refused, error);
   trouble_ = error;
   if (error.code == Code::malformed || error.code == Code::batch_too_large) return fail(error);
   for (auto it = refused; it != pending_.end(); ++it) it->sent = false;
   publish_backoff_ = std::clamp<Duration>(publish_backoff_ * 2, publish_backoff_min, publish_backoff_max);
   publish_again_ = now + publish_backoff_;
-}
-
-// The broker has decided on this batch before, in a part of the log that is gone: nobody will ever say more of it. What was sent
-// behind it was not taken.
-void ClientCore::give_up_trimmed(std::deque<Pending>::iterator at, const Error& error) {
-  if (at->batch.last_sequence() > session_->last_sequence) return fail(error);  // some of it is new, and all of it was refused
-  const Batch batch = std::move(at->batch);
-  for (auto it = pending_.erase(at); it != pending_.end(); ++it) it->sent = false;
-  for (const auto& done : batch.done) {
-    if (done) done(error);
-  }
-  events_.answered(batch);
 }
 
 void ClientCore::results(const wire::PublishResult& message, SteadyTime now) {

@@ -152,7 +152,6 @@ class ClientCore {
   void welcome(const wire::Welcome& message, Now now);
   std::optional<Error> changed(const wire::WelcomeT& now) const;
   void failure(const wire::Failure& message, SteadyTime now);
-  void give_up_trimmed(std::deque<Pending>::iterator at, const Error& error);
   void publish_failure(const Error& error, std::uint64_t sequence, SteadyTime now);
   void subscription_failure(const Error& error, SubscriptionId id, std::uint64_t request);
   void results(const wire::PublishResult& message, SteadyTime now);

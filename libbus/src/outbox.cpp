@@ -8,7 +8,7 @@ namespace bus {
 
 void Outbox::open(Window window, std::uint64_t last_sequence) {
   window_ = window;
-  next_fresh_ = first_unused_ = last_sequence + 1;
+  next_fresh_ = last_sequence + 1;
 }
 
 bool Outbox::has_room(std::size_t bytes, std::size_t events) const {
@@ -61,7 +61,7 @@ void Outbox::append_skipped(SteadyTime now) {
 // The batch that is open can take it, or is a new one.
 void Outbox::make_room(std::uint64_t sequence, const Size& size, SteadyTime now) {
   const Batch& batch = open_.batch;
-  const bool follows = !open_.is_empty() && sequence == batch.first_sequence + batch.done.size() && sequence != first_unused_;
+  const bool follows = !open_.is_empty() && sequence == batch.first_sequence + batch.done.size();
   const bool fits = open_.body.size() + size.bytes <= limits::batch_bytes_max && batch.done.size() + size.events <= limits::batch_events_max &&
                     open_.cancels + size.cancels <= limits::schedule_ids_max &&
                     (open_.header_bytes + size.header_bytes <= limits::condition_bytes_target || size.header_bytes == 0);

@@ -80,7 +80,6 @@ class Outbox {
   };
   Window window_;
   std::uint64_t next_fresh_ = 1;         // the lowest sequence that was never used
-  std::uint64_t first_unused_ = 1;       // when it was opened. What the broker decided on before shares no batch with what it did not
   std::uint64_t last_given_ = 0;         // by a caller
   Open open_;
   std::size_t last_bytes_ = 0, last_events_ = 0;  // of the batch before: this one will be about as large

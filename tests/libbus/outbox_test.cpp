@@ -67,16 +67,6 @@ TEST_F(OutboxTest, LetsAnEventLinger) {
   EXPECT_TRUE(outbox.take(start + 11ms, 10ms).has_value());
 }
 
-// Of the one the broker may not know any more what became of it, and the other it takes.
-TEST_F(OutboxTest, WhatWasUsedBeforeSharesNoBatchWithWhatWasNot) {
-  outbox.open({1 << 20, 100}, 2);
-  for (std::uint64_t sequence = 1; sequence <= 4; ++sequence) add(8, sequence).value();
-  const auto before = outbox.take(start, 0ms), after = outbox.take(start, 0ms);
-  ASSERT_TRUE(before && after);
-  EXPECT_EQ((std::pair{before->first_sequence, before->last_sequence()}), (std::pair<std::uint64_t, std::uint64_t>{1, 2}));
-  EXPECT_EQ((std::pair{after->first_sequence, after->last_sequence()}), (std::pair<std::uint64_t, std::uint64_t>{3, 4}));
-}
-
 TEST_F(OutboxTest, SendsWhatACallerLeavesOutAsGivenUp) {
   add(8, 3).value();
   const auto batch = outbox.take(start, 0ms);

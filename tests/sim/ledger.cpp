@@ -39,6 +39,7 @@ Ledger::Figures& Ledger::Figures::operator+=(const Figures& other) {
   held += other.held;
   for_groups += other.for_groups;
   told_trimmed += other.told_trimmed;
+  unknown += other.unknown;
   backups += other.backups;
   restored += other.restored;
   return *this;

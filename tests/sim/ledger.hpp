@@ -107,7 +107,7 @@ class Ledger {
   // What the run came to: one that has none of a kind has not tried it.
   struct Figures {
     std::uint64_t steps = 0, conflicts = 0, stale = 0, known_ids = 0, snapshots = 0, pruned = 0, erased = 0, cancels = 0, late = 0, without_events = 0;
-    std::uint64_t removed = 0, trimmed = 0, latest = 0, held = 0, for_groups = 0, told_trimmed = 0, backups = 0, restored = 0;
+    std::uint64_t removed = 0, trimmed = 0, latest = 0, held = 0, for_groups = 0, told_trimmed = 0, unknown = 0, backups = 0, restored = 0;
     Figures& operator+=(const Figures& other);
   };
   const Figures& figures() const { return figures_; }

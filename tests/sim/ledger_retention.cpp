@@ -301,10 +301,6 @@ void Ledger::leave_trimmed(const Peer& peer, const wire::FailureT& failure) {
   const auto get = gets_.extract({peer, failure.request});
   rules_asked_.erase({peer, failure.request});
   if (failure.code != Code::trimmed) return;
-  if (failure.sequence != 0) {
-    const auto& publisher = given_.at(peer);
-    return require(failure.sequence <= unknown_to(publisher), named(publisher, failure.sequence) + "said to be trimmed, and what became of it is known");
-  }
   if (!get.empty()) require(is_removed(get.mapped()), place(get.mapped()) + "said to be trimmed, and is there");
 }
 

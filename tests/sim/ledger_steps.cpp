@@ -49,6 +49,11 @@ void Ledger::check_steps(const store::CommitBatch& batch, std::set<Name> stored,
 void Ledger::leave_refusal(const Name& id, const SentEvent& event, const wire::RefusalT* refusal) {
   const auto name = named(id.first, id.second);
   const auto code = refusal != nullptr ? refusal->code : Code::ok;
+  if (code == Code::trimmed) {  // it may be stored, for all that anybody knows
+    ++figures_.unknown;
+    const bool is_known = scheduled_.contains(id) || due_.contains(id) || id.second > unknown_to(id.first);
+    return require(!is_known, name + "said to be trimmed, and what became of it is known");
+  }
   require(!stored_.contains(&event), name + "is stored, and refused with " + EnumNameCode(code));
   if (!event.may_fail) {
     require(event.refusal != Code::ok, name + "a good event was refused with " + EnumNameCode(code));

@@ -111,14 +111,9 @@ void SimPublisher::take_result(const wire::PublishResult& result) {
 void SimPublisher::take_failure(const wire::Failure& failure) {
   const Code code = failure.code();
   const bool expected = code == Code::busy || code == Code::log_full || code == Code::sequence_gap ||
-                        code == Code::shutting_down || code == Code::publisher_fenced || code == Code::trimmed;
+                        code == Code::shutting_down || code == Code::publisher_fenced;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure.detail()->str());
   require(failure.sequence() != 0, name_ + " got a Failure without the sequence it is about");
-  if (code == Code::trimmed) {  // what became of these nobody knows any more
-    const auto unknown_to = std::min<std::uint64_t>({env_.ledger.unknown_to(name_), used_, events_.size()});
-    for (std::uint64_t sequence = 1; sequence <= unknown_to; ++sequence) answered_[sequence - 1] = true;
-    next_ = first_unanswered();
-  }
   next_ = std::min(next_, first_unanswered());
   pause_until_ = env_.now.steady + std::chrono::milliseconds(env_.random.below(50));
 }

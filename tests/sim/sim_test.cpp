@@ -56,7 +56,7 @@ TEST(Simulation, KeepsItsPromises) {
               "cancels: %llu done, %llu late\n", n(figures.steps), n(figures.without_events), n(figures.conflicts), n(figures.stale), n(figures.known_ids),
               n(figures.snapshots), n(figures.pruned), n(figures.erased), n(figures.cancels), n(figures.late));
   std::printf("retention: %llu removed, %llu of records that were deleted, %llu as later ones have their keys; kept at the end: %llu for legal holds, %llu for groups; "
-              "%llu notices\n", n(figures.removed), n(figures.trimmed), n(figures.latest), n(figures.held), n(figures.for_groups), n(figures.told_trimmed));
+              "%llu notices, %llu resends of which nobody knew any more\n", n(figures.removed), n(figures.trimmed), n(figures.latest), n(figures.held), n(figures.for_groups), n(figures.told_trimmed), n(figures.unknown));
   std::printf("backups: %llu made, %llu restored\n", n(figures.backups), n(figures.restored));
   EXPECT_TRUE(figures.backups > seeds / 5 * 2 && figures.restored > seeds / 3) << "too few backups";
   EXPECT_TRUE(figures.removed > seeds && figures.trimmed > seeds / 2 && figures.latest > seeds && figures.told_trimmed > seeds) << "too little was removed";

@@ -88,13 +88,9 @@ void SimWorker::take_result(const wire::PublishResult& message) {
 void SimWorker::take_failure(const wire::Failure& failure) {
   const Code code = failure.code();
   const bool expected = code == Code::busy || code == Code::log_full || code == Code::sequence_gap || code == Code::shutting_down ||
-                        code == Code::publisher_fenced || code == Code::unknown_subscription || code == Code::trimmed;
+                        code == Code::publisher_fenced || code == Code::unknown_subscription;
   require(expected, name_ + " got " + EnumNameCode(code) + ": " + failure.detail()->str());
   if (failure.sequence() == 0) return;
-  if (failure.sequence() == 0) return;
-  // What became of these nobody knows any more.
-  const auto unknown_to = code == Code::trimmed ? std::min(env_.ledger.unknown_to(name_), used_) : 0;
-  while (next_ > first_unanswered_ && batches_[first_unanswered_].message.first_sequence <= unknown_to) ++first_unanswered_;
   next_ = first_unanswered_;
   pause_until_ = env_.now.steady + std::chrono::milliseconds(env_.random.below(50));
 }

@@ -64,6 +64,44 @@ TEST_F(RetentionTest, KeepsTheLastOnesOfAllTopicsOfAPolicy) {
   EXPECT_EQ(topic("other").removed_events, 0u);
 }
 
+// Of a batch that is sent again each event has its own answer: what nobody knows any more hides nothing of what is known.
+TEST_F(RetentionTest, AResendIsAnsweredAsFarAsItIsKnown) {
+  auto later = test::event("a");
+  later.deliver_at = nanoseconds(bus.now.wall + 24h);
+  later.payload = test::notification("later");
+  auto once = test::event("a");
+  once.payload = test::notification("once");
+  const std::vector<Buffer> first = {test::encode(once), test::encode(later), test::encode(once)};
+  bus.publish("p", next_, first);  // positions 1, 2
+  next_ += 3;
+  bus.run();
+  bus.take<wire::PublishResultT>("p");
+  publish("a", 1);                 // 3
+  publish("b", 1);                 // 4
+  ASSERT_EQ(set(at_most("a", 1)), std::nullopt);
+  run();
+  bus.restart();
+  greet();
+  run();
+  ASSERT_EQ(topic("a").removed_events, 2u);
+  ASSERT_EQ(state().trimmed_to, 2u) << "or the test shows nothing";
+  auto all = first;
+  all.insert(all.end(), {test::encode(once), test::encode(once), test::encode(once)});
+  bus.publish("p", 1, all);
+  bus.run();
+  const auto results = bus.take<wire::PublishResultT>("p");
+  ASSERT_EQ(results.size(), 1u);
+  const auto& result = results[0];
+  std::map<std::uint64_t, Code> refused;
+  for (const auto& refusal : result.refusals) refused[refusal->sequence] = refusal->code;
+  EXPECT_EQ(refused, (std::map<std::uint64_t, Code>{{1, Code::trimmed}, {3, Code::trimmed}}));
+  EXPECT_TRUE(result.receipts.at(1).scheduled());
+  EXPECT_TRUE(result.receipts.at(1).duplicate());
+  EXPECT_EQ(result.receipts.at(3).position(), 3u);
+  EXPECT_EQ(result.receipts.at(4).position(), 4u);
+  EXPECT_EQ(result.receipts.at(5).position(), 5u) << "the new one";
+}
+
 TEST_F(RetentionTest, KeepsSoManyBytes) {
   publish("a", 10, "", std::string(1000, 'x'));
   const auto bytes = topic("a").bytes;
