@@ -55,7 +55,7 @@ class Core {
   // Deadlines, and a bounded number of deliveries; returns when to call again at the latest. now.steady: at once.
   SteadyTime tick(Now now);
   // Takes no more publishes; what is staged is committed and answered.
-  void drain() { intake_.drain(); }
+  void drain() { intake_.drain(), retention_.drain(); }
 
   // ---- out
   std::vector<Outgoing> take_outgoing() { return sessions_.take(); }

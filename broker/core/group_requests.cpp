@@ -46,7 +46,7 @@ bool GroupRequests::receive(Asker to, const wire::Request& message, Now now) {
 void GroupRequests::list(Asker to, const wire::GroupsRequest& ask) {
   if (ask.name() != nullptr) {
     const Source* source = delivery_.find_group(ask.name()->string_view());
-    if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(ask.name()->string_view()));
+    if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(ask.name()->string_view()));
     return tell(to, *source, !ask.without_keys());
   }
   wire::GroupsReplyT reply;
@@ -63,7 +63,7 @@ void GroupRequests::list(Asker to, const wire::GroupsRequest& ask) {
     reply.more = it->first;
     break;
   }
-  answers_.answer(to, std::move(reply));
+  durable_.answer(to, std::move(reply));
 }
 
 // With the names of the members and the age of the oldest unsettled event, for which its record may have to be read.
@@ -78,7 +78,7 @@ void GroupRequests::tell(Asker to, const Source& source, bool with_keys) {
     info->oldest_at = oldest_at;
     wire::GroupsReplyT reply;
     reply.groups.push_back(std::make_unique<wire::GroupInfoT>(std::move(*info)));
-    answers_.answer(to, std::move(reply));
+    durable_.answer(to, std::move(reply));
   };
   if (info->floor >= info->committed) return tell(0);
   reads_.ask(ReadRecords{Position{info->floor + 1}}, [tell](Result<ReadAnswer> answer) {
@@ -89,13 +89,13 @@ void GroupRequests::tell(Asker to, const Source& source, bool with_keys) {
 
 void GroupRequests::create(Asker to, const wire::GroupCreate& ask, Now now) {
   delivery_.create_group(ask, now, [this, to](Result<void> done) {
-    if (!done) return answers_.refuse(to, done.error());
+    if (!done) return durable_.refuse(to, done.error());
     answers_.answer(to, wire::DoneT());
   });
 }
 
 void GroupRequests::edit(Asker to, const wire::GroupEdit& ask, Now now) {
-  if (auto edited = delivery_.edit_group(ask, now); !edited) return answers_.refuse(to, edited.error());
+  if (auto edited = delivery_.edit_group(ask, now); !edited) return durable_.refuse(to, edited.error());
   staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
 }
 
@@ -104,23 +104,23 @@ void GroupRequests::seek(Asker to, const wire::GroupSeek& ask, Now now) {
   const bool is_preview = ask.preview();
   delivery_.locate(ask.to(), ask.to_value(), now.wall + limits::clock_slack, [this, to, name, now, is_preview](Result<Position> next) {
     Source* group = delivery_.find_group(name);
-    if (group == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+    if (group == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
     if (!next) return answers_.refuse(to, next.error());
     const auto what = is_preview ? delivery_.preview_seek(*group, *next) : delivery_.seek(*group, *next, now);
-    if (!what) return answers_.refuse(to, what.error());
+    if (!what) return durable_.refuse(to, what.error());
     wire::SeekReplyT reply;
     reply.floor_before = number(what->floor);
     reply.floor = number(*next) - 1;
     reply.open = what->open;
     reply.dead_letters = what->letters;
-    if (is_preview) return answers_.answer(to, std::move(reply));
+    if (is_preview) return durable_.answer(to, std::move(reply));
     staging_.hold([this, to, reply] { answers_.answer(to, wire::SeekReplyT(reply)); });
   });
 }
 
 void GroupRequests::remove(Asker to, const wire::GroupRemove& ask) {
   const auto name = flatbuffers::GetString(ask.name());
-  if (auto removed = delivery_.remove_group(name, ask.dead_letters()); !removed) return answers_.refuse(to, removed.error());
+  if (auto removed = delivery_.remove_group(name, ask.dead_letters()); !removed) return durable_.refuse(to, removed.error());
   staging_.hold([this, to] { answers_.answer(to, wire::DoneT()); });
 }
 
@@ -129,7 +129,7 @@ void GroupRequests::remove(Asker to, const wire::GroupRemove& ask) {
 void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
   const auto name = flatbuffers::GetString(ask.name());
   const Source* source = delivery_.find_group(name);
-  if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+  if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
   auto reply = std::make_shared<wire::PendingReplyT>();
   std::vector<Position> positions;
   const auto wall = [now](SteadyTime time) { return nanoseconds(now.wall + (time - now.steady)); };
@@ -167,7 +167,7 @@ void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
 void GroupRequests::letters(Asker to, const wire::DeadLettersRequest& ask) {
   const auto name = flatbuffers::GetString(ask.group());
   const Source* source = delivery_.find_group(name);
-  if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+  if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
   auto spec = Filter::check(ask.filter());
   if (!spec) return answers_.refuse(to, spec.error());
   if (spec->time_from != 0 || spec->time_to != 0 || !spec->priorities.empty() || !spec->attributes.empty()) {
@@ -255,7 +255,7 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
   const auto name = flatbuffers::GetString(ask.group());
   const Position position{ask.position()};
   const Source* source = delivery_.find_group(name);
-  if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+  if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
   const Error none{Code::not_found, "group '" + name + "' has no dead letter at position " + std::to_string(ask.position())};
   if (source->group->state.letters().find(position) == nullptr) return answers_.refuse(to, none);
   const auto group = source->group->number;
@@ -306,7 +306,7 @@ Result<Source*> GroupRequests::same_group(const std::string& name, std::uint32_t
 void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask, Now now) {
   const auto name = flatbuffers::GetString(ask.group());
   const Source* source = delivery_.find_group(name);
-  if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+  if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
   const auto count = ask.positions() != nullptr ? ask.positions()->size() : 0;
   if (auto good = check_count(count); !good) return answers_.refuse(to, good.error());
   if (ask.action() > wire::DeadAction::drop) return answers_.refuse(to, {Code::bad_request, "dead letters are redriven or dropped"});
@@ -345,7 +345,7 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
 void GroupRequests::replay(Asker to, const wire::GroupReplay& ask, Now now) {
   const auto name = flatbuffers::GetString(ask.name());
   const Source* source = delivery_.find_group(name);
-  if (source == nullptr) return answers_.refuse(to, Delivery::unknown_group(name));
+  if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
   const auto count = ask.positions() != nullptr ? ask.positions()->size() : 0;
   if (auto good = check_count(count); !good) return answers_.refuse(to, good.error());
   auto replay = std::make_shared<Replay>(Replay{to, now, name, source->group->number, source->group->state.generation(), {}, 0, 0, {}});

@@ -8,6 +8,7 @@
 
 #include "broker/core/answers.hpp"
 #include "broker/core/delivery.hpp"
+#include "broker/core/durable_answers.hpp"
 
 namespace bus::broker {
 
@@ -15,7 +16,7 @@ class GroupRequests {
  public:
   GroupRequests(State& state, Sessions& sessions, Staging& staging, Reads& reads, LogView& log, Delivery& delivery, Answers& answers,
                 std::uint64_t key_secret)
-      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log), delivery_(delivery), answers_(answers),
+      : state_(state), sessions_(sessions), staging_(staging), reads_(reads), log_(log), delivery_(delivery), answers_(answers), durable_(staging, answers),
         key_secret_(key_secret) {}
 
   // False: it is a request of another kind.
@@ -74,6 +75,7 @@ class GroupRequests {
   LogView& log_;
   Delivery& delivery_;
   Answers& answers_;
+  DurableAnswers durable_;               // for what may rest on what is staged: groups that are there, or not
   std::uint64_t key_secret_;
 };
 

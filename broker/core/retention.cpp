@@ -17,19 +17,22 @@ std::uint64_t live_bytes(const TopicData& topic) { return topic.bytes - topic.re
 void Retention::start(const store::Trim& trim, Now now) {
   trim_ = trim;
   now_ = now;
+  clock_.start(log_.committed() == Position::none ? now.wall : staging_.committed_at(), now.steady);
   if (!policies_.policies().empty()) due_ = now.steady + limits::retention_interval;
+}
+
+void Retention::drain() {
+  abandon("the run was given up, since the broker is stopping");
+  is_draining_ = true;
 }
 
 std::optional<SteadyTime> Retention::tick(Now now) {
   now_ = now;
-  if (!run_ && changes_.empty() && due_ && *due_ <= now.steady) begin({}, now);
-  if (run_ && std::exchange(run_->was_answered, false)) {
-    run_->busy += now.steady - run_->asked_at;
-    run_->rest_until = are_others_at_work(now.steady) ? now.steady + rest_after_read * (now.steady - run_->asked_at) : now.steady;
-  }
-  while (run_ && run_->step != Step::none && run_->rest_until <= now.steady) go_to(std::exchange(run_->step, Step::none));
+  if (!run_ && !is_draining_ && changes_.empty() && due_ && *due_ <= now.steady) begin({}, now);
+  pace_.tick(now.steady);
+  while (run_ && run_->step != Step::none && pace_.rest_until() <= now.steady) go_to(std::exchange(run_->step, Step::none));
   if (!run_) return due_;
-  return run_->step == Step::none ? std::nullopt : std::optional(run_->rest_until);
+  return run_->step == Step::none ? std::nullopt : std::optional(pace_.rest_until());
 }
 
 void Retention::go_to(Step step) {
@@ -44,12 +47,10 @@ void Retention::go_to(Step step) {
 // Of a run that was abandoned meanwhile nobody wants the answer.
 template <typename Done>
 void Retention::ask(ReadAsk what, Done done) {
-  run_->asked_at = now_.steady;
-  run_->is_reading = true;
+  pace_.asked(now_.steady);
   reads_.ask(std::move(what), [this, number = run_->number, done = std::move(done)](Result<ReadAnswer> answer) {
     if (!run_ || run_->number != number) return;
-    run_->was_answered = true;
-    run_->is_reading = false;
+    pace_.answered();
     done(std::move(answer));
   });
 }
@@ -57,6 +58,7 @@ void Retention::ask(ReadAsk what, Done done) {
 // ---- a run, from its begin to its end
 
 void Retention::begin(const Wanted& wanted, Now now) {
+  pace_.begin();
   Run run;
   run.number = ++runs_;
   run.wanted = wanted;
@@ -77,9 +79,9 @@ void Retention::begin(const Wanted& wanted, Now now) {
   locate();
 }
 
-void Retention::abandon() {
+void Retention::abandon(std::string why) {
   if (!run_) return;
-  run_->trouble = "the run was given up, since policies or legal holds were changed";
+  run_->trouble = std::move(why);
   finish();
 }
 
@@ -96,12 +98,9 @@ void Retention::finish() {
   run_.reset();
   if (last_.wanted.dry) return;
   due_.reset();
-  // Rests and waits are no work: after a run that was long for them a longer one would come, and so on.
-  if (!policies_.policies().empty()) due_ = now_.steady + std::max<Duration>(limits::retention_interval, last_.busy * limits::retention_rest);
+  // After a run that was long for its rests a longer one would come, and so on: so only its work counts.
+  if (!policies_.policies().empty()) due_ = now_.steady + std::max<Duration>(limits::retention_interval, pace_.busy() * limits::retention_rest);
 }
-
-// A clock that has jumped ahead must not make everything old: without commits in between a day is as much as it is believed.
-WallTime Retention::trusted_now() const { return std::min<WallTime>(now_.wall, staging_.committed_at() + limits::retention_clock_trust); }
 
 // Ages become positions, one after the other.
 void Retention::locate() {
@@ -109,7 +108,7 @@ void Retention::locate() {
   const auto [number, is_of_latest] = run_->to_locate.front();
   run_->to_locate.pop_front();
   const RetentionPolicy& policy = run_->shares[number].policy;
-  ask(ReadPositionAt{trusted_now() - (is_of_latest ? policy.latest_after : policy.max_age)}, [this, number = number, is_of_latest = is_of_latest](const Result<ReadAnswer>& answer) {
+  ask(ReadPositionAt{clock_.at(now_) - (is_of_latest ? policy.latest_after : policy.max_age)}, [this, number = number, is_of_latest = is_of_latest](const Result<ReadAnswer>& answer) {
     Share& share = run_->shares[number];
     // What cannot be told removes nothing.
     const Position at = answer ? std::get<Position>(*answer) : Position{1};
@@ -378,23 +377,22 @@ void Retention::make_ready(Ready ready) {
 }
 
 bool Retention::is_enough_ready() const {
-  if (ready_.size() < changed_records_least) return false;
   std::size_t bytes = 0, events = 0;
   for (const auto& ready : ready_) {
     if (ready.rewritten == nullptr) continue;
     bytes += ready.rewritten->bytes().size();
     events += ready.record->count();
   }
-  return bytes >= changed_bytes || events >= changed_events || ready_.size() >= limits::retention_trims_max;
+  return RetentionPace::is_enough(ready_.size(), bytes, events);
 }
 
 std::optional<SteadyTime> Retention::commit_due(SteadyTime now) const {
   if (ready_.empty()) return std::nullopt;
-  return are_others_at_work(now) ? ready_since_ + patience : now;
+  return pace_.commit_due(ready_since_, now);
 }
 
 void Retention::join(bool others, SteadyTime now) {
-  if (others) others_at_ = now;
+  if (others) pace_.others_commit(now);
   if (ready_.empty()) return;
   settled_.clear();
   bool is_front_whole = true;
@@ -411,7 +409,7 @@ void Retention::join(bool others, SteadyTime now) {
       change({ready.record->first(), std::move(ready.rewritten)}, ready.record->last());
     }
   }
-  if (changes_.empty() && !run_->is_reading) run_->step = Step::go_on;
+  if (changes_.empty() && !pace_.is_reading()) run_->step = Step::go_on;
 }
 
 // Not if a group has been moved back since it was decided.
@@ -468,7 +466,7 @@ void Retention::committed(SteadyTime now) {
     change.record != nullptr ? log_.change(std::move(change.record)) : log_.trim(change.last);
   }
   now_.steady = now;
-  if (run_ && !run_->is_reading && changes_.empty() && run_->step == Step::none) run_->step = Step::go_on;
+  if (run_ && !pace_.is_reading() && changes_.empty() && run_->step == Step::none) run_->step = Step::go_on;
 }
 
 // Of a topic of which nothing was met that stays, the first one lies behind where the run has come to.

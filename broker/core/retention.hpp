@@ -5,9 +5,7 @@
 //     read the index ──> nothing goes: the next one
 //                    └─> some go: read the record without them ──> commit ──> the next one
 //
-// Each step is one bounded read or one change of a few records, so that others have their turn in between. Whoever waits for a commit
-// waits for all of it, and for the one before. So while others commit, a change goes with one of their commits, and only if none comes
-// for a while with one of its own; and the run rests after each read.
+// Each step is one bounded read or one change of a few records, so that others have their turn in between; RetentionPace says when.
 #pragma once
 
 #include <deque>
@@ -18,32 +16,25 @@
 
 #include "broker/core/answers.hpp"
 #include "broker/core/delivery.hpp"
+#include "broker/core/durable_answers.hpp"
 #include "broker/core/log_view.hpp"
+#include "broker/core/retention_pace.hpp"
 #include "broker/core/retention_policies.hpp"
 #include "broker/core/staging.hpp"
+#include "broker/core/trusted_clock.hpp"
 
 namespace bus::broker {
 
 class Retention {
  public:
-  // Others are at work if they have committed within this time.
-  static constexpr Duration others_stay = std::chrono::seconds(1);
-  // So long a change waits for a commit of theirs.
-  static constexpr Duration patience = std::chrono::milliseconds(100);
-  // And for so many times as long as a read took nothing is read, so that retention has a fifth of the reader thread.
-  static constexpr int rest_after_read = 4;
-  // What is changed with one commit: no more than so many bytes that are written anew, and such records with so many events in all; but
-  // two records at least. Else a run that others commit large records beside would never gain on them.
-  static constexpr std::size_t changed_bytes = 32 * limits::KiB;
-  static constexpr std::size_t changed_events = 512;
-  static constexpr std::size_t changed_records_least = 2;
-
   Retention(State& state, Sessions& sessions, Staging& staging, Reads& reads, LogView& log, Delivery& delivery, std::uint64_t key_secret)
-      : state_(state), staging_(staging), reads_(reads), log_(log), delivery_(delivery), answers_(sessions), policies_(key_secret) {}
+      : state_(state), staging_(staging), reads_(reads), log_(log), delivery_(delivery), answers_(sessions), durable_(staging, answers_), policies_(key_secret) {}
 
   // Recovery.
   Result<void> restore_row(std::string_view key, std::string_view value) { return policies_.restore_row(key, value); }
   void start(const store::Trim& trim, Now now);
+  // The broker is stopping: a run under way ends, and none begins.
+  void drain();
 
   // False: it is a request of another kind.
   bool receive(Asker to, const wire::Request& message, Now now);
@@ -101,7 +92,6 @@ class Retention {
     std::uint64_t number = 0;
     Wanted wanted;
     WallTime began_at, ended_at;
-    Duration busy = {};                  // in all that was read
     std::optional<RetentionPolicies> policies;  // as they were when it began, and one that is only tried
     std::vector<Share> shares;
     std::vector<TopicPlan> topics;       // by number
@@ -111,11 +101,7 @@ class Retention {
     std::deque<store::RecordPtr> records;  // read, and not looked at yet
     Position next_read{1};               // none: there is no other record
     bool at_front = false;               // all before the next record is gone
-    bool is_reading = false;
     Step step = Step::none;              // the next one; none: the run waits for a read or a commit
-    SteadyTime asked_at;                 // the last read
-    bool was_answered = false;           // since the last tick
-    SteadyTime rest_until;
     std::string trouble;
   };
   // Of a record, not staged yet.
@@ -134,10 +120,9 @@ class Retention {
   enum class Fate : std::uint8_t { stays, goes };
 
   void begin(const Wanted& wanted, Now now);
-  void abandon();
+  void abandon(std::string why);
   void finish();
   void go_to(Step step);
-  WallTime trusted_now() const;
   void locate();
   void plan();
   void gather();
@@ -155,7 +140,6 @@ class Retention {
   void make_ready(Ready ready);
   bool is_enough_ready() const;
   bool may_still_go(const Ready& ready);
-  bool are_others_at_work(SteadyTime now) const { return others_at_ && now - *others_at_ < others_stay; }
   void rewrite(const store::RecordPtr& record, std::vector<std::uint32_t> going);
   void change(store::RecordChange change, Position last);
   void keep(const store::Record& record, const std::vector<std::uint32_t>& going);
@@ -172,9 +156,8 @@ class Retention {
   void hold(Asker to, const wire::LegalHoldSet& ask, Now now);
   void release(Asker to, const wire::LegalHoldRelease& ask, Now now);
   void run(Asker to, const wire::RetentionRun& ask, Now now);
-  void tell(Asker to) const;
+  void tell(Asker to);
   void changed(store::Row row, Now now);
-  void done(Asker to);
   std::unique_ptr<wire::RetentionRunInfoT> run_info() const;
 
   State& state_;
@@ -182,12 +165,14 @@ class Retention {
   Reads& reads_;
   LogView& log_;
   Delivery& delivery_;
-  mutable Answers answers_;
+  Answers answers_;
+  DurableAnswers durable_;               // also lists and refusals: what they tell may be staged
   RetentionPolicies policies_;
   store::Trim trim_;                     // staged
   std::vector<Ready> ready_;             // of the run under way, for the next commit
   SteadyTime ready_since_;
-  std::optional<SteadyTime> others_at_;  // the last commit of others
+  RetentionPace pace_;
+  TrustedClock clock_;
   std::deque<Change> changes_;           // a run goes on when they are durable
   std::map<std::string, Position, std::less<>> latest_to_;  // by pattern: up to here the last events of keys are known to be the only ones
   std::map<std::uint32_t, Delivery::Settled> settled_;  // by topic, of the record that is looked at
@@ -196,6 +181,7 @@ class Retention {
   Run last_;                             // the one before
   std::uint64_t runs_ = 0;
   std::optional<SteadyTime> due_;        // the next run
+  bool is_draining_ = false;
   Now now_{};                            // of the last tick or request
 };
 

@@ -59,14 +59,9 @@ void Retention::changed(store::Row row, Now now) {
   now_ = now;
   staging_.put_row(std::move(row));
   policy_of_.clear();
-  abandon();
+  abandon("the run was given up, since policies or legal holds were changed");
   due_.reset();
   if (!policies_.policies().empty()) due_ = now.steady + limits::retention_interval;
-}
-
-// The answer leaves when what it says is durable.
-void Retention::done(Asker to) {
-  staging_.when_durable([this, to] { answers_.answer(to, wire::DoneT()); });
 }
 
 Result<RetentionPolicy> Retention::admit(const wire::RetentionPolicy* wire, std::optional<std::string_view> pattern) const {
@@ -98,53 +93,54 @@ bool Retention::erase(std::string_view pattern, Now now) {
 
 void Retention::set(Asker to, const wire::RetentionSet& ask, Now now) {
   auto policy = admit(ask.policy());
-  if (!policy) return answers_.refuse(to, policy.error());
+  if (!policy) return durable_.refuse(to, policy.error());
   put(std::move(*policy), now);
-  done(to);
+  durable_.answer(to, wire::DoneT());
 }
 
 void Retention::remove(Asker to, const wire::RetentionRemove& ask, Now now) {
   const auto pattern = flatbuffers::GetString(ask.pattern());
-  if (!erase(pattern, now)) return answers_.refuse(to, {Code::not_found, "there is no retention policy for '" + pattern.substr(0, limits::topic_bytes_max) + "'"});
-  done(to);
+  if (!erase(pattern, now)) return durable_.refuse(to, {Code::not_found, "there is no retention policy for '" + pattern.substr(0, limits::topic_bytes_max) + "'"});
+  durable_.answer(to, wire::DoneT());
 }
 
 void Retention::hold(Asker to, const wire::LegalHoldSet& ask, Now now) {
-  if (ask.hold() == nullptr) return answers_.refuse(to, {Code::bad_request, "a legal hold is missing"});
+  if (ask.hold() == nullptr) return durable_.refuse(to, {Code::bad_request, "a legal hold is missing"});
   LegalHold hold{flatbuffers::GetString(ask.hold()->pattern()), flatbuffers::GetString(ask.hold()->key()), flatbuffers::GetString(ask.hold()->reason()), now.wall};
-  if (auto good = hold.check(); !good) return answers_.refuse(to, good.error());
+  if (auto good = hold.check(); !good) return durable_.refuse(to, good.error());
   if (policies_.holds().size() >= limits::legal_holds_max && !policies_.has_hold(hold.pattern, hold.key)) {
-    return answers_.refuse(to, {Code::bad_settings, "the broker may have " + std::to_string(limits::legal_holds_max) + " legal holds"});
+    return durable_.refuse(to, {Code::bad_settings, "the broker may have " + std::to_string(limits::legal_holds_max) + " legal holds"});
   }
   changed(policies_.put(std::move(hold)), now);
-  done(to);
+  durable_.answer(to, wire::DoneT());
 }
 
 void Retention::release(Asker to, const wire::LegalHoldRelease& ask, Now now) {
   const auto pattern = flatbuffers::GetString(ask.pattern()), key = flatbuffers::GetString(ask.key());
   auto row = policies_.erase_hold(pattern, key);
-  if (!row) return answers_.refuse(to, {Code::not_found, "there is no legal hold on '" + pattern + "'" + (key.empty() ? "" : " and key '" + key + "'")});
+  if (!row) return durable_.refuse(to, {Code::not_found, "there is no legal hold on '" + pattern + "'" + (key.empty() ? "" : " and key '" + key + "'")});
   latest_to_.clear();  // what was held is looked at again
   changed(std::move(*row), now);
-  done(to);
+  durable_.answer(to, wire::DoneT());
 }
 
 void Retention::run(Asker to, const wire::RetentionRun& ask, Now now) {
   const bool is_under_way = run_ && !run_->wanted.dry && !ask.dry_run() && ask.policy() == nullptr;
   if (is_under_way) return tell(to);
-  if (run_ || !changes_.empty()) return answers_.refuse(to, {Code::busy, "a run is under way; ask again when it has ended"});
+  if (run_ || !changes_.empty()) return durable_.refuse(to, {Code::busy, "a run is under way; ask again when it has ended"});
+  if (is_draining_) return durable_.refuse(to, {Code::shutting_down, "the broker is stopping; ask again once it is back"});
   Wanted wanted{ask.dry_run(), true, std::nullopt};
   if (ask.policy() != nullptr) {
     wanted.tried = from_wire(*ask.policy());
-    if (!wanted.dry) return answers_.refuse(to, {Code::bad_request, "a policy can be tried in a dry run only; set it to have removed what it does not keep"});
-    if (auto good = wanted.tried->check(); !good) return answers_.refuse(to, good.error());
+    if (!wanted.dry) return durable_.refuse(to, {Code::bad_request, "a policy can be tried in a dry run only; set it to have removed what it does not keep"});
+    if (auto good = wanted.tried->check(); !good) return durable_.refuse(to, good.error());
   }
   now_ = now;
   begin(wanted, now);
   tell(to);
 }
 
-void Retention::tell(Asker to) const {
+void Retention::tell(Asker to) {
   wire::RetentionReplyT reply;
   std::map<std::string_view, wire::RetentionInfoT*> by_pattern;
   for (const auto& [pattern, policy] : policies_.policies()) {
@@ -168,7 +164,7 @@ void Retention::tell(Asker to) const {
   for (const auto* hold : policies_.holds()) reply.holds.push_back(to_wire(*hold));
   reply.run = run_info();
   reply.trimmed_to = number(trim_.last);
-  answers_.answer(to, std::move(reply));
+  durable_.answer(to, std::move(reply));
 }
 
 std::unique_ptr<wire::RetentionRunInfoT> Retention::run_info() const {

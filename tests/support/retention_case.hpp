@@ -93,7 +93,7 @@ class RetentionCase : public ::testing::Test {
   void begin_run() {
     bus.ask("op", wire::RetentionRunT());
     for (int step = 0; step < 6; ++step) {
-      bus.advance(Retention::patience);
+      bus.advance(RetentionPace::patience);
       bus.core->tick(bus.now);
       bus.read();
       bus.commit();
@@ -103,7 +103,7 @@ class RetentionCase : public ::testing::Test {
     for (int turns = 0; turns < 1000; ++turns) {
       bus.run();
       if (!state().run->running) return;
-      advance(Retention::patience);
+      advance(RetentionPace::patience);
     }
     FAIL() << "the run does not end";
   }

@@ -386,6 +386,30 @@ TEST_F(GroupReplayTest, GivesWhatRetentionDoesNotTouchWhileItIsAtWork) {
   settle_down();
 }
 
+// Of changes so long ago nobody knows any more which records they were of.
+TEST_F(GroupReplayTest, ReadsAgainWhatWasReadOverMoreCommitsThanChangesAreKeptFor) {
+  create();
+  publish_and_settle(1);
+  for (int record = 0; record < 4; ++record) publish("b", 1);
+  ASSERT_EQ(set(at_most("b", 1)), std::nullopt);
+  bus.ask("op", ask_for({1}), 8);
+  const auto slow = bus.core->take_reads();
+  ASSERT_EQ(slow.size(), 1u);
+  bus.ask("op", wire::RetentionRunT(), 7);
+  for (int commits = 0; commits < 300; ++commits) publish("c", 1);
+  ASSERT_GT(topic("b").removed_events, 0u) << "or the test shows nothing";
+  bus.answer(slow);
+  bus.core->tick(bus.now);
+  const auto again = bus.core->take_reads();
+  ASSERT_EQ(again.size(), 1u);
+  bus.answer(again);
+  bus.run();
+  auto replies = bus.take<wire::ReplyT>("op");
+  ASSERT_FALSE(replies.empty());
+  ASSERT_NE(replies.back().answer.AsGroupReplayed(), nullptr);
+  EXPECT_EQ(replies.back().answer.AsGroupReplayed()->done, 1u);
+}
+
 // Whatever retention has done by then: it has read the event, or keeps the change for the next commit, or has committed it.
 TEST_F(GroupReplayTest, GivesNothingThatRetentionIsRemoving) {
   create();
@@ -398,7 +422,7 @@ TEST_F(GroupReplayTest, GivesNothingThatRetentionIsRemoving) {
     ack_all();
     bus.ask("op", wire::RetentionRunT(), 7);
     for (int step = 0; step < steps; ++step) {
-      bus.advance(Retention::patience);
+      bus.advance(RetentionPace::patience);
       bus.core->tick(bus.now);
       bus.read();
       if (step % 4 == 3) bus.commit();

@@ -44,6 +44,30 @@ TEST_F(RetentionLimits, HasSoManyPoliciesAndHolds) {
   EXPECT_EQ(hold("more"), Code::bad_settings);
 }
 
+// Or all would be old at once, and gone for good before anybody has seen that the clock is wrong.
+TEST_F(RetentionLimits, AClockThatJumpsAheadIsNotBelieved) {
+  publish("a", 1);
+  ASSERT_EQ(set(not_older("a", 48h)), std::nullopt);
+  bus.now.wall += 240h;
+  publish("a", 1);  // and has a commit by it
+  run();
+  EXPECT_EQ(left(), range(1, 2));
+  advance(11h);
+  run();
+  EXPECT_EQ(left(), range(1, 2)) << "a day, and twice as long as has passed since the start";
+  advance(1h + 1min);
+  run();
+  EXPECT_EQ(left(), range(2, 2));
+  bus.restart();
+  greet();
+  advance(23h);  // what the last life has committed is believed
+  run();
+  EXPECT_EQ(left(), range(2, 2));
+  advance(26h);
+  run();
+  EXPECT_EQ(left().size(), 0u);
+}
+
 TEST_F(RetentionLimits, LeavesADamagedRecordAsItIs) {
   publish("a", 3);
   publish("a", 3);

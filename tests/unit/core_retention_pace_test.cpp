@@ -7,7 +7,7 @@ namespace bus::broker {
 namespace {
 
 // A log of `records` small records, of each of which a run removes half.
-class RetentionPace : public RetentionCase {
+class RetentionPaceTest : public RetentionCase {
  protected:
   void fill(std::size_t records) {
     for (std::size_t at = 0; at < records; ++at) {
@@ -28,8 +28,6 @@ class RetentionPace : public RetentionCase {
     while (bus.read());
   }
   std::uint64_t removed() const { return bus.core->state().topics[2].removed_events; }
-
- private:
   static wire::EventT event(const std::string& topic) {
     auto event = test::event(topic);
     event.payload = test::notification("text");
@@ -37,7 +35,7 @@ class RetentionPace : public RetentionCase {
   }
 };
 
-TEST_F(RetentionPace, AChangeGoesWithACommitOfOthersWhileThereAreAny) {
+TEST_F(RetentionPaceTest, AChangeGoesWithACommitOfOthersWhileThereAreAny) {
   constexpr std::uint64_t at_once = limits::retention_trims_max;
   fill(3 * at_once);
   publish_one();
@@ -52,13 +50,13 @@ TEST_F(RetentionPace, AChangeGoesWithACommitOfOthersWhileThereAreAny) {
   }
 }
 
-TEST_F(RetentionPace, AChangeHasACommitOfItsOwnIfNobodyComesForAWhile) {
+TEST_F(RetentionPaceTest, AChangeHasACommitOfItsOwnIfNobodyComesForAWhile) {
   fill(limits::retention_trims_max + 1);
   publish_one();
   bus.run();
   bus.ask("op", wire::RetentionRunT());
   go_on();
-  bus.advance(Retention::patience - 1ms);
+  bus.advance(RetentionPace::patience - 1ms);
   EXPECT_EQ(bus.core->tick(bus.now), bus.now.steady + 1ms) << "the loop is back in time";
   EXPECT_FALSE(bus.commit());
   bus.advance(1ms);
@@ -68,7 +66,7 @@ TEST_F(RetentionPace, AChangeHasACommitOfItsOwnIfNobodyComesForAWhile) {
   EXPECT_FALSE(bus.commit()) << "and so it is with the next one";
 }
 
-TEST_F(RetentionPace, ARunDoesNotTarryWhereNobodyElseIs) {
+TEST_F(RetentionPaceTest, ARunDoesNotTarryWhereNobodyElseIs) {
   fill(3);
   bus.ask("op", wire::RetentionRunT());
   bus.run();
@@ -76,7 +74,7 @@ TEST_F(RetentionPace, ARunDoesNotTarryWhereNobodyElseIs) {
   EXPECT_FALSE(state().run->running);
 }
 
-TEST_F(RetentionPace, ARunRestsAfterAReadFourTimesAsLongAsThatTook) {
+TEST_F(RetentionPaceTest, ARunRestsAfterAReadFourTimesAsLongAsThatTook) {
   fill(limits::retention_records_read + 1);
   EXPECT_EQ(set(policy("goes")), std::nullopt);
   EXPECT_EQ(set(latest("stays")), std::nullopt);  // for which all records are looked at, in two reads
@@ -94,7 +92,7 @@ TEST_F(RetentionPace, ARunRestsAfterAReadFourTimesAsLongAsThatTook) {
 }
 
 // A change that waits is not made if something comes between: a later run makes it.
-TEST_F(RetentionPace, AChangeThatWaitsIsNotMadeOnceARuleHasChanged) {
+TEST_F(RetentionPaceTest, AChangeThatWaitsIsNotMadeOnceARuleHasChanged) {
   fill(1);
   publish_one();
   bus.run();
@@ -108,7 +106,7 @@ TEST_F(RetentionPace, AChangeThatWaitsIsNotMadeOnceARuleHasChanged) {
   EXPECT_EQ(removed(), 1u);
 }
 
-TEST_F(RetentionPace, AChangeThatWaitsIsNotMadeOnceAGroupHasBeenMovedBack) {
+TEST_F(RetentionPaceTest, AChangeThatWaitsIsNotMadeOnceAGroupHasBeenMovedBack) {
   fill(2);
   join("g", "goes");
   for (const auto position : delivered()) settle(position, wire::Verdict::ack);
@@ -124,6 +122,50 @@ TEST_F(RetentionPace, AChangeThatWaitsIsNotMadeOnceAGroupHasBeenMovedBack) {
   settle_down();
   EXPECT_EQ(removed(), 0u);
   EXPECT_NE(state().run->trouble.find("a group was moved"), std::string::npos) << state().run->trouble;
+}
+
+// Half of what comes goes again, so runs have to remove as much as comes: over hours, and whatever others do.
+TEST_F(RetentionPaceTest, RunsGainOnThoseWhoPublishAllTheTime) {
+  EXPECT_EQ(set(at_most("goes", 100)), std::nullopt);
+  std::uint64_t live_most = 0, removed_before = 0, runs = 0;
+  const auto live = [this] { return bus.core->state().topics[2].events - removed(); };
+  for (int second = 0; second < 2 * 3600; ++second) {
+    std::vector<Buffer> events;
+    for (int at = 0; at < 5; ++at) events.insert(events.end(), {test::encode(event("stays")), test::encode(event("goes"))});
+    bus.publish("p", next_, events);
+    next_ += events.size();
+    for (int step = 0; step < 4; ++step) {
+      bus.core->tick(bus.now);
+      bus.advance(250us);
+      bus.read();
+      bus.commit();
+    }
+    advance(1s - 1ms);
+    if (second % 1200 != 1199) continue;
+    live_most = std::max(live_most, live());
+    EXPECT_GT(removed(), removed_before) << "in the last 20 minutes";
+    removed_before = removed();
+    runs = std::max(runs, state().run->number);
+  }
+  EXPECT_GT(runs, 60u);
+  // What comes between the begins of two runs, and while one works.
+  EXPECT_LT(live_most, 100u + 3 * 5 * 60) << "of " << bus.core->state().topics[2].events;
+}
+
+TEST_F(RetentionPaceTest, ARunEndsOnceTheBrokerIsStopping) {
+  fill(400);
+  bus.ask("op", wire::RetentionRunT());
+  go_on();
+  bus.commit();
+  ASSERT_TRUE(state().run->running);
+  bus.core->drain();
+  bus.run();
+  EXPECT_TRUE(bus.core->idle());
+  EXPECT_LT(removed(), 400u) << "or the test shows nothing";
+  EXPECT_NE(state().run->trouble.find("stopping"), std::string::npos) << state().run->trouble;
+  advance(2h);
+  EXPECT_FALSE(state().run->running) << "and none begins";
+  EXPECT_EQ(refused(wire::RetentionRunT()), Code::shutting_down);
 }
 
 }  // namespace
