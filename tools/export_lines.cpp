@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "tools/as_published.hpp"
 #include "tools/base64.hpp"
 #include "tools/event_json.hpp"
 #include "tools/position.hpp"
@@ -35,27 +36,6 @@ Result<Event> event_in(const std::string& base64, std::string_view publisher) {
   Event::Place place;
   place.publisher = publisher;
   return Event(place, std::move(words), {data, bytes->size()});
-}
-
-NewEvent published_again(const Event& event) {
-  NewEvent out;
-  out.topic = event.topic();
-  out.type = event.type();
-  out.key = event.key();
-  out.payload.assign(event.payload().begin(), event.payload().end());
-  out.id = event.id();
-  out.source = event.source().empty() ? event.publisher() : event.source();
-  out.subject = event.subject();
-  out.time = event.time();
-  out.priority = event.priority();
-  out.correlation_id = event.correlation_id();
-  out.causation_id = event.causation_id();
-  out.traceparent = event.traceparent();
-  out.dataschema = event.dataschema();
-  for (const auto& [name, value] : event.attributes()) out.attributes.emplace_back(name, value);
-  out.deliver_at = event.deliver_at();
-  out.expires_at = event.expires_at();
-  return out;
 }
 
 // Whoever changes a field must not be told that it was imported.
@@ -154,7 +134,7 @@ Result<NewEvent> exported_event(const Json& line, const PayloadJson* schema) try
     const auto event = event_in(text_at(line, "bytes"), publisher);
     if (!event) return event.error();
     if (const auto same = compare(line, *event, schema); !same) return same.error();
-    return published_again(*event);
+    return as_published(*event);
   }
   auto read = event_from_json(dump(line));
   if (!read) return read.error();

@@ -4,6 +4,7 @@
 #include <future>
 #include <memory>
 
+#include "tools/as_published.hpp"
 #include "tools/cli.hpp"
 #include "tools/file_hash.hpp"
 #include "tools/progress.hpp"
@@ -36,23 +37,14 @@ std::string attribute_of(const Event& event, std::string_view wanted) {
 }  // namespace
 
 NewEvent copy_of(const Event& origin, const std::string& topic, const std::string& log) {
-  NewEvent copy;
+  NewEvent copy = as_published(origin);
   copy.topic = topic;
-  copy.type = origin.type();
-  copy.key = origin.key();
-  copy.payload.assign(origin.payload().begin(), origin.payload().end());
-  copy.source = origin.source().empty() ? origin.publisher() : origin.source();
-  copy.subject = origin.subject();
-  copy.time = origin.time();
-  copy.priority = origin.priority();
-  copy.correlation_id = origin.correlation_id();
+  copy.id.clear();
   copy.causation_id = origin.id();
-  copy.traceparent = origin.traceparent();
-  copy.dataschema = origin.dataschema();
+  copy.deliver_at = {};
+  copy.expires_at = {};
   // Of a copy's copy they name the copy; from there causation leads on.
-  for (const auto& [name, value] : origin.attributes()) {
-    if (!names_origin(name)) copy.attributes.emplace_back(name, value);
-  }
+  std::erase_if(copy.attributes, [](const auto& one) { return names_origin(one.first); });
   copy.attributes.emplace_back(origin_position, std::to_string(number(origin.position())));
   copy.attributes.emplace_back("origin_topic", origin.topic());
   copy.attributes.emplace_back("origin_id", origin.id());

@@ -7,6 +7,7 @@
 #include "tools/event_export.hpp"
 #include "tools/interrupts.hpp"
 #include "tools/position.hpp"
+#include "tools/range_options.hpp"
 #include "tools/schemas.hpp"
 
 namespace bus::tools {
@@ -17,9 +18,7 @@ namespace fs = std::filesystem;
 
 struct ExportVerb {
   std::string file;
-  std::optional<At> from, to;
-  Filter filter;
-  std::uint64_t count = 0;
+  RangeOptions events;
 };
 
 // A file that is there only once it is whole, as far as this process lives.
@@ -52,20 +51,16 @@ class NewFile {
 
 Exit export_events(const Globals& globals, const ExportVerb& options) {
   auto client = connect(globals);
-  ReplayOptions range;
-  range.filter = options.filter;
   Schemas schemas(client);
-  for (auto& type : range.filter.types) type = schemas.full_name(type).value();
-  range.from = options.from.value_or(At::start());
-  range.to = end_of(options.to, client.server().committed);
+  const auto range = options.events.range(schemas, client.server().committed);
   const GracefulEnd graceful;
   if (options.file == "-") {
-    warn_of_trimmed(EventExport(client, write).run(range, options.count).trimmed);
+    warn_of_trimmed(EventExport(client, write).run(range, options.events.count).trimmed);
     flush();
     return Exit::ok;
   }
   NewFile file(options.file);
-  const auto summary = EventExport(client, [&](std::string_view text) { file.write(text); }).run(range, options.count);
+  const auto summary = EventExport(client, [&](std::string_view text) { file.write(text); }).run(range, options.events.count);
   file.keep();
   warn_of_trimmed(summary.trimmed);
   const auto position_or_null = [](Position position) { return position == Position::none ? Json() : Json(number(position)); };
@@ -82,13 +77,7 @@ void define_export(CLI::App& app, Cli& cli) {
                         "  bus-cli export - | zstd > events.ndjson.zst");
   auto options = std::make_shared<ExportVerb>();
   verb.add_option("FILE", options->file, "a new file; -: standard output")->required();
-  add_position(verb, "--from", options->from, "first position: start, end, N, -N (the last N), @TIME or @-1h by commit time");
-  add_position(verb, "--to", options->to, "last position, inclusive");
-  add_time(verb, "--since", options->filter.since, "only events that happened then or later");
-  add_time(verb, "--until", options->filter.until, "only events that happened then or earlier");
-  add_index_filter(verb, &options->filter.patterns, options->filter.types, options->filter.keys);
-  add_envelope_filter(verb, options->filter.priorities, options->filter.attributes);
-  add_number(verb, "--count", options->count, "end after so many events");
+  add_range(verb, options->events);
   verb.callback([options, &cli] { cli.run = [options, &cli] { return export_events(cli.globals, *options); }; });
 }
 

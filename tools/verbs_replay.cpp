@@ -8,6 +8,7 @@
 #include "tools/interrupts.hpp"
 #include "tools/position.hpp"
 #include "tools/progress.hpp"
+#include "tools/range_options.hpp"
 #include "tools/republish.hpp"
 #include "tools/schemas.hpp"
 
@@ -16,32 +17,21 @@ namespace bus::tools {
 namespace {
 
 struct ReplayVerb {
-  std::optional<At> from, to;
-  Filter filter;
-  std::uint64_t count = 0;
+  RangeOptions events;
   std::string to_topic, publisher, to_group;
   bool dry_run = false;
 };
 
-ReplayOptions range_of(Schemas& schemas, const ReplayVerb& options, Position head) {
-  ReplayOptions range;
-  range.filter = options.filter;
-  for (auto& type : range.filter.types) type = schemas.full_name(type).value();
-  range.from = options.from.value_or(At::start());
-  range.to = end_of(options.to, head);
-  return range;
-}
-
 Exit replay(const Globals& globals, const ReplayVerb& options) {
   auto client = connect(globals);
   Schemas schemas(client);
-  const auto range = range_of(schemas, options, client.server().committed);
+  const auto range = options.events.range(schemas, client.server().committed);
   const GracefulEnd graceful;
   Items items(globals.format);
   Progress progress("replayed", 0);
   auto events = client.replay(range);
   const bool events_are_seen = is_terminal(STDOUT_FILENO);
-  for (std::uint64_t count = 0; interrupted() == 0 && (options.count == 0 || count < options.count);) {
+  for (std::uint64_t count = 0; interrupted() == 0 && (options.events.count == 0 || count < options.events.count);) {
     const auto event = events.read().value();
     if (!event) break;
     schemas.print(items, *event);
@@ -90,14 +80,14 @@ Exit replay_to_topic(const Globals& globals, const ReplayVerb& options) {
   check_topic(client, options.to_topic);
   const auto head = client.server().committed;
   Schemas schemas(client);
-  auto range = range_of(schemas, options, head);
+  auto range = options.events.range(schemas, head);
   // What comes from now on is not of the range, also if the broker restarts meanwhile.
   if (range.to.kind == wire::Start::end && head != Position::none) range.to = At::position(head);
   if (range.from.kind == wire::Start::start) range.from = At::position(Position{1});
   const auto publisher = options.publisher.empty() ? republisher(range, options.to_topic) : options.publisher;
   if (!options.dry_run) client = connect(globals, publisher);
   const GracefulEnd graceful;
-  Republish republish({options.to_topic, publisher, options.count, options.dry_run, globals.timeout_or(std::chrono::seconds(30))}, client);
+  Republish republish({options.to_topic, publisher, options.events.count, options.dry_run, globals.timeout_or(std::chrono::seconds(30))}, client);
   const auto summary = republish.run(range);
   // No receipt comes any more after this, which `republish` would have to be there for.
   client.close(summary.published.unknown > 0 ? Duration(0) : globals.patience());
@@ -133,12 +123,12 @@ Exit replay_to_group(const Globals& globals, const ReplayVerb& options) {
   auto client = connect(globals);
   Schemas schemas(client);
   const auto head = client.server().committed;
-  auto range = range_of(schemas, options, head);
+  auto range = options.events.range(schemas, head);
   range.filter = narrowed(std::move(range.filter), filter_of(client, options.to_group));
   // What comes from now on the group gets by itself.
   if (range.to.kind == wire::Start::end && head != Position::none) range.to = At::position(head);
   const GracefulEnd graceful;
-  GroupReplay replay({options.to_group, options.count, options.dry_run, globals.timeout_or(std::chrono::seconds(30))}, client);
+  GroupReplay replay({options.to_group, options.events.count, options.dry_run, globals.timeout_or(std::chrono::seconds(30))}, client);
   const auto summary = replay.run(range);
   std::uint64_t refused = 0;
   Json codes = Json::object();
@@ -174,13 +164,7 @@ void define_replay(CLI::App& app, Cli& cli) {
                         "  bus-cli replay --from 1000 --to 2000 --topic 'health.>' --to-topic health.again --dry-run\n"
                         "  bus-cli replay --from @-1h --to-group reports");
   auto options = std::make_shared<ReplayVerb>();
-  add_position(verb, "--from", options->from, "first position: start, end, N, -N (the last N), @TIME or @-1h by commit time");
-  add_position(verb, "--to", options->to, "last position, inclusive");
-  add_time(verb, "--since", options->filter.since, "only events that happened then or later");
-  add_time(verb, "--until", options->filter.until, "only events that happened then or earlier");
-  add_index_filter(verb, &options->filter.patterns, options->filter.types, options->filter.keys);
-  add_envelope_filter(verb, options->filter.priorities, options->filter.attributes);
-  add_number(verb, "--count", options->count, "end after so many events");
+  add_range(verb, options->events);
   verb.add_option("--to-topic", options->to_topic, "publish each again as a new event of this topic, which names its origin; run again, it goes on where it was")
       ->type_name("TOPIC");
   verb.add_option("--as", options->publisher, "publish under this name; left out: one for the same topic, --from and filter, so that events are stored once")
