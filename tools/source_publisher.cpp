@@ -20,7 +20,7 @@ void SourcePublisher::take(std::uint64_t place, const Result<Receipt>& receipt) 
     return;
   }
   const auto code = receipt.error().code;
-  // An earlier run had its answer, and retention has removed it since.
+  // An earlier run had its answer, and nobody knows it any more: mostly a receipt.
   if (code == Code::trimmed) return void(++duplicates_);
   if (!is_refusal(code) || code == Code::busy) {
     ++unknown_;

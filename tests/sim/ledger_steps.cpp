@@ -51,7 +51,8 @@ void Ledger::leave_refusal(const Name& id, const SentEvent& event, const wire::R
   const auto code = refusal != nullptr ? refusal->code : Code::ok;
   if (code == Code::trimmed) {  // it may be stored, for all that anybody knows
     ++figures_.unknown;
-    const bool is_known = scheduled_.contains(id) || due_.contains(id) || id.second > unknown_to(id.first);
+    const bool has_row = (event.is_no_event || event.snapshot_of != 0) && stored_.contains(&event);
+    const bool is_known = has_row || scheduled_.contains(id) || due_.contains(id) || id.second > unknown_to(id.first);
     return require(!is_known, name + "said to be trimmed, and what became of it is known");
   }
   require(!stored_.contains(&event), name + "is stored, and refused with " + EnumNameCode(code));

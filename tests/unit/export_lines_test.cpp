@@ -187,7 +187,7 @@ TEST(ExportLines, BytesThatAreNoEventAreRefused) {
     expect_same(*read, plain_alert());
     if (HasFailure()) FAIL() << "bit " << at;
   }
-  EXPECT_LT(same, whole.size() * 4) << "what is between fields, and no more";
+  EXPECT_LT(same, whole.size() * 4) << "or the test shows nothing";
 }
 
 TEST(ExportLines, OtherLinesAreReadBack) {
