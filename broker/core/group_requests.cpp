@@ -153,7 +153,7 @@ void GroupRequests::pending(Asker to, const wire::GroupPending& ask, Now now) {
     reply->events.push_back(std::move(info));
   }
   reply->more = number(looked_to);
-  if (positions.empty()) return answers_.answer(to, std::move(*reply));
+  if (positions.empty()) return durable_.answer(to, std::move(*reply));
   reads_.ask(ReadEnvelopes{std::move(positions)}, [this, to, reply](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
     const auto& envelopes = std::get<std::vector<std::optional<Envelope>>>(*answer);
@@ -257,7 +257,7 @@ void GroupRequests::letter(Asker to, const wire::DeadLetterGet& ask) {
   const Source* source = delivery_.find_group(name);
   if (source == nullptr) return durable_.refuse(to, Delivery::unknown_group(name));
   const Error none{Code::not_found, "group '" + name + "' has no dead letter at position " + std::to_string(ask.position())};
-  if (source->group->state.letters().find(position) == nullptr) return answers_.refuse(to, none);
+  if (source->group->state.letters().find(position) == nullptr) return durable_.refuse(to, none);
   const auto group = source->group->number;
   reads_.ask(ReadRowsOf{store::Table::dead, {event_key(group, position)}}, [this, to, group, position, none](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
@@ -318,7 +318,7 @@ void GroupRequests::settle_letters(Asker to, const wire::DeadLettersSettle& ask,
   reads_.ask(ReadRowsOf{store::Table::dead, keys}, [this, to, name, keys, drops, again, number_then, generation_then, now](Result<ReadAnswer> answer) {
     if (!answer) return answers_.refuse(to, answer.error());
     const auto found = same_group(name, number_then, generation_then);
-    if (!found) return answers_.refuse(to, found.error());
+    if (!found) return durable_.refuse(to, found.error());
     Source* group = *found;
     const auto& rows = std::get<store::Rows>(*answer);
     wire::DeadLettersSettledT reply;
@@ -358,7 +358,7 @@ void GroupRequests::replay(Asker to, const wire::GroupReplay& ask, Now now) {
 // or its end, takes back what was done.
 void GroupRequests::replay_on(std::shared_ptr<Replay> replay) {
   const auto group = same_group(replay->name, replay->group, replay->generation);
-  if (!group) return answers_.refuse(replay->to, group.error());
+  if (!group) return durable_.refuse(replay->to, group.error());
   const auto& positions = replay->positions;
   for (; replay->next < positions.size();) {
     const Position position = positions[replay->next];
@@ -374,7 +374,7 @@ void GroupRequests::replay_on(std::shared_ptr<Replay> replay) {
   reads_.ask(ReadRecords{positions[replay->next]}, [this, replay, as_of](Result<ReadAnswer> answer) {
     if (const auto batch = changed_meanwhile(answer, as_of)) return staging_.hold(batch, [this, replay] { replay_on(replay); });
     if (!answer && answer.error().code != Code::damaged) return answers_.refuse(replay->to, answer.error());
-    if (auto same = same_group(replay->name, replay->group, replay->generation); !same) return answers_.refuse(replay->to, same.error());
+    if (auto same = same_group(replay->name, replay->group, replay->generation); !same) return durable_.refuse(replay->to, same.error());
     const auto begun = replay->next;
     if (answer) {
       for (const auto& record : std::get<std::vector<store::RecordPtr>>(*answer)) replay_from(*replay, *record);

@@ -28,9 +28,12 @@ void Retention::drain() {
 
 std::optional<SteadyTime> Retention::tick(Now now) {
   now_ = now;
+  clock_.pass(now);
   if (!run_ && !is_draining_ && changes_.empty() && due_ && *due_ <= now.steady) begin({}, now);
-  pace_.tick(now.steady);
+  pace_.tick(log_.committed(), now.steady);
+  if (!leavings_.empty() && !leavings_.back()->free_some()) leavings_.pop_back();
   while (run_ && run_->step != Step::none && pace_.rest_until() <= now.steady) go_to(std::exchange(run_->step, Step::none));
+  if (!leavings_.empty()) return now.steady;
   if (!run_) return due_;
   return run_->step == Step::none ? std::nullopt : std::optional(pace_.rest_until());
 }
@@ -58,13 +61,14 @@ void Retention::ask(ReadAsk what, Done done) {
 // ---- a run, from its begin to its end
 
 void Retention::begin(const Wanted& wanted, Now now) {
-  pace_.begin();
+  pace_.begin(log_.committed(), now.steady);
   Run run;
   run.number = ++runs_;
   run.wanted = wanted;
   run.began_at = now.wall;
   run.to = log_.committed();
   run.policies = policies_;
+  run.last_of = std::make_unique<LastEvents>();
   if (wanted.tried) run.policies->put(*wanted.tried);
   for (const auto& [pattern, policy] : run.policies->policies()) {
     if (!policy.has_limits()) continue;
@@ -89,7 +93,7 @@ void Retention::finish() {
   for (const auto& ready : ready_) keep(*ready.record, ready.going);  // of a run that ends halfway
   run_->ended_at = now_.wall;
   run_->records.clear();
-  run_->last_of.clear();
+  leavings_.push_back(std::move(run_->last_of));
   run_->topics.clear();
   run_->policies.reset();
   ready_.clear();
@@ -177,6 +181,7 @@ std::optional<std::int32_t> Retention::share_of(const store::Record& record, std
 
 // Once as many keys as may be are known, the others are for the next run.
 void Retention::gather_from(const store::Record& record) {
+  pace_.looked(record.count());
   for (std::uint32_t at = 0; at < record.count(); ++at) {
     const auto number = share_of(record, at);
     if (!number) continue;
@@ -186,8 +191,8 @@ void Retention::gather_from(const store::Record& record) {
     const Position position = record.first() + at;
     const Hash128 key = record.key_hash(at);
     if (key == Hash128{} || position < share.latest_from || position >= share.latest_until) continue;
-    if (run_->last_of.size() < limits::retention_keys_max || run_->last_of.contains({*number, key})) {
-      run_->last_of[{*number, key}] = position;
+    if (run_->last_of->size() < limits::retention_keys_max || run_->last_of->find({*number, key}) != Position::none) {
+      run_->last_of->put({*number, key}, position);
     } else {
       share.latest_until = position;
     }
@@ -252,6 +257,7 @@ void Retention::go_on() {
     const auto record = run_->records.front();
     run_->records.pop_front();
     if (record->first() > run_->to || (!may_go_after(record->first() - 1) && !run_->at_front)) break;
+    pace_.looked(record->count());
     settled_.clear();
     std::vector<std::uint32_t> going;
     std::size_t gone = 0;
@@ -333,8 +339,7 @@ bool Retention::is_superseded(const Share& share, std::int32_t number, const sto
   if (position >= share.latest_until) return false;
   const Hash128 key = record.key_hash(at);
   if (key == Hash128{}) return false;
-  const auto last = run_->last_of.find({number, key});
-  return last != run_->last_of.end() && last->second > position;
+  return run_->last_of->find({number, key}) > position;
 }
 
 // ---- changes

@@ -9,14 +9,15 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "broker/core/answers.hpp"
 #include "broker/core/delivery.hpp"
 #include "broker/core/durable_answers.hpp"
+#include "broker/core/last_events.hpp"
 #include "broker/core/log_view.hpp"
 #include "broker/core/retention_pace.hpp"
 #include "broker/core/retention_policies.hpp"
@@ -74,14 +75,6 @@ class Retention {
     bool was_met = false;                // an event of it that stays
     std::optional<RetentionPolicies::Held> held;  // once it is asked for
   };
-  struct LastOf {
-    std::int32_t share;
-    Hash128 key;
-    bool operator==(const LastOf&) const = default;
-  };
-  struct HashOf {
-    std::size_t operator()(const LastOf& one) const { return one.key.low ^ static_cast<std::size_t>(one.share); }
-  };
   struct Wanted {
     bool dry = false;                    // counts only
     bool forced = false;                 // by an operator: even if it is hardly worth it
@@ -96,7 +89,7 @@ class Retention {
     std::vector<Share> shares;
     std::vector<TopicPlan> topics;       // by number
     std::deque<std::pair<std::size_t, bool>> to_locate;  // share, and whether it is of latest_after
-    std::unordered_map<LastOf, Position, HashOf> last_of;
+    std::unique_ptr<LastEvents> last_of;
     Position from{1}, at{1}, to;         // goes through these; `to` is the last one
     std::deque<store::RecordPtr> records;  // read, and not looked at yet
     Position next_read{1};               // none: there is no other record
@@ -179,6 +172,7 @@ class Retention {
   mutable std::vector<std::optional<const RetentionPolicy*>> policy_of_;  // by topic number, as asked for
   std::optional<Run> run_;
   Run last_;                             // the one before
+  std::vector<std::unique_ptr<LastEvents>> leavings_;  // of runs that have ended
   std::uint64_t runs_ = 0;
   std::optional<SteadyTime> due_;        // the next run
   bool is_draining_ = false;

@@ -3,6 +3,7 @@
 // while with one of its own. And the run rests after each read, or others would wait for the reader thread. One thread.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -13,11 +14,15 @@ namespace bus::broker {
 
 class RetentionPace {
  public:
+  RetentionPace() = default;
   // Others are at work if they have committed within this time.
   static constexpr Duration others_stay = std::chrono::seconds(1);
   // So long a change waits for a commit of theirs.
   static constexpr Duration patience = std::chrono::milliseconds(100);
-  // And for so many times as long as a read took nothing is read, so that retention has a fifth of the reader thread.
+  // A run goes through the log so many times as fast as that grows, and not slower than so many events a second. And it has a fifth of
+  // the reader thread at most: for so many times as long as a read took nothing is read.
+  static constexpr std::uint64_t gain = 8;
+  static constexpr std::uint64_t events_a_second = 20'000;
   static constexpr int rest_after_read = 4;
   // What is changed with one commit: no more than so many bytes that are written anew, and such records with so many events in all; but
   // two records at least. Else a run that others commit large records beside would never gain on them.
@@ -25,14 +30,18 @@ class RetentionPace {
   static constexpr std::size_t changed_events = 512;
   static constexpr std::size_t changed_records_least = 2;
 
-  // A run begins.
-  void begin() { busy_ = {}, rest_until_ = {}, is_reading_ = was_answered_ = false; }
+  // A run begins, with the log at this position.
+  void begin(Position head, SteadyTime now) { *this = RetentionPace(others_at_, head, now); }
   void asked(SteadyTime now) { asked_at_ = now, is_reading_ = true; }
   void answered() { is_reading_ = false, was_answered_ = true; }
-  void tick(SteadyTime now) {
+  // So many events were looked at.
+  void looked(std::uint64_t events) { looked_ += events; }
+  void tick(Position head, SteadyTime now) {
     if (!std::exchange(was_answered_, false)) return;
-    busy_ += now - asked_at_;
-    rest_until_ = are_others_at_work(now) ? now + rest_after_read * (now - asked_at_) : now;
+    const Duration took = now - asked_at_;
+    busy_ += took;
+    const auto looked = std::exchange(looked_, 0);
+    rest_until_ = are_others_at_work(now) ? now + std::max<Duration>(rest_after_read * took, looked * Duration(std::chrono::seconds(1)) / speed(head, now)) : now;
   }
   bool is_reading() const { return is_reading_; }
   SteadyTime rest_until() const { return rest_until_; }
@@ -48,10 +57,19 @@ class RetentionPace {
   }
 
  private:
+  RetentionPace(std::optional<SteadyTime> others_at, Position head, SteadyTime now) : others_at_(others_at), began_at_(now), head_(head) {}
+  // Events a second.
+  std::uint64_t speed(Position head, SteadyTime now) const {
+    const auto seconds = std::chrono::duration<double>(now - began_at_).count();
+    const auto growth = seconds > 0 ? static_cast<double>(head - head_) / seconds : 0;
+    return std::max(events_a_second, gain * static_cast<std::uint64_t>(growth));
+  }
   bool are_others_at_work(SteadyTime now) const { return others_at_ && now - *others_at_ < others_stay; }
 
   std::optional<SteadyTime> others_at_;  // their last commit
-  SteadyTime asked_at_, rest_until_;
+  SteadyTime began_at_, asked_at_, rest_until_;
+  Position head_ = Position::none;
+  std::uint64_t looked_ = 0;             // since the last rest
   Duration busy_ = {};
   bool is_reading_ = false;
   bool was_answered_ = false;            // since the last tick

@@ -127,8 +127,8 @@ void Retention::release(Asker to, const wire::LegalHoldRelease& ask, Now now) {
 void Retention::run(Asker to, const wire::RetentionRun& ask, Now now) {
   const bool is_under_way = run_ && !run_->wanted.dry && !ask.dry_run() && ask.policy() == nullptr;
   if (is_under_way) return tell(to);
-  if (run_ || !changes_.empty()) return durable_.refuse(to, {Code::busy, "a run is under way; ask again when it has ended"});
   if (is_draining_) return durable_.refuse(to, {Code::shutting_down, "the broker is stopping; ask again once it is back"});
+  if (run_ || !changes_.empty()) return durable_.refuse(to, {Code::busy, "a run is under way; ask again when it has ended"});
   Wanted wanted{ask.dry_run(), true, std::nullopt};
   if (ask.policy() != nullptr) {
     wanted.tried = from_wire(*ask.policy());

@@ -1,6 +1,6 @@
 // TrustedClock is the wall clock, as far as it may be believed where a wrong one would do harm for good: one that jumps ahead would
-// make every event old. It follows the wall clock up to a day beyond what has passed since the start, and twice as fast as time
-// passes where that is further ahead. Owned by the core; one thread.
+// make every event old. It is at most a day beyond a time that follows the wall clock no faster than twice as fast as time passes. Owned by
+// the core; one thread.
 #pragma once
 
 #include <algorithm>
@@ -14,14 +14,19 @@ class TrustedClock {
  public:
   // `known`: a time that was right, such as that of the last commit before the start.
   void start(WallTime known, SteadyTime now) {
-    known_ = known;
-    since_ = now;
+    followed_ = known;
+    last_ = now;
   }
-  WallTime at(Now now) const { return std::min<WallTime>(now.wall, known_ + 2 * (now.steady - since_) + limits::retention_clock_trust); }
+  // To be called often: what passes between two calls counts twice.
+  void pass(Now now) {
+    followed_ = std::min<WallTime>(now.wall, followed_ + 2 * (now.steady - last_));
+    last_ = now.steady;
+  }
+  WallTime at(Now now) const { return std::min<WallTime>(now.wall, followed_ + limits::retention_clock_trust); }
 
  private:
-  WallTime known_;
-  SteadyTime since_;
+  WallTime followed_;
+  SteadyTime last_;
 };
 
 }  // namespace bus::broker

@@ -275,7 +275,8 @@ void ClientCore::publish_failure(const Error& error, std::uint64_t sequence, Ste
                                     [&](const Pending& pending) { return pending.batch.first_sequence == sequence; });
   if (refused == pending_.end() || !refused->sent) return;  // it goes again anyway, with one before it
   trouble_ = error;
-  if (error.code == Code::malformed || error.code == Code::batch_too_large) return fail(error);
+  // trimmed: as busd said once where nobody knows any more what became of one of them.
+  if (error.code == Code::malformed || error.code == Code::batch_too_large || error.code == Code::trimmed) return fail(error);
   for (auto it = refused; it != pending_.end(); ++it) it->sent = false;
   publish_backoff_ = std::clamp<Duration>(publish_backoff_ * 2, publish_backoff_min, publish_backoff_max);
   publish_again_ = now + publish_backoff_;

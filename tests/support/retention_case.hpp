@@ -92,7 +92,7 @@ class RetentionCase : public ::testing::Test {
   // A run is under way, and has committed some of what it does.
   void begin_run() {
     bus.ask("op", wire::RetentionRunT());
-    for (int step = 0; step < 6; ++step) {
+    for (int step = 0; step < 8; ++step) {
       bus.advance(RetentionPace::patience);
       bus.core->tick(bus.now);
       bus.read();

@@ -347,6 +347,22 @@ TEST_F(GroupReplayTest, TellsThatTheGroupWasMovedMeanwhile) {
   EXPECT_EQ(bus.failures("op"), (std::vector{Code::unknown_group}));
 }
 
+// Or a crash would bring back a group of which somebody was told that there is none.
+TEST_F(GroupReplayTest, ThatThereIsNoGroupIsDurable) {
+  create();
+  wire::GroupRemoveT remove;
+  remove.name = "g";
+  bus.ask("op", std::move(remove), 1);
+  bus.ask("op", ask_for({1}), 2);
+  wire::GroupsRequestT ask;
+  ask.name = "g";
+  bus.ask("op", std::move(ask), 3);
+  bus.core->tick(bus.now);
+  for (const auto& one : bus.received("op")) EXPECT_EQ(one.message->body.AsFailure(), nullptr);
+  bus.run();
+  EXPECT_EQ(bus.failures("op"), (std::vector{Code::unknown_group, Code::unknown_group}));
+}
+
 TEST_F(GroupReplayTest, IsKeptFromRetention) {
   create();
   publish_and_settle(3);
