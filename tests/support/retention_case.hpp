@@ -92,7 +92,8 @@ class RetentionCase : public ::testing::Test {
   // A run is under way, and has committed some of what it does.
   void begin_run() {
     bus.ask("op", wire::RetentionRunT());
-    for (int step = 0; step < 8; ++step) {
+    const auto removed = [this] { return bus.core->state().topics[1].removed_events; };
+    for (const auto before = removed(); removed() == before;) {
       bus.advance(RetentionPace::patience);
       bus.core->tick(bus.now);
       bus.read();
