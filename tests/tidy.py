@@ -33,7 +33,7 @@ HOMES = [
     (r"xxhash\.h", ["libbus/base/hash.cpp", "libbus/base/hash_wide.cpp", "tools/file_hash.cpp"]),
     (r"flatbuffers/.*", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/event_schema.cpp", "broker/core/payload_types.cpp", "broker/core/schema_registry.cpp", "broker/core/builtin_types.hpp", "broker/core/schema_types.hpp", "tools/*"]),
     (r"bus/(codes|event|wire)_generated\.h", ["libbus/include/bus/*", "libbus/wire/*", "broker/core/filter.hpp"]),
-    (r"bus/suoke_\w+_generated\.h", ["broker/core/builtin_types.cpp", "tools/*", "examples/*", "bench/*"]),
+    (r"bus/suoke_\w+_generated\.h", ["broker/core/builtin_types.cpp", "libbus/saga/*", "tools/*", "examples/*", "bench/*"]),
 ]
 
 # What each folder may include of the project, deepest layer first.

@@ -1,0 +1,327 @@
+// Goal: from what has come to a saga follows what a worker begins, in the order that the definition has: retries when the policy says,
+// compensation in reverse order, nothing twice, and nothing after the end.
+// Method: scripts played without a broker, on a clock that stands still.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "player.hpp"
+
+namespace bus::saga {
+namespace {
+
+using test::Player;
+
+const Action nothing = [](const Context&) { return Value(); };
+
+Step undoable(const std::string& name) { return std::move(Step(name).run(nothing).compensate(nothing)); }
+Definition three() { return std::move(Definition("three").step(undoable("a")).step(undoable("b")).step(undoable("c"))); }
+Outcome fine(const std::string& text = "") { return {false, "", "", {"", {}, text}}; }
+Outcome broken(const std::string& code = "") { return {true, code, "broken", {}}; }
+
+// "StepStarted a 1", of all facts but those that only tell of time and replies.
+std::vector<std::string> told(const Player& player) {
+  std::vector<std::string> all;
+  for (const auto& one : player.log()) {
+    std::string line(fact_name(one.fact));
+    if (line == "StepReply" || line == "SagaTimer" || line == "SagaTimerSet") continue;
+    std::visit([&](const auto& fact) {
+      if constexpr (requires { fact.step_id; }) line += " " + fact.step_id;
+      if constexpr (requires { fact.attempt; }) line += " " + std::to_string(fact.attempt);
+      if constexpr (requires { fact.steps_to_compensate; }) line += " " + std::to_string(fact.steps_to_compensate);
+    }, one.fact);
+    all.push_back(std::move(line));
+  }
+  return all;
+}
+using Told = std::vector<std::string>;
+
+TEST(Decide, StepsFollowOneAnother) {
+  Player player(three(), [](const auto& step, auto, bool) { return fine("made " + step); });
+  player.start();
+  player.run();
+  EXPECT_EQ(told(player), (Told{"SagaStarted", "StepStarted a 1", "StepCompleted a", "StepStarted b 1", "StepCompleted b", "StepStarted c 1", "StepCompleted c", "SagaCompleted"}));
+  EXPECT_EQ(player.state().status, Status::completed);
+  EXPECT_EQ(player.state().find("b")->result.text, "made b");
+  const auto facts = player.log().size();
+  EXPECT_FALSE(player.step());
+  EXPECT_EQ(player.log().size(), facts);
+}
+
+TEST(Decide, ARetryComesWhenThePolicySays) {
+  Player player(three(), [](const auto& step, auto attempt, bool) { return step == "b" && attempt <= 2 ? broken() : fine(); });
+  player.start();
+  player.run();
+  EXPECT_EQ(told(player), (Told{"SagaStarted", "StepStarted a 1", "StepCompleted a", "StepStarted b 1", "StepAttemptFailed b 1", "StepStarted b 2", "StepAttemptFailed b 2", "StepStarted b 3",
+                                "StepCompleted b", "StepStarted c 1", "StepCompleted c", "SagaCompleted"}));
+  EXPECT_EQ(player.now() - player.log().front().time, 5 * 500ms + 1s + 2s);
+}
+
+TEST(Decide, ATimerOfNoUseChangesNothing) {
+  Player player(three(), [](const auto& step, auto, bool) { return step == "a" ? broken() : fine(); });
+  player.start();
+  player.step();
+  player.next_timer();
+  player.step();
+  const auto before = told(player);
+  EXPECT_EQ(player.state().find("a")->status, StepStatus::retrying);
+  for (const std::uint32_t attempt : {1, 2, 4}) {
+    player.fire({TimerKind::retry, "a", attempt, false, {}});
+    player.fire({TimerKind::attempt, "a", attempt, false, {}});
+  }
+  player.fire({TimerKind::retry, "a", 3, true, {}});
+  player.fire({TimerKind::retry, "b", 1, false, {}});
+  player.fire({TimerKind::step, "c", 0, false, {}});
+  EXPECT_EQ(told(player), before);
+  player.fire({TimerKind::retry, "a", 3, false, {}});
+  EXPECT_EQ(told(player).back(), "StepStarted a 3");
+}
+
+TEST(Decide, WhatWasDoneIsUndoneInReverseOrder) {
+  Player player(three(), [](const auto& step, auto, bool) { return step == "c" ? broken() : fine(); });
+  player.start();
+  player.run();
+  const auto all = told(player);
+  const Told end(all.end() - 8, all.end());
+  EXPECT_EQ(end, (Told{"StepFailed c", "CompensationStarted 2", "StepCompensationStarted b 1", "StepCompensated b", "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+  EXPECT_EQ(player.state().status, Status::compensated);
+  EXPECT_EQ(player.state().error, "c: broken");
+}
+
+TEST(Decide, AFailureThatNoRetryMendsIsNotRetried) {
+  auto policy = RetryPolicy();
+  policy.not_retried = {"unknown_user"};
+  Player player(std::move(Definition("d").step(std::move(undoable("a").retry(policy)))), [](const auto&, auto, bool) { return broken("unknown_user"); });
+  player.start();
+  player.run();
+  EXPECT_EQ(told(player), (Told{"SagaStarted", "StepStarted a 1", "StepFailed a", "CompensationStarted 0", "CompensationCompleted", "SagaFailed"}));
+}
+
+TEST(Decide, ACompensationThatFailsIsTriedAgainAndThenTheOthersAreUndone) {
+  Player player(three(), [](const auto& step, auto, bool undo) { return step == "c" || (undo && step == "b") ? broken() : fine(); });
+  player.start();
+  player.run();
+  const auto all = told(player);
+  EXPECT_EQ(std::count(all.begin(), all.end(), "StepCompensationStarted b 4"), 1);
+  const Told end(all.end() - 5, all.end());
+  EXPECT_EQ(end, (Told{"StepCompensationFailed b", "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+  EXPECT_EQ(player.state().status, Status::compensation_failed);
+}
+
+TEST(Decide, ACompensationThatFailsWaitsForAPersonWhereThatIsDeclared) {
+  bool is_mended = false;
+  auto definition = std::move(Definition("d").step(undoable("a")).step(std::move(undoable("b").retry_compensation(RetryPolicy::none()).on_compensation_failure(Compensation::OnFailure::park))).step(undoable("c")));
+  Player player(std::move(definition), [&](const auto& step, auto, bool undo) { return step == "c" || (undo && step == "b" && !is_mended) ? broken() : fine(); });
+  player.start();
+  player.run();
+  EXPECT_TRUE(player.state().is_parked());
+  EXPECT_EQ(told(player).back(), "SagaParked b");
+  is_mended = true;
+  StepRetryRequestedT again;
+  again.saga_id = "d/1";
+  again.step_id = "b";
+  again.reason = "the disk was full";
+  player.take(std::move(again));
+  player.run();
+  EXPECT_EQ(player.state().status, Status::compensated);
+  EXPECT_EQ(player.state().find("b")->attempt, 2u);
+}
+
+TEST(Decide, StepsOfAGroupBeginAtOnceAndAllHaveToSucceed) {
+  const auto definition = [] { return std::move(Definition("d").step(undoable("first")).parallel({undoable("a"), undoable("b")}).step(undoable("last"))); };
+  Player good(definition(), [](const auto&, auto, bool) { return fine(); });
+  good.start();
+  good.run();
+  EXPECT_EQ(told(good), (Told{"SagaStarted", "StepStarted first 1", "StepCompleted first", "StepStarted a 1", "StepStarted b 1", "StepCompleted a", "StepCompleted b", "StepStarted last 1",
+                              "StepCompleted last", "SagaCompleted"}));
+  // What is at work ends before anything is undone; what waits for its next attempt has none.
+  Player bad(definition(), [](const auto& step, auto attempt, bool) { return step == "a" ? broken(attempt == 1 ? "" : "never") : fine(); });
+  bad.start();
+  bad.run();
+  const auto all = told(bad);
+  EXPECT_LT(std::find(all.begin(), all.end(), "StepCompleted b"), std::find(all.begin(), all.end(), "CompensationStarted 2"));
+  EXPECT_EQ(bad.state().status, Status::compensated);
+}
+
+TEST(Decide, AnAttemptThatTakesTooLongIsTriedAgainAndItsLateReplyCounts) {
+  auto step = undoable("a");
+  step.attempt_timeout(10s);
+  Player player(std::move(Definition("d").step(step).step(undoable("b"))), [](const auto&, auto, bool) { return fine("in time"); });
+  player.hangs = {"a"};
+  player.start();
+  EXPECT_TRUE(player.step());  // 10 s pass
+  EXPECT_EQ(player.state().find("a")->status, StepStatus::retrying);
+  EXPECT_TRUE(player.state().find("a")->is_uncertain);
+  StepReplyT late;
+  late.saga_id = "d/1";
+  late.step_id = "a";
+  late.attempt = 1;
+  late.value = to_wire({"", {}, "late"});
+  player.take(std::move(late));
+  EXPECT_EQ(player.state().find("a")->result.text, "late");
+  EXPECT_EQ(player.state().late_replies, 1u);
+  player.run();
+  EXPECT_EQ(player.state().status, Status::completed);
+  EXPECT_EQ(told(player)[3], "StepCompleted a");
+}
+
+// Its effect may be there, though nobody has said so.
+TEST(Decide, AStepThatHasTakenTooLongIsUndoneToo) {
+  auto step = undoable("b");
+  step.attempt_timeout(10s).retry(RetryPolicy::none());
+  Player player(std::move(Definition("d").step(undoable("a")).step(step)), [](const auto&, auto, bool) { return fine(); });
+  player.hangs = {"b"};
+  player.start();
+  player.step();  // a
+  player.step();  // the timer
+  player.hangs.clear();
+  player.run();
+  const auto all = told(player);
+  const Told end(all.end() - 8, all.end());
+  EXPECT_EQ(end, (Told{"StepFailed b", "CompensationStarted 2", "StepCompensationStarted b 1", "StepCompensated b", "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+}
+
+TEST(Decide, ASignalMayComeBeforeItsStep) {
+  const auto definition = [] { return std::move(Definition("d").step(undoable("a")).step(std::move(Step("approve").wait_for("approved").timeout(1h))).step(undoable("b"))); };
+  SagaSignalledT signal;
+  signal.saga_id = "d/1";
+  signal.signal = "approved";
+  signal.value = to_wire({"", {}, "by ana"});
+  Player early(definition(), [](const auto&, auto, bool) { return fine(); });
+  early.start();
+  early.take(signal);
+  early.run();
+  EXPECT_EQ(early.state().status, Status::completed);
+  EXPECT_EQ(early.state().find("approve")->result.text, "by ana");
+  Player late(definition(), [](const auto&, auto, bool) { return fine(); });
+  late.start();
+  late.step();
+  EXPECT_EQ(late.state().find("approve")->status, StepStatus::running);
+  late.take(signal);
+  late.run();
+  EXPECT_EQ(late.state().status, Status::completed);
+  Player never(definition(), [](const auto&, auto, bool) { return fine(); });
+  never.start();
+  never.run();
+  EXPECT_EQ(never.state().status, Status::compensated);
+  EXPECT_EQ(never.now() - never.log().front().time, 500ms + 1h + 500ms);
+}
+
+TEST(Decide, AfterThePivotItOnlyGoesForward) {
+  int failures = 5;
+  auto definition = std::move(Definition("d").step(std::move(undoable("a").pivot())).step(undoable("b")));
+  Player player(std::move(definition), [&](const auto& step, auto, bool) { return step == "b" && failures-- > 0 ? broken() : fine(); });
+  player.start();
+  player.run();
+  EXPECT_TRUE(player.state().is_parked());
+  SagaCancelRequestedT cancel;
+  cancel.saga_id = "d/1";
+  cancel.reason = "no longer wanted";
+  player.take(std::move(cancel));
+  EXPECT_TRUE(player.state().is_parked()) << "there is no way back";
+  StepRetryRequestedT again;
+  again.saga_id = "d/1";
+  again.step_id = "b";
+  again.reason = "mended";
+  player.take(again);
+  player.run();
+  EXPECT_TRUE(player.state().is_parked()) << "it fails once more";
+  player.take(again);
+  player.run();
+  EXPECT_EQ(player.state().status, Status::completed);
+}
+
+TEST(Decide, WhoIsAskedUndoesAlsoAfterThePivot) {
+  auto definition = std::move(Definition("d").step(std::move(undoable("a").pivot())).step(undoable("b")));
+  Player player(std::move(definition), [](const auto& step, auto, bool undo) { return step == "b" && !undo ? broken() : fine(); });
+  player.start();
+  player.run();
+  CompensationRequestedT undo;
+  undo.saga_id = "d/1";
+  undo.reason = "the patient has left";
+  player.take(std::move(undo));
+  player.run();
+  EXPECT_EQ(player.state().status, Status::compensated);
+}
+
+TEST(Decide, AStepThatIsSkippedCountsAsDone) {
+  auto definition = std::move(Definition("d").step(std::move(undoable("a").pivot())).step(undoable("b")).step(undoable("c")));
+  Player player(std::move(definition), [](const auto& step, auto, bool) { return step == "b" ? broken() : fine(); });
+  player.start();
+  player.run();
+  StepSkippedT skip;
+  skip.saga_id = "d/1";
+  skip.step_id = "b";
+  skip.reason = "done by hand";
+  player.take(std::move(skip));
+  player.run();
+  EXPECT_EQ(player.state().status, Status::completed);
+}
+
+TEST(Decide, ACancelledSagaIsUndoneOnceWhatIsAtWorkHasEnded) {
+  Player player(three(), [](const auto&, auto, bool) { return fine(); });
+  player.start();
+  player.step();
+  SagaCancelRequestedT cancel;
+  cancel.saga_id = "three/1";
+  cancel.reason = "withdrawn";
+  player.take(std::move(cancel));
+  EXPECT_EQ(told(player).back(), "SagaCancelRequested") << "b is at work";
+  player.run();
+  EXPECT_EQ(told(player), (Told{"SagaStarted", "StepStarted a 1", "StepCompleted a", "StepStarted b 1", "SagaCancelRequested", "StepCompleted b", "CompensationStarted 2",
+                                "StepCompensationStarted b 1", "StepCompensated b", "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+  EXPECT_EQ(player.state().error, "cancelled: withdrawn");
+}
+
+TEST(Decide, APausedSagaBeginsNothing) {
+  Player player(three(), [](const auto&, auto, bool) { return fine(); });
+  player.start();
+  SagaPausedT pause;
+  pause.saga_id = "three/1";
+  pause.reason = "the registry moves";
+  player.take(std::move(pause));
+  player.run();
+  EXPECT_EQ(told(player).back(), "StepCompleted a") << "what was at work has ended";
+  SagaResumedT resume;
+  resume.saga_id = "three/1";
+  resume.reason = "it has moved";
+  player.take(std::move(resume));
+  player.run();
+  EXPECT_EQ(player.state().status, Status::completed);
+}
+
+TEST(Decide, ASagaThatTakesTooLongIsUndone) {
+  Player player(std::move(three().timeout(1h)), [](const auto&, auto, bool) { return fine(); });
+  player.hangs = {"b"};
+  player.start();
+  player.step();
+  player.step();  // an hour passes
+  player.hangs.clear();
+  player.run();
+  EXPECT_EQ(player.state().status, Status::compensated);
+  const auto all = told(player);
+  EXPECT_EQ(all[4], "StepFailed b");
+  EXPECT_EQ(all[5], "CompensationStarted 2") << "b may have had its effect";
+  EXPECT_EQ(player.state().error, "b: the saga has taken too long");
+}
+
+TEST(Decide, WithoutACompensationThereIsNothingToUndo) {
+  Player player(std::move(Definition("d").step(std::move(Step("a").run(nothing).no_compensation())).step(undoable("b"))), [](const auto& step, auto, bool) { return step == "b" ? broken() : fine(); });
+  player.start();
+  player.run();
+  const auto all = told(player);
+  const Told end(all.end() - 4, all.end());
+  EXPECT_EQ(end, (Told{"CompensationStarted 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+}
+
+TEST(Decide, WhatIsUndoneInParallelBeginsAtOnce) {
+  Player player(std::move(three().compensate_in_parallel()), [](const auto& step, auto, bool) { return step == "c" ? broken() : fine(); });
+  player.start();
+  player.run();
+  const auto all = told(player);
+  const Told end(all.end() - 7, all.end());
+  EXPECT_EQ(end, (Told{"CompensationStarted 2", "StepCompensationStarted b 1", "StepCompensationStarted a 1", "StepCompensated a", "StepCompensated b", "CompensationCompleted", "SagaFailed"}));
+}
+
+}  // namespace
+}  // namespace bus::saga
