@@ -37,7 +37,7 @@ TEST_F(ProjectionTest, GoesOnWhereItWasWhenItIsOpenedAgain) {
   };
   for (std::uint64_t round = 1; round <= 3; ++round) {
     auto projection = Projection::open(client, options(), counting).value();
-    EXPECT_EQ(projection.position(), Position{round == 1 ? 0 : 500 * round - 500});
+    EXPECT_GE(projection.position(), Position{500 * round - 500}) << "and it folds on already";
     ASSERT_TRUE(is_ok(projection.catch_up(patience)));
     EXPECT_EQ(chains_of(projection.read().value()), chains_of(client, Position{500 * round}));
     EXPECT_TRUE(is_ok(projection.close()));
