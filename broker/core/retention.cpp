@@ -17,7 +17,7 @@ std::uint64_t live_bytes(const TopicData& topic) { return topic.bytes - topic.re
 void Retention::start(const store::Trim& trim, Now now) {
   trim_ = trim;
   now_ = now;
-  clock_.start(log_.committed() == Position::none ? now.wall : staging_.committed_at(), now.steady);
+  clock_.start(log_.committed() == Position::none ? now.wall : std::min(now.wall, staging_.committed_at()), now.steady);
   if (!policies_.policies().empty()) due_ = now.steady + limits::retention_interval;
 }
 

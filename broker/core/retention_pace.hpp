@@ -19,8 +19,8 @@ class RetentionPace {
   static constexpr Duration others_stay = std::chrono::seconds(1);
   // So long a change waits for a commit of theirs.
   static constexpr Duration patience = std::chrono::milliseconds(100);
-  // A run goes through the log so many times as fast as that grows, and not slower than so many events a second. And it has a fifth of
-  // the reader thread at most: for so many times as long as a read took nothing is read.
+  // A run goes through the log so many times as fast as that has grown since it began, or at so many events a second if that is more, and no
+  // faster. And for so many times as long as a read took nothing is read, so that others have most of the reader thread.
   static constexpr std::uint64_t gain = 8;
   static constexpr std::uint64_t events_a_second = 20'000;
   static constexpr int rest_after_read = 4;
@@ -41,7 +41,8 @@ class RetentionPace {
     const Duration took = now - asked_at_;
     busy_ += took;
     const auto looked = std::exchange(looked_, 0);
-    rest_until_ = are_others_at_work(now) ? now + std::max<Duration>(rest_after_read * took, looked * Duration(std::chrono::seconds(1)) / speed(head, now)) : now;
+    const Duration rest = std::max<Duration>(rest_after_read * took, looked * Duration(std::chrono::seconds(1)) / speed(head, now));
+    rest_until_ = are_others_at_work(now) ? std::max(rest_until_, now + rest) : now;
   }
   bool is_reading() const { return is_reading_; }
   SteadyTime rest_until() const { return rest_until_; }

@@ -19,7 +19,8 @@ class TrustedClock {
   }
   // To be called often: what passes between two calls counts twice.
   void pass(Now now) {
-    followed_ = std::min<WallTime>(now.wall, followed_ + 2 * (now.steady - last_));
+    // Never back: one moment in which the clock stood at 1970 would count for years.
+    followed_ = std::max(followed_, std::min<WallTime>(now.wall, followed_ + 2 * (now.steady - last_)));
     last_ = now.steady;
   }
   WallTime at(Now now) const { return std::min<WallTime>(now.wall, followed_ + limits::retention_clock_trust); }

@@ -93,7 +93,8 @@ class RetentionCase : public ::testing::Test {
   void begin_run() {
     bus.ask("op", wire::RetentionRunT());
     const auto removed = [this] { return bus.core->state().topics[1].removed_events; };
-    for (const auto before = removed(); removed() == before;) {
+    const auto before = removed();
+    for (int step = 0; step < 100 && removed() == before; ++step) {
       bus.advance(RetentionPace::patience);
       bus.core->tick(bus.now);
       bus.read();
