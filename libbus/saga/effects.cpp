@@ -8,14 +8,6 @@ namespace {
 
 using ::suoke::saga::StepCommandT;
 
-template <typename T>
-void set_payload(NewEvent& event, const T& object) {
-  flatbuffers::FlatBufferBuilder builder;
-  builder.Finish(T::TableType::Pack(builder, &object));
-  event.type = T::TableType::GetFullyQualifiedName();
-  event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
-}
-
 class Effects {
  public:
   Effects(const Definition& definition, const State& saga, WallTime now) : definition_(definition), saga_(saga), now_(now) {}

@@ -12,6 +12,9 @@ constexpr bool is_decided_on = std::is_same_v<T, SagaStartedT> || std::is_same_v
                                std::is_same_v<T, SagaResumedT> || std::is_same_v<T, SagaCancelRequestedT> || std::is_same_v<T, StepRetryRequestedT> ||
                                std::is_same_v<T, StepSkippedT> || std::is_same_v<T, CompensationRequestedT>;
 
+template <typename T>
+constexpr bool is_done = std::is_same_v<T, StepStartedT> || std::is_same_v<T, StepCompensationStartedT>;
+
 // Calls `visit` with a null pointer to each kind of fact.
 template <typename Visit, std::size_t... at>
 void each_kind(Visit visit, std::index_sequence<at...>) {
@@ -55,11 +58,8 @@ NewEvent event_of(const Fact& fact, const std::string& definition, const std::st
   event.key = event.correlation_id = saga_id_of(fact);
   std::visit([&](const auto& one) {
     using T = std::decay_t<decltype(one)>;
-    event.type = TableOf<T>::GetFullyQualifiedName();
-    flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(TableOf<T>::Pack(builder, &one));
-    event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
-    if constexpr (is_decided_on<T>) event.attributes.emplace_back(hash_attribute, hash);
+    set_payload(event, one);
+    if constexpr (is_decided_on<T> || is_done<T>) event.attributes.emplace_back(hash_attribute, hash);
   }, fact);
   return event;
 }
@@ -80,6 +80,10 @@ std::vector<std::string> decided_types() {
     if (is_decided_on<T>) types.emplace_back(TableOf<T>::GetFullyQualifiedName());
   });
   return types;
+}
+
+std::vector<std::string> done_types() {
+  return {::suoke::saga::StepStarted::GetFullyQualifiedName(), ::suoke::saga::StepCompensationStarted::GetFullyQualifiedName()};
 }
 
 Value value_of(const std::unique_ptr<::suoke::saga::ValueT>& value) { return value ? Value{value->type, value->bytes, value->text} : Value(); }

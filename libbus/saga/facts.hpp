@@ -48,14 +48,23 @@ std::string_view fact_name(const Fact& fact);
 std::string topic_word(std::string_view table);
 const std::string& saga_id_of(const Fact& fact);
 
-// An event of the saga's key, on topic "saga.DEFINITION.WORD". What a worker has to decide on has the attribute saga_definition with the
-// hash, so that it comes to workers of that definition.
+// An event of the saga's key, on topic "saga.DEFINITION.WORD". What a worker has to decide on, and attempts at steps, have the attribute
+// saga_definition with the hash, so that they come to workers of that definition.
 inline constexpr const char* hash_attribute = "saga_definition";
 NewEvent event_of(const Fact& fact, const std::string& definition, const std::string& hash, WallTime now);
 // Nothing: it is no fact, such as a command, or of a type that is not known here.
 std::optional<Fact> fact_of(std::string_view type, std::span<const std::uint8_t> payload);
-// Full names of the types that a worker has to decide on.
+// Full names of the types that a worker has to decide on; and of those by which an attempt at a step begins.
 std::vector<std::string> decided_types();
+std::vector<std::string> done_types();
+
+template <typename Object>
+void set_payload(NewEvent& event, const Object& object) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(Object::TableType::Pack(builder, &object));
+  event.type = Object::TableType::GetFullyQualifiedName();
+  event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+}
 
 Value value_of(const std::unique_ptr<::suoke::saga::ValueT>& value);
 std::unique_ptr<::suoke::saga::ValueT> to_wire(const Value& value);  // null: it is empty

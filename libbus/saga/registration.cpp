@@ -1,0 +1,126 @@
+// What has to be on the bus before sagas of a definition can run: its description, and the groups that their events wait in.
+#include "libbus/saga/registration.hpp"
+
+#include <algorithm>
+
+#include "bus/transaction.hpp"
+#include "libbus/saga/facts.hpp"
+
+namespace bus::saga {
+
+namespace {
+
+using ::suoke::saga::SagaDefinedT;
+using ::suoke::saga::StepDefinedT;
+
+std::int64_t count_of(std::optional<Duration> time) { return time ? std::chrono::nanoseconds(*time).count() : 0; }
+
+SagaDefinedT described(const Definition& definition) {
+  SagaDefinedT defined;
+  defined.name = definition.name();
+  defined.definition_hash = definition.hash();
+  defined.input_type = definition.input_type();
+  defined.timeout_ns = count_of(definition.timeout());
+  defined.compensates_in_parallel = definition.compensates_in_parallel();
+  for (std::size_t at = 0; at < definition.steps().size(); ++at) {
+    const Step& step = definition.steps()[at];
+    auto& one = defined.steps.emplace_back(std::make_unique<StepDefinedT>());
+    one->name = step.name();
+    one->stage = static_cast<std::uint32_t>(definition.stage_of(at));
+    one->kind = static_cast<::suoke::saga::StepKind>(step.kind());
+    one->topic = step.topic();
+    one->signal = step.signal();
+    one->pivot = step.is_pivot();
+    one->compensation = static_cast<::suoke::saga::CompensationKind>(step.compensation().kind);
+    one->compensation_topic = step.compensation().topic;
+    one->parks = step.compensation().on_failure == Compensation::OnFailure::park;
+    one->retries = step.retry().retries;
+    one->attempt_timeout_ns = count_of(step.attempt_timeout());
+    one->timeout_ns = count_of(step.timeout());
+    one->result_type = step.result();
+  }
+  return defined;
+}
+
+Result<void> make_group(Client& client, const std::string& name, const Definition& definition, std::vector<std::string> types, wire::Sharing sharing) {
+  Filter filter;
+  filter.patterns = {"saga." + definition.name() + ".*"};
+  filter.types = std::move(types);
+  filter.attributes = {{hash_attribute, {definition.hash()}}};
+  GroupSettings settings;
+  settings.sharing = sharing;
+  settings.attempts_max = GroupSettings::unlimited;
+  wire::GroupCreateT create;
+  create.name = name;
+  create.filter = to_wire(filter);
+  create.settings = to_wire(settings);
+  create.from = wire::Start::end;  // of what is not registered there are no instances
+  wire::AskUnion ask;
+  ask.Set(std::move(create));
+  const auto made = client.request(std::move(ask));
+  if (!made && made.error().code != Code::group_exists) return made.error();
+  return {};
+}
+
+}  // namespace
+
+std::string decisions_group(const Definition& definition) { return "saga." + definition.name() + "." + definition.hash().substr(0, 8); }
+std::string actions_group(const Definition& definition) { return decisions_group(definition) + ".actions"; }
+
+Result<void> register_definition(Client& client, const Definition& definition) {
+  if (auto good = definition.check(); !good) return good;
+  if (auto made = make_group(client, decisions_group(definition), definition, decided_types(), wire::Sharing::key_ordered); !made) return made;
+  if (auto made = make_group(client, actions_group(definition), definition, done_types(), wire::Sharing::round_robin); !made) return made;
+  const std::string key = "saga-definition/" + definition.name();
+  for (;;) {
+    KeyRange last;
+    last.key = key;
+    last.backwards = true;
+    last.limit = 1;
+    const auto known = client.read_key(last);
+    if (!known) return known.error();
+    if (!known->events.empty()) {
+      const auto defined = known->events.front().as<::suoke::saga::SagaDefined>();
+      if (defined && (*defined)->definition_hash()->string_view() == definition.hash()) return {};
+    }
+    NewEvent event;
+    event.topic = "saga." + definition.name() + ".saga_defined";
+    event.key = key;
+    set_payload(event, described(definition));
+    event.conditions = {Condition::at(known->head.version)};
+    const auto stored = client.publish(event).get();
+    if (stored) return {};
+    if (stored.error().code != Code::conflict) return stored.error();  // somebody else was faster
+  }
+}
+
+Result<Starter> Starter::open(Client& client, Definition definition) {
+  if (auto registered = register_definition(client, definition); !registered) return registered.error();
+  return Starter(client, std::move(definition));
+}
+
+Result<Instance> Starter::start(const std::string& business_id, const Value& input, const std::string& user_id) {
+  if (business_id.empty() || business_id.size() > business_id_bytes_max) {
+    return Error{Code::bad_argument, "the business id of a saga has 1 to " + std::to_string(business_id_bytes_max) + " bytes"};
+  }
+  if (!definition_.input_type().empty() && input.type != definition_.input_type()) {
+    return Error{Code::bad_argument, "the input of saga '" + definition_.name() + "' is a " + definition_.input_type() + ", not " + (input.type.empty() ? "nothing" : "a " + input.type)};
+  }
+  SagaStartedT started;
+  started.saga_id = definition_.name() + "/" + business_id;
+  started.name = definition_.name();
+  started.steps_count = static_cast<std::uint32_t>(definition_.steps().size());
+  started.definition_hash = hash_;
+  started.user_id = user_id;
+  started.input = to_wire(input);
+  const std::string id = started.saga_id;
+  auto event = event_of(Fact(std::move(started)), definition_.name(), hash_, std::chrono::system_clock::now());
+  event.subject = user_id;
+  event.conditions = {Condition::absent()};
+  const auto stored = client_->publish(event).get();
+  if (stored) return Instance{id, true};
+  if (stored.error().code == Code::conflict) return Instance{id, false};
+  return stored.error();
+}
+
+}  // namespace bus::saga
