@@ -62,7 +62,8 @@ class Decider {
       const auto signal = saga_.signals.find(step.signal());
       if (signal != saga_.signals.end()) return completed(step, signal->second);
     }
-    if (!one.outcome) return {};
+    const bool is_for_another = step.kind() == Step::Kind::signal && one.outcome && !one.outcome->failed && !is_undoing(one);
+    if (!one.outcome || is_for_another) return {};
     if (is_undoing(one)) return one.outcome->failed ? undo_failed(step) : Decision(compensated(step));
     return one.outcome->failed ? failed(step) : Decision(completed(step, one.outcome->value));
   }
@@ -80,7 +81,9 @@ class Decider {
     const StepState& one = state(step);
     const bool may_try = !is_turning_back() && !one.timed_out;
     if (may_try && step.retry().delay(one.failures + 1, one.outcome->code, salt(step))) return attempt_failed(step, false);
-    if (is_past_pivot() && !is_turning_back()) return parked(step, false);
+    // Where nobody knows whether the pivot is done there may be no way back.
+    const bool may_be_past = step.is_pivot() && (one.is_uncertain || one.outcome->code == timeout_code);
+    if ((is_past_pivot() || may_be_past) && !is_turning_back()) return parked(step, false);
     return step_failed(step, one.outcome->error, one.failures + 1);
   }
   Decision undo_failed(const Step& step) const {
@@ -124,7 +127,7 @@ class Decider {
         const Timer wanted{TimerKind::attempt, step.name(), one.attempt, is_undoing(one), one.changed_at + *step.attempt_timeout()};
         if (!is_set(wanted)) return timer(wanted);
       }
-      if (one.status == StepStatus::running && step.timeout() && !one.is_timed) return timer({TimerKind::step, step.name(), 0, false, one.started_at + *step.timeout()});
+      if (one.status == StepStatus::running && step.timeout() && one.timed_from == 0) return timer({TimerKind::step, step.name(), one.attempt, false, one.changed_at + *step.timeout()});
       const bool is_waiting = one.status == StepStatus::retrying || one.status == StepStatus::compensation_retrying;
       if (!is_waiting || one.is_due || (one.status == StepStatus::retrying && is_turning_back())) continue;
       const auto delay = delay_of(step);
@@ -181,7 +184,9 @@ class Decider {
         const StepState& one = state(step);
         if (one.status == StepStatus::pending) return begin(step, 1);
         // Waiting for a signal, or for the next attempt, it has no outcome of its own.
-        if (one.timed_out && !is_done(one) && one.status != StepStatus::parked) return give_up(step, "all attempts together have taken too long");
+        const bool may_end = !is_done(one) && one.status != StepStatus::parked;
+        if (one.timed_out && may_end) return give_up(step, "all attempts together have taken too long");
+        if (saga_.has_timed_out && may_end) return give_up(step, "the saga has taken too long");  // past the pivot
         is_whole = is_whole && is_done(one);
       }
       if (!is_whole) return {};
@@ -194,7 +199,8 @@ class Decider {
   }
   // After the pivot there is no way back.
   Decision give_up(const Step& step, const std::string& error) const {
-    if (!is_past_pivot() || saga_.is_forced) return step_failed(step, error, state(step).failures + state(step).is_open);
+    const bool may_be_past = step.is_pivot() && state(step).is_open;
+    if ((!is_past_pivot() && !may_be_past) || saga_.is_forced) return step_failed(step, error, state(step).failures + state(step).is_open);
     auto fact = of_step<SagaParkedT>(step);
     fact.error = error;
     return fact;
@@ -214,7 +220,7 @@ class Decider {
     CompensationStartedT fact;
     fact.saga_id = saga_.saga_id;
     const auto& steps = definition_.steps();
-    fact.steps_to_compensate = static_cast<std::uint32_t>(std::count_if(steps.begin(), steps.end(), [&](const Step& step) { return wants_undo(state(step)); }));
+    fact.steps_to_compensate = static_cast<std::uint32_t>(std::count_if(steps.begin(), steps.end(), [&](const Step& step) { return wants_undo(step); }));
     return fact;
   }
   std::string why(const StepState& one) const {
@@ -227,7 +233,10 @@ class Decider {
   // ---- undoing
 
   // Also what failed, if nobody knows whether it had its effect.
-  static bool wants_undo(const StepState& one) { return is_done(one) || (one.status == StepStatus::failed && one.is_uncertain); }
+  bool wants_undo(const Step& step) const {
+    const StepState& one = state(step);
+    return is_done(one) || (one.status == StepStatus::failed && one.is_uncertain && step.kind() != Step::Kind::signal);
+  }
   static bool is_undone(const StepState& one) { return one.status == StepStatus::compensated || one.status == StepStatus::compensation_failed; }
 
   // In the reverse order of their stages; those of one stage, or where it is asked for all, at once.
@@ -239,7 +248,7 @@ class Decider {
       for (std::size_t at = steps.size(); at-- > 0;) {
         if (definition_.stage_of(at) != stage) continue;
         const StepState& one = state(steps[at]);
-        if (wants_undo(one)) return steps[at].compensation().kind == Compensation::Kind::local || steps[at].compensation().kind == Compensation::Kind::remote
+        if (wants_undo(steps[at])) return steps[at].compensation().kind == Compensation::Kind::local || steps[at].compensation().kind == Compensation::Kind::remote
                                         ? Decision(begin_undo(steps[at], 1)) : Decision(compensated(steps[at]));
         is_whole = is_whole && !is_undoing(one);
         failed += one.status == StepStatus::compensation_failed;

@@ -33,8 +33,8 @@ struct Apply {
   }
   void fail_attempt(StepState& step, StepStatus status, const std::string& code, const std::string& error) {
     step.is_uncertain = step.is_uncertain || (step.is_open && !is_undoing(step.status) && (!step.outcome || code == timeout_code));
+    step.failures += step.is_open;
     end_attempt(step, status);
-    ++step.failures;
     step.code = code;
     step.error = error;
   }
@@ -82,7 +82,10 @@ struct Apply {
     fail_attempt(one, StepStatus::compensation_failed, one.outcome ? one.outcome->code : one.code, fact.error);
   }
   void operator()(const CompensationCompletedT&) { saga.is_compensated = true; }
-  void operator()(const SagaCompletedT&) { end(Status::completed); }
+  void operator()(const SagaCompletedT&) {
+    end(Status::completed);
+    saga.error.clear();
+  }
   void operator()(const SagaFailedT& fact) {
     end(fact.outcome == ::suoke::saga::Outcome::compensation_failed ? Status::compensation_failed : Status::compensated);
     saga.error = fact.error;
@@ -90,7 +93,7 @@ struct Apply {
   void operator()(const SagaTimerSetT& fact) {
     saga.timers.push_back({fact.kind, fact.step_id, fact.attempt, fact.compensation, wall_time(fact.due_at)});
     if (fact.kind == TimerKind::saga) saga.is_timed = true;
-    if (fact.kind == TimerKind::step) step(fact.step_id).is_timed = true;
+    if (fact.kind == TimerKind::step) step(fact.step_id).timed_from = fact.attempt;
   }
   void operator()(const SagaParkedT& fact) {
     fail_attempt(step(fact.step_id), fact.compensation ? StepStatus::compensation_parked : StepStatus::parked, step(fact.step_id).outcome ? step(fact.step_id).outcome->code : "", fact.error);
@@ -100,13 +103,16 @@ struct Apply {
 
   void operator()(const SagaTimerT& fact) {
     const Timer timer{fact.kind, fact.step_id, fact.attempt, fact.compensation, {}};
-    if (!saga.is_wanted(timer)) return;
     std::erase_if(saga.timers, [&](const Timer& one) { return one.is_same(timer); });
+    if (!saga.is_wanted(timer)) return;
     switch (fact.kind) {
       case TimerKind::retry: step(fact.step_id).is_due = true; break;
       case TimerKind::attempt: step(fact.step_id).outcome = Outcome{true, timeout_code, "it has taken too long", {}}; break;
       case TimerKind::step: step(fact.step_id).timed_out = true; break;
-      case TimerKind::saga: saga.has_timed_out = true; break;
+      case TimerKind::saga:
+        saga.has_timed_out = true;
+        if (saga.error.empty()) saga.error = "it has taken too long";
+        break;
       default: break;
     }
   }
@@ -116,9 +122,10 @@ struct Apply {
     StepState& one = known->second;
     const bool is_of_phase = fact.compensation ? is_undoing(one.status) : is_under_way(one.status);
     const bool is_of_attempt = one.is_open && fact.attempt == one.attempt;
-    // An attempt that had taken too long has succeeded after all.
-    const bool mends = !fact.failed && fact.attempt <= one.attempt;
-    if (!is_of_phase || one.outcome || !(is_of_attempt || mends)) {
+    // An attempt that had taken too long, or failed where it was done twice, has succeeded after all.
+    const bool mends = !fact.failed && fact.attempt > 0 && fact.attempt <= one.attempt;
+    const bool is_known = one.outcome && (fact.failed || !one.outcome->failed);
+    if (!is_of_phase || is_known || !(is_of_attempt || mends)) {
       ++saga.late_replies;
       if (!fact.failed && !fact.compensation && one.status == StepStatus::failed) one.is_uncertain = true;
       return;
@@ -144,6 +151,10 @@ struct Apply {
     if (one.status != StepStatus::parked && one.status != StepStatus::compensation_parked) return;
     one.status = one.status == StepStatus::parked ? StepStatus::retrying : StepStatus::compensation_retrying;
     one.is_due = true;
+    one.changed_at = time;
+    // It has all its time again.
+    one.timed_out = saga.has_timed_out = false;
+    one.timed_from = 0;
   }
   void operator()(const StepSkippedT& fact) {
     const auto known = saga.steps.find(fact.step_id);
@@ -158,7 +169,7 @@ struct Apply {
   void operator()(const CompensationRequestedT& fact) {
     if (saga.status != Status::running || !saga.is_parked()) return;
     saga.is_failing = saga.is_forced = true;
-    if (saga.error.empty()) saga.error = "undone on request: " + fact.reason;
+    saga.error = "undone on request: " + fact.reason;
   }
 };
 
@@ -179,7 +190,7 @@ bool State::is_wanted(const Timer& timer) const {
       return timer.attempt == one->attempt + 1 && one->status == (timer.compensation ? StepStatus::compensation_retrying : StepStatus::retrying);
     case TimerKind::attempt:
       return timer.attempt == one->attempt && one->is_open && !one->outcome && timer.compensation == is_undoing(one->status);
-    case TimerKind::step: return is_under_way(one->status) && one->status != StepStatus::parked;
+    case TimerKind::step: return timer.attempt == one->timed_from && is_under_way(one->status) && one->status != StepStatus::parked;
     default: return false;
   }
 }

@@ -42,7 +42,7 @@ struct StepState {
   std::optional<Outcome> outcome;        // what came of it
   bool is_due = false;                   // the next attempt may begin
   bool timed_out = false;                // all attempts together took too long
-  bool is_timed = false;                 // there is a timer for that
+  std::uint32_t timed_from = 0;          // there is a timer for that, from this attempt on; 0: there is none
   // An attempt took too long: its effect may be there, so it is undone like that of a step that was completed.
   bool is_uncertain = false;
   WallTime started_at, changed_at;       // when the first attempt began, and its status was another last

@@ -25,9 +25,13 @@ WallTime wall_now() { return std::chrono::system_clock::now(); }
 // Of an attempt that is run here.
 class LocalContext : public Context {
  public:
-  LocalContext(std::shared_ptr<const Cached> cached, std::string step, std::uint32_t attempt, bool compensation)
-      : cached_(std::move(cached)), step_(std::move(step)), attempt_(attempt), key_(saga::idempotency_key(cached_->state.saga_id, step_, compensation)),
-        deadline_(deadline_of(cached_->state, step_)) {}
+  LocalContext(std::shared_ptr<const Cached> cached, const Step& step, std::uint32_t attempt, bool compensation, WallTime began)
+      : cached_(std::move(cached)), step_(step.name()), attempt_(attempt), key_(saga::idempotency_key(cached_->state.saga_id, step_, compensation)),
+        deadline_(deadline_of(cached_->state, step_)) {
+    // Its own timer comes behind it in the log, and may not be known here yet.
+    if (step.attempt_timeout()) deadline_ = std::min(deadline_.value_or(WallTime::max()), began + *step.attempt_timeout());
+    if (step.timeout() && attempt == 1 && !compensation) deadline_ = std::min(deadline_.value_or(WallTime::max()), began + *step.timeout());
+  }
 
   std::string_view saga_id() const override { return cached_->state.saga_id; }
   std::string_view step() const override { return step_; }
@@ -223,7 +227,7 @@ void Worker::Impl::act_on(Subscription& subscription, const Event& event) {
     const std::lock_guard lock(mutex_);
     running_.emplace(place, std::pair(subscription, event));
   }
-  const auto outcome = run_action(started != nullptr ? step->action() : step->compensation().action, LocalContext(*loaded, name, attempt, undo != nullptr));
+  const auto outcome = run_action(started != nullptr ? step->action() : step->compensation().action, LocalContext(*loaded, *step, attempt, undo != nullptr, event.time()));
   {
     const std::lock_guard lock(mutex_);
     running_.erase(place);
