@@ -200,6 +200,8 @@ void Worker::Impl::keep(const std::string& key, std::shared_ptr<Cached> next, co
   for (std::size_t at = 0; at < events.size(); ++at) {
     if (events[at].key == key) next->version = std::max(next->version, receipts[at].version);
     if (!events[at].deliver_at) continue;
+    // It was due by then, and came to the log at once: the state does not have it yet.
+    if (receipts[at].schedule_id.empty()) return cache_.erase(key);
     const auto timer = std::get<SagaTimerT>(*fact_of(events[at].type, events[at].payload));
     next->schedule_ids.emplace_back(Timer{timer.kind, timer.step_id, timer.attempt, timer.compensation, *events[at].deliver_at}, receipts[at].schedule_id);
   }

@@ -118,6 +118,22 @@ TEST_F(Workers, UndoWhatWasDone) {
   EXPECT_EQ(effects.order(), (Told{"plan/1:a", "plan/1:b", "plan/1:c", "plan/1:c", "plan/1:c", "plan/1:b:undo", "plan/1:a:undo"}));
 }
 
+// By the time that it is stored it is no timer any more.
+TEST_F(Workers, LoseNoTimerThatIsDueAtOnce) {
+  auto now = soon();
+  now.first = 1ns;
+  std::atomic<int> left{2};
+  auto retried = Step("a").run([&](const Context&) -> std::variant<Value, Failed> {
+    if (left-- > 0) return Failed{"", "not yet"};
+    return Value();
+  });
+  retried.no_compensation().retry(now);
+  const auto definition = std::move(Definition("plan").step(std::move(retried)).step(step("b")));
+  auto worker = Worker::start(client, definition).value();
+  start(definition);
+  EXPECT_EQ(until_ended(1)["plan/1"].back(), "SagaCompleted");
+}
+
 TEST_F(Workers, CommandAService) {
   const auto definition = std::move(Definition("plan").step(step("a")).step(std::move(Step("b").command("b.commands").compensate_by_command("b.commands").retry(soon()))).step(std::move(Step("c").run(fails()).no_compensation().retry(RetryPolicy::none()))));
   SubscribeOptions options;
