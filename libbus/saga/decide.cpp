@@ -71,6 +71,7 @@ class Decider {
   Fact completed(const Step& step, const Value& value) const {
     auto fact = of_step<StepCompletedT>(step);
     fact.duration_ns = (now_ - state(step).started_at).count();
+    fact.attempt = state(step).attempt;
     fact.result = value.text;
     if (!value.type.empty()) fact.value = to_wire(value);
     return fact;
@@ -83,13 +84,13 @@ class Decider {
     if (may_try && step.retry().delay(one.failures + 1, one.outcome->code, salt(step))) return attempt_failed(step, false);
     // Where nobody knows whether the pivot is done there may be no way back.
     const bool may_be_past = step.is_pivot() && (one.is_uncertain || one.outcome->code == timeout_code);
-    if ((is_past_pivot() || may_be_past) && !is_turning_back()) return parked(step, false);
-    return step_failed(step, one.outcome->error, one.failures + 1);
+    if ((is_past_pivot() || may_be_past) && !is_turning_back()) return parked(step, false, one.outcome->code, one.outcome->error);
+    return step_failed(step, one.outcome->code, one.outcome->error, one.failures + 1);
   }
   Decision undo_failed(const Step& step) const {
     const StepState& one = state(step);
     if (step.compensation().retry.delay(one.failures + 1, one.outcome->code, salt(step))) return attempt_failed(step, true);
-    if (step.compensation().on_failure == Compensation::OnFailure::park) return parked(step, true);
+    if (step.compensation().on_failure == Compensation::OnFailure::park) return parked(step, true, one.outcome->code, one.outcome->error);
     auto fact = of_step<StepCompensationFailedT>(step);
     fact.error = one.outcome->error;
     return fact;
@@ -103,16 +104,22 @@ class Decider {
     fact.error = one.outcome->error;
     return fact;
   }
-  Fact step_failed(const Step& step, const std::string& error, std::uint32_t failures) const {
+  Fact step_failed(const Step& step, const std::string& code, const std::string& error, std::uint32_t failures) const {
+    const StepState& one = state(step);
     auto fact = of_step<StepFailedT>(step);
+    fact.attempt = one.attempt;
+    fact.code = code;
     fact.error = error;
     fact.retry_count = failures;
+    fact.uncertain = one.is_uncertain || (one.is_open && (!one.outcome || one.outcome->code == timeout_code));
     return fact;
   }
-  Fact parked(const Step& step, bool compensation) const {
+  Fact parked(const Step& step, bool compensation, const std::string& code, const std::string& error) const {
     auto fact = of_step<SagaParkedT>(step);
     fact.compensation = compensation;
-    fact.error = state(step).outcome->error;
+    fact.code = code;
+    fact.error = error;
+    fact.attempt = state(step).attempt;
     return fact;
   }
 
@@ -200,10 +207,8 @@ class Decider {
   // After the pivot there is no way back.
   Decision give_up(const Step& step, const std::string& error) const {
     const bool may_be_past = step.is_pivot() && state(step).is_open;
-    if ((!is_past_pivot() && !may_be_past) || saga_.is_forced) return step_failed(step, error, state(step).failures + state(step).is_open);
-    auto fact = of_step<SagaParkedT>(step);
-    fact.error = error;
-    return fact;
+    if ((!is_past_pivot() && !may_be_past) || saga_.is_forced) return step_failed(step, timeout_code, error, state(step).failures + state(step).is_open);
+    return parked(step, false, timeout_code, error);
   }
 
   // What waits is given up at once; what is at work ends first, unless time is over.
@@ -213,12 +218,13 @@ class Decider {
       const StepState& one = state(step);
       const bool waits = one.status == StepStatus::retrying || one.status == StepStatus::parked || (one.status == StepStatus::running && step.kind() == Step::Kind::signal);
       const bool is_over = one.status == StepStatus::running && (saga_.has_timed_out || one.timed_out);
-      if (waits || is_over) return step_failed(step, why(one), one.failures + (is_over && one.is_open));
+      if (waits || is_over) return step_failed(step, is_over ? timeout_code : one.code, why(one), one.failures + (is_over && one.is_open));
       is_at_work = is_at_work || one.status == StepStatus::running;
     }
     if (is_at_work) return {};
     CompensationStartedT fact;
     fact.saga_id = saga_.saga_id;
+    fact.cause = saga_.error;
     const auto& steps = definition_.steps();
     fact.steps_to_compensate = static_cast<std::uint32_t>(std::count_if(steps.begin(), steps.end(), [&](const Step& step) { return wants_undo(step); }));
     return fact;

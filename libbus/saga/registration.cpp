@@ -10,10 +10,22 @@ namespace bus::saga {
 
 namespace {
 
+using ::suoke::saga::RetryDefinedT;
 using ::suoke::saga::SagaDefinedT;
 using ::suoke::saga::StepDefinedT;
 
 std::int64_t count_of(std::optional<Duration> time) { return time ? std::chrono::nanoseconds(*time).count() : 0; }
+
+std::unique_ptr<RetryDefinedT> described(const RetryPolicy& policy) {
+  auto defined = std::make_unique<RetryDefinedT>();
+  defined->kind = static_cast<::suoke::saga::RetryKind>(policy.kind);
+  defined->retries = policy.retries;
+  defined->first_ns = count_of(policy.first);
+  defined->cap_ns = count_of(policy.cap);
+  defined->jitter = policy.jitter;
+  defined->not_retried = policy.not_retried;
+  return defined;
+}
 
 SagaDefinedT described(const Definition& definition) {
   SagaDefinedT defined;
@@ -34,7 +46,8 @@ SagaDefinedT described(const Definition& definition) {
     one->compensation = static_cast<::suoke::saga::CompensationKind>(step.compensation().kind);
     one->compensation_topic = step.compensation().topic;
     one->parks = step.compensation().on_failure == Compensation::OnFailure::park;
-    one->retries = step.retry().retries;
+    one->retry = described(step.retry());
+    one->retry_compensation = described(step.compensation().retry);
     one->attempt_timeout_ns = count_of(step.attempt_timeout());
     one->timeout_ns = count_of(step.timeout());
     one->result_type = step.result();

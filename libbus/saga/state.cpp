@@ -68,9 +68,10 @@ struct Apply {
   }
   void operator()(const StepFailedT& fact) {
     StepState& one = step(fact.step_id);
-    const auto code = one.outcome ? one.outcome->code : one.code;
-    one.is_open ? fail_attempt(one, StepStatus::failed, code, fact.error) : end_attempt(one, StepStatus::failed);
+    one.is_open ? fail_attempt(one, StepStatus::failed, fact.code, fact.error) : end_attempt(one, StepStatus::failed);
+    one.code = fact.code;
     one.error = fact.error;
+    one.is_uncertain = one.is_uncertain || fact.uncertain;
     if (saga.error.empty()) saga.error = fact.step_id + ": " + fact.error;
     saga.is_failing = true;
   }
@@ -96,7 +97,7 @@ struct Apply {
     if (fact.kind == TimerKind::step) step(fact.step_id).timed_from = fact.attempt;
   }
   void operator()(const SagaParkedT& fact) {
-    fail_attempt(step(fact.step_id), fact.compensation ? StepStatus::compensation_parked : StepStatus::parked, step(fact.step_id).outcome ? step(fact.step_id).outcome->code : "", fact.error);
+    fail_attempt(step(fact.step_id), fact.compensation ? StepStatus::compensation_parked : StepStatus::parked, fact.code, fact.error);
   }
 
   // ---- what came

@@ -19,7 +19,10 @@ Definition three() { return std::move(Definition("three").step(undoable("a")).st
 Outcome fine(const std::string& text = "") { return {false, "", "", {"", {}, text}}; }
 Outcome broken(const std::string& code = "") { return {true, code, "broken", {}}; }
 
-// "StepStarted a 1", of all facts but those that only tell of time and replies.
+template <typename T>
+bool ends_step(const T&) { return std::is_same_v<T, StepCompletedT> || std::is_same_v<T, StepFailedT> || std::is_same_v<T, SagaParkedT>; }
+
+// "StepStarted a 1", of all facts but those that only tell of time and replies; of those that end a step, without the attempt.
 std::vector<std::string> told(const Player& player) {
   std::vector<std::string> all;
   for (const auto& one : player.log()) {
@@ -27,7 +30,7 @@ std::vector<std::string> told(const Player& player) {
     if (line == "StepReply" || line == "SagaTimer" || line == "SagaTimerSet") continue;
     std::visit([&](const auto& fact) {
       if constexpr (requires { fact.step_id; }) line += " " + fact.step_id;
-      if constexpr (requires { fact.attempt; }) line += " " + std::to_string(fact.attempt);
+      if constexpr (requires { fact.attempt; }) line += ends_step(fact) ? "" : " " + std::to_string(fact.attempt);
       if constexpr (requires { fact.steps_to_compensate; }) line += " " + std::to_string(fact.steps_to_compensate);
     }, one.fact);
     all.push_back(std::move(line));
