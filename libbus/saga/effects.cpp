@@ -10,14 +10,12 @@ using ::suoke::saga::StepCommandT;
 
 class Effects {
  public:
-  Effects(const Definition& definition, const State& saga, WallTime now) : definition_(definition), saga_(saga), now_(now) {}
+  Effects(std::vector<NewEvent>& events, const Definition& definition, const State& saga, WallTime now)
+      : events_(events), definition_(definition), saga_(saga), now_(now) {}
 
-  std::vector<NewEvent> of(const std::vector<Fact>& facts) {
-    for (const Fact& fact : facts) {
-      events_.push_back(event_of(fact, saga_.definition, saga_.hash, now_));
-      std::visit([this](const auto& one) { follow(one); }, fact);
-    }
-    return std::move(events_);
+  void add(const Fact& fact) {
+    events_.push_back(event_of(fact, saga_.definition, saga_.hash, now_));
+    std::visit([this](const auto& one) { follow(one); }, fact);
   }
 
  private:
@@ -25,11 +23,11 @@ class Effects {
   void follow(const T&) {}
   void follow(const StepStartedT& fact) {
     const Step* step = definition_.find(fact.step_id);
-    if (step->kind() == Step::Kind::remote) command(step->topic(), fact.step_id, fact.attempt, false);
+    if (step->kind() == Step::Kind::remote) command(step->topic(), *step, fact.attempt, false);
   }
   void follow(const StepCompensationStartedT& fact) {
     const Step* step = definition_.find(fact.step_id);
-    if (step->compensation().kind == Compensation::Kind::remote) command(step->compensation().topic, fact.step_id, fact.attempt, true);
+    if (step->compensation().kind == Compensation::Kind::remote) command(step->compensation().topic, *step, fact.attempt, true);
   }
   void follow(const SagaTimerSetT& fact) {
     SagaTimerT timer;
@@ -43,13 +41,13 @@ class Effects {
     events_.push_back(std::move(event));
   }
 
-  void command(const std::string& topic, const std::string& step, std::uint32_t attempt, bool compensation) {
+  void command(const std::string& topic, const Step& step, std::uint32_t attempt, bool compensation) {
     StepCommandT command;
     command.saga_id = saga_.saga_id;
-    command.step_id = step;
+    command.step_id = step.name();
     command.attempt = attempt;
     command.compensation = compensation;
-    command.idempotency_key = idempotency_key(saga_.saga_id, step, compensation);
+    command.idempotency_key = idempotency_key(saga_.saga_id, step.name(), compensation);
     command.definition = saga_.definition;
     command.definition_hash = saga_.hash;
     command.reply_topic = "saga." + saga_.definition + ".step_reply";
@@ -73,29 +71,34 @@ class Effects {
     result->value = std::move(wire);
   }
 
+  std::vector<NewEvent>& events_;
   const Definition& definition_;
   const State& saga_;
   WallTime now_;
-  std::vector<NewEvent> events_;
 };
 
 }  // namespace
 
-std::vector<NewEvent> effects(const Definition& definition, const State& state, const std::vector<Fact>& facts, WallTime now) {
-  return Effects(definition, state, now).of(facts);
+void add_effects(std::vector<NewEvent>& events, const Definition& definition, const State& state, const Fact& fact, WallTime now) {
+  Effects(events, definition, state, now).add(fact);
 }
 
 std::string idempotency_key(std::string_view saga_id, std::string_view step, bool compensation) {
   return std::string(saga_id) + ":" + std::string(step) + (compensation ? ":undo" : "");
 }
 
-std::optional<WallTime> deadline_of(const State& state, std::string_view step) {
-  std::optional<WallTime> earliest;
-  for (const auto& timer : state.timers) {
-    const bool is_of_attempt = timer.step == step && (timer.kind == TimerKind::attempt || timer.kind == TimerKind::step) && state.is_wanted(timer);
-    if (is_of_attempt && (!earliest || timer.due < *earliest)) earliest = timer.due;
-  }
-  return earliest;
+// The timers of an attempt are set behind it in the log.
+std::optional<WallTime> deadline_of(const State& state, const Step& step) {
+  const auto* one = state.find(step.name());
+  if (one == nullptr || !one->is_open) return std::nullopt;
+  std::optional<WallTime> deadline;
+  const auto not_after = [&](WallTime time) { deadline = std::min(deadline.value_or(time), time); };
+  if (step.attempt_timeout()) not_after(one->changed_at + *step.attempt_timeout());
+  if (!step.timeout() || one->status != StepStatus::running) return deadline;
+  const auto is_of_step = [&](const Timer& timer) { return timer.kind == TimerKind::step && timer.step == step.name() && state.is_wanted(timer); };
+  const auto timer = std::find_if(state.timers.begin(), state.timers.end(), is_of_step);
+  not_after(timer == state.timers.end() ? one->changed_at + *step.timeout() : timer->due);
+  return deadline;
 }
 
 }  // namespace bus::saga

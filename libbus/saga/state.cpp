@@ -166,6 +166,7 @@ struct Apply {
     one.is_uncertain = one.is_uncertain || one.is_open;
     end_attempt(one, StepStatus::skipped);
     one.result = value_of(fact.value);
+    saga.completed.push_back(fact.step_id);
   }
   void operator()(const CompensationRequestedT& fact) {
     if (saga.status != Status::running || !saga.is_parked()) return;

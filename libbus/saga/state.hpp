@@ -71,7 +71,7 @@ struct State {
   bool is_compensated = false;           // all were tried
   Value input;
   std::map<std::string, StepState, std::less<>> steps;
-  std::vector<std::string> completed;    // in this order
+  std::vector<std::string> completed;    // or skipped, in this order
   std::map<std::string, Value, std::less<>> signals;
   std::vector<Timer> timers;             // that are not due yet
   std::uint64_t late_replies = 0;
