@@ -1,9 +1,7 @@
 // What has to be on the bus before sagas of a definition can run: its description, and the groups that their events wait in.
 #include "libbus/saga/registration.hpp"
 
-#include <algorithm>
-
-#include "bus/transaction.hpp"
+#include "bus/saga_worker.hpp"
 #include "libbus/saga/facts.hpp"
 
 namespace bus::saga {
@@ -55,19 +53,7 @@ SagaDefinedT described(const Definition& definition) {
   return defined;
 }
 
-Result<void> make_group(Client& client, const std::string& name, const Definition& definition, std::vector<std::string> types, wire::Sharing sharing) {
-  Filter filter;
-  filter.patterns = {"saga." + definition.name() + ".*"};
-  filter.types = std::move(types);
-  filter.attributes = {{hash_attribute, {definition.hash()}}};
-  GroupSettings settings;
-  settings.sharing = sharing;
-  settings.attempts_max = GroupSettings::unlimited;
-  wire::GroupCreateT create;
-  create.name = name;
-  create.filter = to_wire(filter);
-  create.settings = to_wire(settings);
-  create.from = wire::Start::end;  // of what is not registered there are no instances
+Result<void> make_group(Client& client, wire::GroupCreateT create) {
   wire::AskUnion ask;
   ask.Set(std::move(create));
   const auto made = client.request(std::move(ask));
@@ -77,13 +63,10 @@ Result<void> make_group(Client& client, const std::string& name, const Definitio
 
 }  // namespace
 
-std::string decisions_group(const Definition& definition) { return "saga." + definition.name() + "." + definition.hash().substr(0, 8); }
-std::string actions_group(const Definition& definition) { return decisions_group(definition) + ".actions"; }
-
 Result<void> register_definition(Client& client, const Definition& definition) {
   if (auto good = definition.check(); !good) return good;
-  if (auto made = make_group(client, decisions_group(definition), definition, decided_types(), wire::Sharing::key_ordered); !made) return made;
-  if (auto made = make_group(client, actions_group(definition), definition, done_types(), wire::Sharing::round_robin); !made) return made;
+  if (auto made = make_group(client, decisions_group_of(definition)); !made) return made;
+  if (auto made = make_group(client, actions_group_of(definition)); !made) return made;
   const std::string key = "saga-definition/" + definition.name();
   for (;;) {
     KeyRange last;

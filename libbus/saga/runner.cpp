@@ -1,8 +1,8 @@
 #include "libbus/saga/runner.hpp"
 
 #include <algorithm>
-#include <exception>
 
+#include "libbus/saga/command.hpp"
 #include "libbus/saga/effects.hpp"
 
 namespace bus::saga {
@@ -41,31 +41,11 @@ class LocalContext : public Context {
   std::optional<WallTime> deadline_;
 };
 
-std::variant<Value, Failed> run_action(const Action& action, const Context& context) try {
-  return action(context);
-} catch (const std::exception& error) {
-  return Failed{"", error.what()};
-} catch (...) {
-  return Failed{"", "an exception that is none of std"};
-}
-
-StepReplyT reply_of(const std::variant<Value, Failed>& outcome, const std::string& result_type) {
-  StepReplyT reply;
-  if (const auto* failed = std::get_if<Failed>(&outcome)) {
-    reply.failed = true;
-    reply.code = failed->code;
-    reply.error = failed->error;
-    return reply;
-  }
-  const auto& value = std::get<Value>(outcome);
-  if (!result_type.empty() && value.type != result_type) {
-    reply.failed = true;
-    reply.code = "bad_result";
-    reply.error = "the result is " + (value.type.empty() ? "of no type" : "a " + value.type) + ", and the definition says " + result_type;
-    return reply;
-  }
-  reply.value = to_wire(value);
-  return reply;
+// A value that is not what the definition says is a failure.
+std::variant<Value, Failed> checked(const std::variant<Value, Failed>& outcome, const std::string& type) {
+  const auto* value = std::get_if<Value>(&outcome);
+  if (value == nullptr || type.empty() || value->type == type) return outcome;
+  return Failed{"bad_result", "the result is " + (value->type.empty() ? std::string("of no type") : "a " + value->type) + ", and the definition says " + type};
 }
 
 bool is_lost(Code code) { return code == Code::stale_ack || code == Code::not_delivered || code == Code::unknown_subscription; }
@@ -160,35 +140,49 @@ bool Runner::keep(const std::string& key, Cached& next, const std::vector<NewEve
   return true;
 }
 
-Result<void> Runner::act_on(const Event& event, Bus& bus) {
+Result<std::optional<Runner::Attempt>> Runner::begin(const Event& event, Bus& bus) {
   const auto fact = fact_of(event.type(), event.payload());
   const auto* started = fact ? std::get_if<StepStartedT>(&*fact) : nullptr;
   const auto* undo = fact ? std::get_if<StepCompensationStartedT>(&*fact) : nullptr;
-  if (started == nullptr && undo == nullptr) return bus.ack(event), Result<void>();
+  const auto done_with = [&] { return bus.ack(event), std::optional<Attempt>(); };
+  if (started == nullptr && undo == nullptr) return done_with();
   const auto& name = started != nullptr ? started->step_id : undo->step_id;
-  const auto attempt = started != nullptr ? started->attempt : undo->attempt;
-  const Step* step = definition_.find(name);
-  const bool is_local = step != nullptr && (started != nullptr ? step->kind() == Step::Kind::local : step->compensation().kind == Compensation::Kind::local);
-  if (!is_local) return bus.ack(event), Result<void>();
-  const auto loaded = load(event, bus);
+  Attempt attempt{nullptr, definition_.find(name), started != nullptr ? started->attempt : undo->attempt, undo != nullptr};
+  const bool is_local = attempt.step != nullptr && (attempt.is_undo ? attempt.step->compensation().kind == Compensation::Kind::local : attempt.step->kind() == Step::Kind::local);
+  if (!is_local) return done_with();
+  auto loaded = load(event, bus);
   if (!loaded) return loaded.error();
-  const auto* one = (*loaded)->state.find(name);
-  const bool is_wanted = one != nullptr && one->is_open && one->attempt == attempt && !one->outcome && (*loaded)->state.hash == hash_ &&
-                         (one->status == StepStatus::running) == (started != nullptr);
-  if (!is_wanted) return bus.ack(event), Result<void>();
-  const auto outcome = run_action(started != nullptr ? step->action() : step->compensation().action, LocalContext(*loaded, *step, attempt, undo != nullptr));
-  StepReplyT reply = reply_of(outcome, started != nullptr ? step->result() : "");
-  reply.saga_id = (*loaded)->state.saga_id;
-  reply.step_id = name;
-  reply.attempt = attempt;
-  reply.compensation = undo != nullptr;
+  attempt.saga = std::move(*loaded);
+  const State& saga = attempt.saga->state;
+  const auto* one = saga.find(name);
+  const bool is_wanted = one != nullptr && one->is_open && one->attempt == attempt.number && !one->outcome && saga.hash == hash_ &&
+                         (one->status == StepStatus::running) == !attempt.is_undo;
+  return is_wanted ? std::optional(std::move(attempt)) : done_with();
+}
+
+std::variant<Value, Failed> Runner::run(const Attempt& attempt) {
+  const Action& action = attempt.is_undo ? attempt.step->compensation().action : attempt.step->action();
+  return run_action(action, LocalContext(attempt.saga, *attempt.step, attempt.number, attempt.is_undo));
+}
+
+Result<void> Runner::reply(const Event& event, const Attempt& attempt, const std::variant<Value, Failed>& outcome, Bus& bus) const {
+  StepReplyT reply = reply_of(checked(outcome, attempt.is_undo ? "" : attempt.step->result()));
+  reply.saga_id = attempt.saga->state.saga_id;
+  reply.step_id = attempt.step->name();
+  reply.attempt = attempt.number;
+  reply.compensation = attempt.is_undo;
   FollowUp what;
   what.events.push_back(event_of(Fact(std::move(reply)), definition_.name(), hash_, bus.now()));
   what.events.back().causation_id = event.id();
-  // With it the attempt is over, for whoever else may have the event by now, too.
   const auto done = bus.transact(event, what);
   if (done || is_lost(done.error().code)) return {};
   return done.error();
+}
+
+Result<void> Runner::act_on(const Event& event, Bus& bus) {
+  const auto attempt = begin(event, bus);
+  if (!attempt) return attempt.error();
+  return *attempt ? reply(event, **attempt, run(**attempt), bus) : Result<void>();
 }
 
 }  // namespace bus::saga

@@ -36,13 +36,28 @@ class Bus {
   virtual void ack(const Event& event) = 0;
 };
 
-// Thread-safe. Errors of both: those of the bus, after which the event should be given back. That somebody else has it by now is none.
+// Thread-safe. Errors: those of the bus, after which the event should be given back. That somebody else has it by now is none.
 class Runner {
  public:
   Runner(Definition definition, std::size_t cached_states) : definition_(std::move(definition)), hash_(definition_.hash()), cache_(cached_states) {}
 
   const Definition& definition() const { return definition_; }
   Result<void> decide_on(const Event& event, Bus& bus);
+
+  // One attempt at a local step, or at undoing it.
+  struct Attempt {
+    std::shared_ptr<const Cached> saga;
+    const Step* step = nullptr;
+    std::uint32_t number = 0;
+    bool is_undo = false;
+  };
+  // Nothing: it is not wanted any more, or none of a local step; it was acknowledged.
+  Result<std::optional<Attempt>> begin(const Event& event, Bus& bus);
+  // Runs the function.
+  static std::variant<Value, Failed> run(const Attempt& attempt);
+  // With it the attempt is over, for whoever else may have the event by now, too.
+  Result<void> reply(const Event& event, const Attempt& attempt, const std::variant<Value, Failed>& outcome, Bus& bus) const;
+  // All three.
   Result<void> act_on(const Event& event, Bus& bus);
 
  private:

@@ -132,50 +132,14 @@ Result<void> Connection::publish(const NewEvent& event, std::optional<std::uint6
   return {};
 }
 
-// The conditions stand with the first item.
-Result<void> Connection::transact(const Step& step, BatchStep with, const ReceiptCallback& done) {
+Result<void> Connection::transact(const StepParts& step, BatchStep with, const ReceiptCallback& done) {
   const auto now = read_clocks();
-  std::vector<Buffer> encoded;
-  std::size_t bytes = 0;
-  const auto encode = [&](const NewEvent& event) -> Result<void> {
-    const auto one = encode_event(event, now.wall);
-    if (!one) return one.error();
-    encoded.push_back(copy_of(*one));
-    bytes += one->size();
-    return {};
-  };
-  for (const NewEvent& event : step.events) {
-    if (auto good = encode(event); !good) return good;
-  }
-  for (const NewSnapshot& snapshot : step.snapshots) {
-    if (auto good = encode({.topic = {}, .type = snapshot.type, .key = snapshot.key, .payload = snapshot.state}); !good) return good;
-  }
-  with.without_events = encoded.empty();
-  if (with.without_events) {
-    encoded.emplace_back(std::begin(no_event), std::end(no_event));
-    bytes = sizeof no_event;
-  }
-  std::vector<Condition> of_first(step.conditions.begin(), step.conditions.end());
-  if (!step.events.empty()) of_first.insert(of_first.end(), step.events[0].conditions.begin(), step.events[0].conditions.end());
-  std::vector<Outbox::Item> items;
-  Needs needs{true, !step.snapshots.empty(), with.without_events || !with.cancels.empty()};
-  std::size_t header = header_bytes(with);
-  for (std::size_t at = 0; at < encoded.size(); ++at) {
-    Outbox::Item& item = items.emplace_back(Outbox::Item{encoded[at]});
-    if (at == 0) item.conditions = of_first;
-    else if (at < step.events.size()) item.conditions = step.events[at].conditions;
-    if (at >= step.events.size() && !with.without_events) item.snapshot = &step.snapshots[at - step.events.size()];
-    header += item.header_bytes();
-    needs.snapshots |= needs_of(item.conditions).snapshots;
-  }
-  if (bytes > limits::batch_bytes_max || header > limits::step_header_bytes_max) {
-    return Error{Code::bad_argument, "a transaction has " + std::to_string(limits::batch_bytes_max) + " bytes of events and snapshots at most, and " +
-                                         std::to_string(limits::step_header_bytes_max) + " of conditions, settlements and cancels"};
-  }
+  auto encoded = encode_step(step, std::move(with), now.wall);
+  if (!encoded) return encoded.error();
   std::unique_lock lock(mutex_);
-  if (auto room = wait_for_room(lock, bytes, items.size(), WhenFull::wait); !room) return room;
-  if (auto good = check_needs(needs, known(), server_->version); !good) return good;
-  outbox_.add_step(items, std::move(with), done, now.steady);
+  if (auto room = wait_for_room(lock, encoded->bytes, encoded->items.size(), WhenFull::wait); !room) return room;
+  if (auto good = check_needs(encoded->needs, known(), server_->version); !good) return good;
+  outbox_.add_step(encoded->items, std::move(encoded->with), done, now.steady);
   send_soon(lock);
   return {};
 }

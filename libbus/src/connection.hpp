@@ -19,6 +19,7 @@
 
 #include "client_core.hpp"
 #include "dealer.hpp"
+#include "step.hpp"
 
 namespace bus {
 
@@ -39,14 +40,9 @@ class Connection {
   enum class WhenFull { wait, refuse };
   // Error: nothing was taken, and `done` is as it was; otherwise it is moved from.
   Result<void> publish(const NewEvent& event, std::optional<std::uint64_t> sequence, ReceiptCallback& done, WhenFull when_full);
-  // What is stored together or not at all, with what is settled and cancelled; `done` is called for each event, and then for each snapshot, or
-  // once if there are none. Errors as of publish().
-  struct Step {
-    std::span<const NewEvent> events;
-    std::span<const Condition> conditions;
-    std::span<const NewSnapshot> snapshots;
-  };
-  Result<void> transact(const Step& step, BatchStep with, const ReceiptCallback& done);
+  // One step, with what is settled and cancelled; `done` is called for each event, and then for each snapshot, or once if there are
+  // none. Errors as of publish() and encode_step().
+  Result<void> transact(const StepParts& step, BatchStep with, const ReceiptCallback& done);
   // Until all that was published before has its answer.
   Unknown flush(Duration deadline);
   // From now on publish() answers `closed`, also to those who wait for room in it.

@@ -3,40 +3,13 @@
 
 #include "base/limits.hpp"
 #include "bus/client.hpp"
+#include "key_events.hpp"
 #include "wire/envelope.hpp"
 #include "wire/event_codec.hpp"
 
 namespace bus {
 
 namespace {
-
-Error unexpected() { return {Code::malformed, "the broker's answer is not one to this question"}; }
-
-// What the events of one reply share.
-struct Parcel {
-  std::vector<std::uint8_t> body;
-  std::vector<std::string> publishers;
-};
-
-// Error malformed: the body does not fit the header.
-Result<std::vector<Event>> events_of(const wire::KeyReadReplyT& reply, std::vector<std::uint8_t> body) {
-  auto parcel = std::make_shared<Parcel>(Parcel{std::move(body), reply.publishers});
-  std::vector<Event> events;
-  wire::EventCursor cursor(parcel->body);
-  for (const auto& delivery : reply.deliveries) {
-    const auto bytes = cursor.done() ? Result<Bytes>(unexpected()) : cursor.next();
-    if (!bytes) return bytes.error();
-    if (delivery.publisher() >= parcel->publishers.size() || !wire::check_event(*bytes)) return unexpected();
-    Event::Place place;
-    place.position = Position{delivery.position()};
-    place.version = delivery.version();
-    place.committed_at = wall_time(delivery.committed_at());
-    place.sequence = delivery.sequence();
-    place.publisher = parcel->publishers[delivery.publisher()];
-    events.emplace_back(place, parcel, *bytes);
-  }
-  return events;
-}
 
 KeyHead head_of(const wire::KeyHead& head) { return {head.version(), Position{head.position()}}; }
 
@@ -55,7 +28,7 @@ Result<std::vector<KeyHead>> Client::key_heads(const std::vector<std::string>& k
   auto answer = request(question(std::move(ask)));
   if (!answer) return answer.error();
   const auto* reply = answer->reply->answer.AsKeyHeadsReply();
-  if (reply == nullptr || reply->heads.size() != keys.size()) return unexpected();
+  if (reply == nullptr || reply->heads.size() != keys.size()) return unexpected_answer();
   std::vector<KeyHead> heads;
   for (const auto& head : reply->heads) heads.push_back(head_of(head));
   return heads;
@@ -77,7 +50,7 @@ Result<KeyEvents> Client::read_key(const KeyRange& range) {
   auto answer = request(question(std::move(ask)));
   if (!answer) return answer.error();
   const auto* reply = answer->reply->answer.AsKeyReadReply();
-  if (reply == nullptr || reply->head == nullptr) return unexpected();
+  if (reply == nullptr || reply->head == nullptr) return unexpected_answer();
   auto events = events_of(*reply, std::move(answer->body));
   if (!events) return events.error();
   return KeyEvents{head_of(*reply->head), std::move(*events), reply->more, reply->trimmed};
@@ -94,7 +67,7 @@ Result<std::optional<Event>> Client::snapshot(const std::string& key, std::uint6
   const auto* reply = answer->reply->answer.AsSnapshotReply();
   auto body = std::make_shared<std::vector<std::uint8_t>>(std::move(answer->body));
   wire::Envelope envelope;
-  if (reply == nullptr || !wire::EventCursor(*body).next() || !wire::read_envelope(*body, envelope)) return unexpected();
+  if (reply == nullptr || !wire::EventCursor(*body).next() || !wire::read_envelope(*body, envelope)) return unexpected_answer();
   Event::Place place;
   place.version = reply->version;
   place.committed_at = wall_time(reply->saved_at);
@@ -126,7 +99,7 @@ Result<std::uint64_t> Client::erase_snapshots(const std::string& key) {
   const auto answer = request(question(std::move(ask)));
   if (!answer) return answer.error();
   const auto* reply = answer->reply->answer.AsSnapshotsErased();
-  if (reply == nullptr) return unexpected();
+  if (reply == nullptr) return unexpected_answer();
   return reply->count;
 }
 

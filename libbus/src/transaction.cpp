@@ -1,13 +1,9 @@
 #include "bus/transaction.hpp"
 
-#include <algorithm>
-#include <charconv>
 #include <map>
 #include <mutex>
-#include <set>
 
 #include "base/limits.hpp"
-#include "batch.hpp"
 #include "connection.hpp"
 #include "subscription.hpp"
 
@@ -70,93 +66,23 @@ Result<std::vector<wire::SettleT>> Transaction::settles(const Connection& connec
   return settles;
 }
 
-// Errors: bad_argument.
-Result<std::vector<wire::ScheduleIdT>> Transaction::cancels() const {
-  if (cancels_.size() > limits::schedule_ids_max) {
-    return Error{Code::bad_argument, std::to_string(cancels_.size()) + " cancels; a transaction has " + std::to_string(limits::schedule_ids_max) + " at most"};
-  }
-  std::vector<wire::ScheduleIdT> ids;
-  std::set<std::pair<std::string, std::uint64_t>> named;
-  for (const std::string& text : cancels_) {
-    const auto slash = text.rfind('/');
-    wire::ScheduleIdT id;
-    if (slash != std::string::npos) {
-      id.publisher = text.substr(0, slash);
-      const auto* end = text.data() + text.size();
-      const auto [after, error] = std::from_chars(text.data() + slash + 1, end, id.sequence);
-      if (error != std::errc{} || after != end) id.sequence = 0;
-    }
-    if (id.publisher.empty() || id.publisher.size() > limits::publisher_bytes_max || id.sequence == 0) {
-      return Error{Code::bad_argument, "'" + text + "' is no schedule id, which is a publisher's name, / and a sequence, as a receipt has it"};
-    }
-    if (!named.emplace(id.publisher, id.sequence).second) return Error{Code::bad_argument, "scheduled event '" + text + "' is cancelled twice"};
-    ids.push_back(std::move(id));
-  }
-  return ids;
-}
-
-namespace {
-
-// The receipts of a step as they come, in order: those of its events first. A step without events has one, which tells no more.
-struct Receipts {
-  std::promise<Result<std::vector<Receipt>>> promise;
-  std::size_t wanted = 0, events = 0;
-  std::size_t told = 0;
-  std::vector<Receipt> receipts;
-  std::optional<Error> error;              // step_refused only tells that there is another
-
-  void tell(Result<Receipt> receipt) {
-    if (receipt) receipts.push_back(*std::move(receipt));
-    else if (!error || error->code == Code::step_refused) error = receipt.error();
-    if (++told < wanted) return;
-    if (error) return promise.set_value(*std::move(error));
-    receipts.resize(events);
-    promise.set_value(std::move(receipts));
-  }
-};
-
-// Errors: bad_argument, bad_key.
-Result<void> check(const Connection::Step& step) {
-  const auto items = step.events.size() + step.snapshots.size();
-  if (items > limits::step_events_max) {
-    return Error{Code::bad_argument, std::to_string(items) + " events and snapshots; a transaction has " + std::to_string(limits::step_events_max) + " at most"};
-  }
-  std::size_t count = step.conditions.size();
-  if (auto good = check_conditions(step.conditions, false); !good) return good;
-  for (const Condition& condition : step.conditions) {
-    if (condition.expect == wire::Expect::unique_id) return Error{Code::bad_argument, "unique_id is a condition of an event, not of the transaction"};
-  }
-  for (const NewEvent& event : step.events) {
-    count += event.conditions.size();
-    if (auto good = check_conditions(event.conditions, !event.key.empty()); !good) return good;
-  }
-  for (const NewSnapshot& snapshot : step.snapshots) {
-    if (auto good = check_snapshot(snapshot); !good) return good;
-  }
-  if (count <= limits::conditions_max) return {};
-  return Error{Code::bad_argument, std::to_string(count) + " conditions; a transaction has " + std::to_string(limits::conditions_max) + " at most"};
-}
-
-}  // namespace
-
 std::future<Result<std::vector<Receipt>>> Transaction::begin(Connection& connection) const {
-  auto receipts = std::make_shared<Receipts>();
-  receipts->events = events_.size();
-  receipts->wanted = std::max<std::size_t>(events_.size() + snapshots_.size(), 1);
-  auto future = receipts->promise.get_future();
+  auto promise = std::make_shared<std::promise<Result<std::vector<Receipt>>>>();
+  auto future = promise->get_future();
   const auto begin = [&]() -> Result<void> {
-    const Connection::Step step{events_, conditions_, snapshots_};
-    if (auto good = check(step); !good) return good;
+    const StepParts step{events_, conditions_, snapshots_};
+    if (auto good = check_step(step); !good) return good;
     auto settles = this->settles(connection);
     if (!settles) return settles.error();
-    auto cancels = this->cancels();
+    auto cancels = schedule_ids(cancels_);
     if (!cancels) return cancels.error();
     if (events_.empty() && snapshots_.empty() && settles->empty() && cancels->empty()) {
       return Error{Code::bad_argument, "a transaction with nothing to store, settle or cancel"};
     }
+    auto receipts = std::make_shared<StepReceipts>(step, [promise](Result<std::vector<Receipt>> all) { promise->set_value(std::move(all)); });
     return connection.transact(step, {0, 0, std::move(*settles), std::move(*cancels), false}, [receipts](Result<Receipt> receipt) { receipts->tell(std::move(receipt)); });
   };
-  if (auto begun = begin(); !begun) receipts->promise.set_value(begun.error());
+  if (auto begun = begin(); !begun) promise->set_value(begun.error());
   return future;
 }
 

@@ -50,7 +50,6 @@ class BUS_API Transaction {
   };
   Transaction& settle(const Subscription& subscription, const Event& event, wire::Verdict verdict, Duration delay, std::string text);
   Result<std::vector<wire::SettleT>> settles(const Connection& connection) const;
-  Result<std::vector<wire::ScheduleIdT>> cancels() const;
   std::future<Result<std::vector<Receipt>>> begin(Connection& connection) const;
 
   std::vector<Condition> conditions_;
