@@ -44,7 +44,7 @@ void OwnBroker::start(Now now) {
   options.reserve_bytes = 1 * limits::MiB;
   store_ = store::Store::open(options).value();
   reader_ = store_->reader();
-  const broker::CoreOptions core_options{{"rehearsal", directory_, {}}, 1, options.reserve_bytes, true};
+  const broker::CoreOptions core_options{{"rehearsal", directory_, {}}, deaths_ + 1, options.reserve_bytes, true};
   core_ = std::make_unique<broker::Core>(core_options, builtin_types(), store_->identity());
   core_->set_space(store_->space());
   core_->recover(*store_, now).value();

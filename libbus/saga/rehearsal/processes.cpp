@@ -94,10 +94,16 @@ Result<std::vector<Receipt>> StageBus::transact(const Event* event, const Follow
 bool UnderWay::tell_one(SteadyTime now) {
   const auto it = std::find_if(all_.begin(), all_.end(), [&](const One& one) { return one.ends_at && *one.ends_at <= now; });
   if (it == all_.end()) return false;
-  const auto tell = std::move(it->tell);
+  const One one = std::move(*it);
   all_.erase(it);
-  tell();
+  one.tell(one.event);
   return true;
+}
+
+bool UnderWay::renew(const Event& event) {
+  const auto it = std::find_if(all_.begin(), all_.end(), [&](const One& one) { return one.event.position() == event.position(); });
+  if (it != all_.end()) it->event = event;
+  return it != all_.end();
 }
 
 void UnderWay::extend(Party& party, Party::Subscribed subscribed, SteadyTime now) {
@@ -135,6 +141,7 @@ void WorkerProcess::decide_on(const Event& event) {
 }
 
 void WorkerProcess::act_on(const Event& event) {
+  if (under_way_.renew(event)) return;
   StageBus bus(stage_, party_, actions_);
   const auto begun = runner_.begin(event, bus);
   if (!begun) return bus.give_back(event);
@@ -147,11 +154,11 @@ void WorkerProcess::act_on(const Event& event) {
   stage_.moment();
   const Done outcome = Runner::run(attempt);
   stage_.moment();
-  const auto tell = [this, event, attempt, outcome] {
+  const auto tell = [this, attempt, outcome](const Event& delivered) {
     StageBus reply_bus(stage_, party_, actions_);
-    if (!runner_.reply(event, attempt, outcome, reply_bus)) reply_bus.give_back(event);
+    if (!runner_.reply(delivered, attempt, outcome, reply_bus)) reply_bus.give_back(delivered);
   };
-  if (played == nullptr || played->takes <= Duration(0)) return tell();
+  if (played == nullptr || played->takes <= Duration(0)) return tell(event);
   under_way_.add({event, now + played->takes, tell, now + extend_every});
 }
 
@@ -174,6 +181,7 @@ bool ServiceProcess::act() {
 }
 
 void ServiceProcess::act_on(const Event& event) {
+  if (under_way_.renew(event)) return;
   auto command = std::make_shared<StepCommandT>();
   event.as<::suoke::saga::StepCommand>().value()->UnPackTo(command.get());
   const Script* script = script_of(scripts_, command->step_id, command->compensation);
@@ -186,13 +194,13 @@ void ServiceProcess::act_on(const Event& event) {
   if (played != nullptr && script->effect) script->effect(context);
   const Done outcome = played == nullptr ? run_action(action_, context) : outcome_of(*played);
   stage_.moment();
-  const auto tell = [this, event, command, outcome] {
+  const auto tell = [this, command, outcome](const Event& delivered) {
     StageBus bus(stage_, party_, commands_);
     FollowUp what;
-    what.events.push_back(answer_to(*command, outcome, event.id(), stage_.now().wall));
-    if (!bus.transact(event, what)) bus.give_back(event);
+    what.events.push_back(answer_to(*command, outcome, delivered.id(), stage_.now().wall));
+    if (!bus.transact(delivered, what)) bus.give_back(delivered);
   };
-  if (played == nullptr || played->takes <= Duration(0)) return tell();
+  if (played == nullptr || played->takes <= Duration(0)) return tell(event);
   under_way_.add({event, now + played->takes, tell, now + extend_every});
 }
 

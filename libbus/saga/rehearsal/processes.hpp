@@ -50,10 +50,12 @@ class UnderWay {
   struct One {
     Event event;
     std::optional<SteadyTime> ends_at;   // nothing: it hangs
-    std::function<void()> tell;
+    std::function<void(const Event&)> tell;
     SteadyTime extend_at;
   };
   void add(One one) { all_.push_back(std::move(one)); }
+  // It was delivered again, as the connection broke meanwhile: it is not done again for that. False: it is not under way.
+  bool renew(const Event& event);
   // Tells of one that has ended; false: there is none.
   bool tell_one(SteadyTime now);
   void extend(Party& party, Party::Subscribed subscribed, SteadyTime now);

@@ -92,19 +92,25 @@ void Stage::await(const std::function<bool()>& is_done) {
   turn();
   for (int waits = 0; !is_done(); ++waits) {
     if (waits == waits_max) throw std::logic_error("what is waited for does not come");
-    pass(SteadyTime::max());
+    pass(SteadyTime::max(), Of::messages);
     turn();
   }
 }
 
-SteadyTime Stage::due() const {
+// Of messages alone, or also of what processes have to do.
+SteadyTime Stage::due(Of of) const {
   SteadyTime due = broker_->due();
-  for (const Place& one : processes_) due = std::min({due, one.process->party().due(), one.process->due()});
+  for (const Place& one : processes_) {
+    due = std::min(due, one.process->party().due());
+    if (of == Of::all) due = std::min(due, one.process->due());
+  }
   return due;
 }
 
-void Stage::pass(SteadyTime until) {
-  const auto passed = std::max<Duration>(std::min(due(), until) - now_.steady, Duration(1));
+void Stage::pass(SteadyTime until) { pass(until, Of::all); }
+
+void Stage::pass(SteadyTime until, Of of) {
+  const auto passed = std::max<Duration>(std::min(due(of), until) - now_.steady, Duration(1));
   now_.steady += passed;
   now_.wall += passed;
 }

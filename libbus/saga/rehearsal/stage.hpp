@@ -55,7 +55,9 @@ class Stage {
   bool dies_now();
   void bury();
   void turn();
-  SteadyTime due() const;
+  enum class Of { messages, all };
+  SteadyTime due(Of of) const;
+  void pass(SteadyTime until, Of of);
   bool act_once(Place& place);
 
   RehearsalOptions options_;
