@@ -58,17 +58,16 @@ std::size_t bytes_in(const std::vector<NewEvent>& events) {
 
 }  // namespace
 
-// The state as of the event at least.
-Result<std::shared_ptr<const Cached>> Runner::load(const Event& event, Bus& bus) {
+Result<std::shared_ptr<const Cached>> Runner::load(const Event& event, UpTo up_to, Bus& bus) {
   const std::string key(event.key());
   auto known = cache_.find(key);
-  if (known != nullptr && known->version >= event.version()) return known;
+  if (up_to == UpTo::event && known != nullptr && known->version >= event.version()) return known;
   auto folded = known != nullptr ? std::make_shared<Cached>(*known) : std::make_shared<Cached>();
   const auto fold = [&](const Event& one) {
     if (const auto fact = fact_of(one.type(), one.payload())) folded->state.apply(*fact, one.time());
     folded->version = one.version();
   };
-  if (folded->version + 1 == event.version()) {
+  if (up_to == UpTo::event && folded->version + 1 == event.version()) {
     fold(event);
   } else {
     const auto read = bus.fold_key(key, folded->version + 1, fold);
@@ -79,18 +78,19 @@ Result<std::shared_ptr<const Cached>> Runner::load(const Event& event, Bus& bus)
 }
 
 Result<void> Runner::decide_on(const Event& event, Bus& bus) {
-  for (Cancels cancels = Cancels::all;;) {
-    const auto decided = decide_once(event, bus, cancels);
+  for (Try how;;) {
+    const auto decided = decide_once(event, how, bus);
     if (decided || is_lost(decided.error().code)) return {};
-    if (decided.error().code == Code::not_scheduled && cancels == Cancels::all) cancels = Cancels::none;  // a timer that is of no use any more was due
-    else if (decided.error().code != Code::conflict) return decided;                                      // conflict: what it had seen was not the head
+    if (decided.error().code == Code::conflict) how.up_to = UpTo::head;                               // what it had seen was not all
+    else if (decided.error().code == Code::not_scheduled && how.cancels) how.cancels = false;         // a timer was due by then
+    else return decided;
   }
 }
 
 // Errors: those of the bus; conflict: there is more to see now.
-Result<void> Runner::decide_once(const Event& event, Bus& bus, Cancels cancels) {
+Result<void> Runner::decide_once(const Event& event, Try how, Bus& bus) {
   const std::string key(event.key());
-  const auto loaded = load(event, bus);
+  const auto loaded = load(event, how.up_to, bus);
   if (!loaded) return loaded.error();
   auto next = std::make_shared<Cached>(**loaded);
   const auto now = bus.now();
@@ -110,7 +110,7 @@ Result<void> Runner::decide_once(const Event& event, Bus& bus, Cancels cancels) 
     what.settles = is_last;
     std::erase_if(next->schedule_ids, [&](const auto& one) {
       if (!is_last || next->state.is_wanted(one.first)) return false;
-      if (cancels == Cancels::all) what.cancels.push_back(one.second);
+      if (how.cancels) what.cancels.push_back(one.second);
       return true;
     });
     const auto receipts = bus.transact(event, what);
@@ -150,7 +150,7 @@ Result<std::optional<Runner::Attempt>> Runner::begin(const Event& event, Bus& bu
   Attempt attempt{nullptr, definition_.find(name), started != nullptr ? started->attempt : undo->attempt, undo != nullptr};
   const bool is_local = attempt.step != nullptr && (attempt.is_undo ? attempt.step->compensation().kind == Compensation::Kind::local : attempt.step->kind() == Step::Kind::local);
   if (!is_local) return done_with();
-  auto loaded = load(event, bus);
+  auto loaded = load(event, UpTo::event, bus);
   if (!loaded) return loaded.error();
   attempt.saga = std::move(*loaded);
   const State& saga = attempt.saga->state;

@@ -61,9 +61,14 @@ class Runner {
   Result<void> act_on(const Event& event, Bus& bus);
 
  private:
-  Result<std::shared_ptr<const Cached>> load(const Event& event, Bus& bus);
-  enum class Cancels { all, none };
-  Result<void> decide_once(const Event& event, Bus& bus, Cancels cancels);
+  // The state as of the event at least, or as of the key's head.
+  enum class UpTo { event, head };
+  Result<std::shared_ptr<const Cached>> load(const Event& event, UpTo up_to, Bus& bus);
+  struct Try {
+    UpTo up_to = UpTo::event;            // the head most often
+    bool cancels = true;                 // timers that are of no use any more
+  };
+  Result<void> decide_once(const Event& event, Try how, Bus& bus);
   bool keep(const std::string& key, Cached& next, const std::vector<NewEvent>& events, const std::vector<Receipt>& receipts);
 
   Definition definition_;

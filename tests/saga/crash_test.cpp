@@ -39,13 +39,14 @@ struct Scenario {
   Definition (*definition)() = health_data_entry;
   std::map<std::string, std::vector<Played>> does = {}, undoes = {};  // others work
   std::string status = "completed";
+  unsigned workers = 1;
 };
 
 const Played work = works(Value{"", {}, "done"}, 200ms);
 const Played failure = fails("broken", "broken", 200ms);
 
 std::vector<Scenario> scenarios() {
-  std::vector<Scenario> all = {{.name = "success"}, {.name = "parallel", .definition = entry_in_parallel}};
+  std::vector<Scenario> all = {{.name = "success"}, {.name = "two_workers", .workers = 2}, {.name = "parallel", .definition = entry_in_parallel, .workers = 2}};
   for (const auto& step : steps) all.push_back({.name = "failure_at_" + step, .does = {{step, {failure}}}, .status = "compensated"});
   all.push_back({.name = "retry_then_success", .does = {{steps[1], {failure, failure, work}}}});
   all.push_back({.name = "compensation_failure", .does = {{steps[3], {failure}}}, .undoes = {{steps[1], {failure}}}, .status = "compensation_failed"});
@@ -81,7 +82,8 @@ struct Outcomes {
 
 std::vector<std::string> sorted(std::vector<std::string> all) { return std::sort(all.begin(), all.end()), all; }
 
-Outcomes play(const Scenario& scenario, const RehearsalOptions& options) {
+Outcomes play(const Scenario& scenario, RehearsalOptions options) {
+  options.workers = scenario.workers;
   const Definition definition = scenario.definition();
   Ledger ledger;
   Rehearsal rehearsal(definition, options);

@@ -122,8 +122,8 @@ SteadyTime UnderWay::due() const {
 
 // ---- worker
 
-WorkerProcess::WorkerProcess(Stage& stage, const Definition& definition, const Scripts& scripts)
-    : stage_(stage), scripts_(scripts), party_(stage.broker(), "worker", stage.now()), runner_(scripted(definition, scripts), 1024),
+WorkerProcess::WorkerProcess(Stage& stage, std::string name, const Definition& definition, const Scripts& scripts)
+    : stage_(stage), scripts_(scripts), party_(stage.broker(), std::move(name), stage.now()), runner_(scripted(definition, scripts), 1024),
       decisions_(party_.subscribe(decisions_group(definition))), actions_(party_.subscribe(actions_group(definition))) {}
 
 bool WorkerProcess::act() {

@@ -67,7 +67,7 @@ class UnderWay {
 
 class WorkerProcess : public Process {
  public:
-  WorkerProcess(Stage& stage, const Definition& definition, const Scripts& scripts);
+  WorkerProcess(Stage& stage, std::string name, const Definition& definition, const Scripts& scripts);
   Party& party() override { return party_; }
   bool act() override;
   SteadyTime due() const override { return under_way_.due(); }

@@ -13,7 +13,10 @@ namespace bus::saga {
 
 struct Rehearsal::Impl {
   Impl(Definition saga, const RehearsalOptions& options) : definition((saga.check().value(), std::move(saga))), hash(definition.hash()), stage(options) {
-    worker = stage.add([this] { return std::make_unique<WorkerProcess>(stage, definition, scripts); });
+    if (options.workers == 0) throw std::invalid_argument("a rehearsal has one worker at least");
+    for (unsigned at = 1; at <= options.workers; ++at) {
+      stage.add([this, name = "worker-" + std::to_string(at)] { return std::make_unique<WorkerProcess>(stage, name, definition, scripts); });
+    }
     person = stage.add([this] { return std::make_unique<PersonProcess>(stage); });
     make_group(decisions_group_of(definition));
     make_group(actions_group_of(definition));
@@ -84,7 +87,7 @@ struct Rehearsal::Impl {
   std::map<std::string, Action> services;
   std::set<std::string> instances;
   Stage stage;
-  std::size_t worker = 0, person = 0;
+  std::size_t person = 0;
 };
 
 // An attempt of which no reply comes.

@@ -36,10 +36,11 @@ inline Played works(Value value = {}, Duration takes = {}) { return {Played::Kin
 inline Played fails(std::string code, std::string error = "broken", Duration takes = {}) { return {Played::Kind::fails, {}, {std::move(code), std::move(error)}, takes}; }
 inline Played hangs() { return {Played::Kind::hangs, {}, {}, {}}; }
 
-// Whose process ends: the one that is at hand, a worker's or a service's, or where none is the worker's; or the broker's.
+// Whose process ends: the one that is at hand, a worker's or a service's, or where none is the first worker's; or the broker's.
 enum class Crash : std::uint8_t { process, broker, both };
 
 struct RehearsalOptions {
+  unsigned workers = 1;                  // that share the work, each in a process of its own
   std::optional<std::pair<std::size_t, Crash>> crash = {};  // at this moment, counted from 0: before and after each write of the broker, and each attempt
   std::size_t* moments = nullptr;        // where to say how many there were, at the end
 };
