@@ -1,12 +1,8 @@
 // A worker has two subscriptions: in one it decides what follows from what has come to an instance, in the other it runs the functions of local
 // steps. Each event is settled in the transaction that has what follows from it, so nothing follows twice.
-#include <condition_variable>
-#include <map>
-#include <mutex>
-#include <thread>
-
 #include "bus/saga_worker.hpp"
 #include "bus/transaction.hpp"
+#include "libbus/saga/extender.hpp"
 #include "libbus/saga/registration.hpp"
 #include "libbus/saga/runner.hpp"
 
@@ -53,25 +49,18 @@ struct Worker::Impl {
  private:
   void decide_on(Subscription& subscription, const Event& event);
   void act_on(Subscription& subscription, const Event& event);
-  void extend_running();
   void give_back(Subscription& subscription, const Event& event, const Error& why);
 
   Client& client_;
   WorkerOptions options_;
   Runner runner_;
+  Extender extender_{extend_every};
   std::optional<Subscription> decisions_, actions_;
-  // Attempts that run: their time to acknowledge begins anew while they do.
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool is_closing_ = false;
-  std::map<std::pair<Position, std::uint32_t>, std::pair<Subscription, Event>> running_;
-  std::thread extender_;
 };
 
 Result<void> Worker::Impl::start() {
   const Definition& definition = runner_.definition();
   if (auto registered = register_definition(client_, definition); !registered) return registered;
-  extender_ = std::thread([this] { extend_running(); });
   SubscribeOptions decisions;
   decisions.group = decisions_group(definition);
   decisions.ack = AckMode::manual;
@@ -94,12 +83,6 @@ Result<void> Worker::Impl::start() {
 void Worker::Impl::close() {
   if (actions_) actions_->close();
   if (decisions_) decisions_->close();
-  {
-    const std::lock_guard lock(mutex_);
-    is_closing_ = true;
-  }
-  ended_.notify_all();
-  if (extender_.joinable()) extender_.join();
 }
 
 void Worker::Impl::decide_on(Subscription& subscription, const Event& event) {
@@ -109,30 +92,15 @@ void Worker::Impl::decide_on(Subscription& subscription, const Event& event) {
 }
 
 void Worker::Impl::act_on(Subscription& subscription, const Event& event) {
-  const auto place = std::pair(event.position(), event.attempt());
-  {
-    const std::lock_guard lock(mutex_);
-    running_.emplace(place, std::pair(subscription, event));
-  }
+  const auto hold = extender_.hold(subscription, event);
   ClientBus bus(client_, subscription);
   const auto done = runner_.act_on(event, bus);
-  {
-    const std::lock_guard lock(mutex_);
-    running_.erase(place);
-  }
   if (!done) give_back(subscription, event, done.error());
 }
 
 void Worker::Impl::give_back(Subscription& subscription, const Event& event, const Error& why) {
   subscription.nack(event, again_after, describe(why));
   if (options_.on_trouble) options_.on_trouble(why);
-}
-
-void Worker::Impl::extend_running() {
-  std::unique_lock lock(mutex_);
-  while (!ended_.wait_for(lock, extend_every, [this] { return is_closing_; })) {
-    for (auto& [place, one] : running_) one.first.extend(one.second);
-  }
 }
 
 Result<Worker> Worker::start(Client& client, Definition definition, WorkerOptions options) {

@@ -11,8 +11,7 @@
 #include <set>
 #include <thread>
 
-#include "bus/suoke_saga_generated.h"
-#include "bus/transaction.hpp"
+#include "bus/saga_service.hpp"
 #include "tests/support/broker_process.hpp"
 #include "tests/support/connected.hpp"
 
@@ -136,35 +135,19 @@ TEST_F(Workers, LoseNoTimerThatIsDueAtOnce) {
 
 TEST_F(Workers, CommandAService) {
   const auto definition = std::move(Definition("plan").step(step("a")).step(std::move(Step("b").command("b.commands").compensate_by_command("b.commands").retry(soon()))).step(std::move(Step("c").run(fails()).no_compensation().retry(RetryPolicy::none()))));
-  SubscribeOptions options;
-  options.patterns = {"b.commands"};
-  options.group = "b";
-  options.ack = AckMode::manual;
-  auto service = connect(broker.endpoint(), "b");
-  auto commands = service.subscribe(options, [&](Subscription& subscription, const Event& event) {
-    const auto* command = event.as<suoke::saga::StepCommand>().value();
-    effects.apply(command->idempotency_key()->string_view());
-    EXPECT_EQ(command->results()->size(), command->compensation() ? 2u : 1u);
-    suoke::saga::StepReplyT reply;
-    reply.saga_id = command->saga_id()->str();
-    reply.step_id = command->step_id()->str();
-    reply.attempt = command->attempt();
-    reply.compensation = command->compensation();
-    reply.failed = command->attempt() == 1 && !command->compensation();
-    reply.value = std::make_unique<suoke::saga::ValueT>();
-    reply.value->text = "b's own";
-    flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(suoke::saga::StepReply::Pack(builder, &reply));
-    NewEvent answer;
-    answer.topic = command->reply_topic()->str();
-    answer.key = reply.saga_id;
-    answer.type = "suoke.saga.StepReply";
-    answer.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
-    answer.attributes = {{"saga_definition", command->definition_hash()->str()}};
-    Transaction step;
-    step.publish(std::move(answer)).ack(subscription, event);
-    EXPECT_TRUE(service.transact(step).get().ok());
-  }).value();
+  auto service_client = connect(broker.endpoint(), "b");
+  const Action runs = [&](const Context& context) -> Done {
+    effects.apply(context.idempotency_key());
+    EXPECT_EQ(context.result("a")->text, "made a");
+    if (context.attempt() == 1) return Failed{"", "not yet"};
+    return Value{"", {}, "b's own"};
+  };
+  const Action undoes = [&](const Context& context) {
+    effects.apply(context.idempotency_key());
+    EXPECT_EQ(context.result("b")->text, "b's own");
+    return Value();
+  };
+  auto service = Service::start(service_client, "b.commands", {{"b", {runs, undoes}}}).value();
   auto worker = Worker::start(client, definition).value();
   start(definition);
   EXPECT_EQ(until_ended(1)["plan/1"].back(), "SagaFailed");

@@ -21,6 +21,7 @@
 #include <variant>
 #include <vector>
 
+#include "bus/event.hpp"
 #include "bus/result.hpp"
 #include "bus/types.hpp"
 
@@ -33,6 +34,23 @@ struct Value {
   std::string type;                      // full name of the root table; empty: there is no value, or it is plain text
   std::vector<std::uint8_t> bytes;       // a finished FlatBuffer of that type
   std::string text;                      // for people, and for values that need no type, such as the id of a record
+
+  // Of an object of the generated API: Value::of(update).
+  template <typename Object>
+  static Value of(const Object& object) {
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(Object::TableType::Pack(builder, &object));
+    return {Object::TableType::GetFullyQualifiedName(), {builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize()}, ""};
+  }
+  // And back: value.as<suoke::health::HealthDataUpdate>(). It lives as long as the value. Errors: bad_payload, if it is of another type, or its bytes
+  // are none of that type: the broker looks at the event that they are in, not at them.
+  template <typename Table>
+  Result<const Table*> as() const {
+    if (type != Table::GetFullyQualifiedName()) return Error{Code::bad_payload, "the value is a '" + type + "', not a " + Table::GetFullyQualifiedName()};
+    flatbuffers::Verifier verifier(bytes.data(), bytes.size());
+    if (!verifier.VerifyBuffer<Table>(nullptr)) return Error{Code::bad_payload, "the bytes of the value are no " + type};
+    return flatbuffers::GetRoot<Table>(bytes.data());
+  }
 };
 
 // Why an attempt failed. `code` is the service's own word, which a retry policy may name.
@@ -58,9 +76,12 @@ class Context {
   virtual std::optional<WallTime> deadline() const = 0;
 };
 
+// What an attempt came to.
+using Done = std::variant<Value, Failed>;
+
 // Does the work of one attempt, on a thread of the worker. It may be called again with the same idempotency key, after a crash also
 // without having failed. An exception is a failure without a code.
-using Action = std::function<std::variant<Value, Failed>(const Context&)>;
+using Action = std::function<Done(const Context&)>;
 
 // When a failed attempt is tried again. What the plan of the platform asks for is what stands here: 3 retries, after 1, 2 and 4 s.
 struct RetryPolicy {
