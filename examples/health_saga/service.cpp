@@ -33,7 +33,7 @@ class HealthService {
   Done run(const Context& command) {
     std::this_thread::sleep_for(slow_);
     if (command.attempt() <= failing_) return Failed{"refused", "told to fail"};
-    // An attempt that comes after the undo, as somebody sent it again, must not have its effect.
+    // An attempt that comes after the undo must not have its effect. There is one process for each ledger, so nothing comes in between.
     if (ledger_.find(std::string(command.idempotency_key()) + ":undo")) return Failed{"undone", "it has been undone"};
     const auto update = command.input().as<suoke::health::HealthDataUpdate>();
     if (!update) return Failed{"bad_input", describe(update.error())};

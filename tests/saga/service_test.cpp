@@ -28,8 +28,6 @@ class Services : public ::testing::Test {
   test::BrokerProcess broker;
   Client client = test::connect(broker.endpoint(), "test");
   Client services = test::connect(broker.endpoint(), "service");
-  std::mutex mutex;
-  std::map<std::string, int> calls;      // by idempotency key
 
   static StepCommandT command(const std::string& saga, const std::string& step = "save", bool undo = false) {
     StepCommandT command;
@@ -45,9 +43,22 @@ class Services : public ::testing::Test {
   }
   void send(const StepCommandT& command) { client.publish("save.commands", command.saga_id, command).get().value(); }
   Done count(const Context& context) {
-    const std::lock_guard lock(mutex);
-    ++calls[std::string(context.idempotency_key())];
+    note(context);
     return Value{"", {}, "made"};
+  }
+  void note(const Context& context) {
+    const std::lock_guard lock(mutex_);
+    order_.emplace_back(context.idempotency_key());
+  }
+  // Idempotency keys, and how often each came.
+  std::vector<std::string> order() {
+    const std::lock_guard lock(mutex_);
+    return order_;
+  }
+  std::map<std::string, int> calls() {
+    std::map<std::string, int> counted;
+    for (const auto& key : order()) ++counted[key];
+    return counted;
   }
   Action counts() {
     return [this](const Context& context) { return count(context); };
@@ -84,6 +95,8 @@ class Services : public ::testing::Test {
 
  private:
   std::size_t replies_ = 0;
+  std::mutex mutex_;
+  std::vector<std::string> order_;
 };
 
 TEST_F(Services, DoWhatACommandSays) {
@@ -131,7 +144,7 @@ TEST_F(Services, UndoWhatACommandSays) {
   const auto undone = reply_to(command("1", "save", true));
   EXPECT_TRUE(undone.compensation);
   EXPECT_FALSE(undone.failed);
-  EXPECT_EQ(calls, (std::map<std::string, int>{{"plan/1:save", 1}, {"plan/1:save:undo", 1}}));
+  EXPECT_EQ(calls(), (std::map<std::string, int>{{"plan/1:save", 1}, {"plan/1:save:undo", 1}}));
 }
 
 TEST_F(Services, DoWhatWasSentBeforeTheyWereThere) {
@@ -165,7 +178,7 @@ TEST_F(Services, NameAStepThatTheyDoNotKnow) {
   const auto no_undo = reply_to(command("1", "save", true));
   EXPECT_EQ(no_undo.code, "unknown_step");
   EXPECT_NE(no_undo.error.find("undo step 'save'"), std::string::npos) << no_undo.error;
-  EXPECT_TRUE(calls.empty());
+  EXPECT_TRUE(calls().empty());
 }
 
 // With the code of an attempt that has taken too long, which says that the effect may be there.
@@ -175,7 +188,7 @@ TEST_F(Services, DoNothingAfterTheDeadline) {
   auto late = command("1");
   late.deadline = nanoseconds(now);
   EXPECT_EQ(reply_to(late).code, "timeout");
-  EXPECT_TRUE(calls.empty());
+  EXPECT_TRUE(calls().empty());
   auto in_time = command("2");
   in_time.deadline = nanoseconds(now + 1h);
   EXPECT_FALSE(reply_to(in_time).failed);
@@ -199,7 +212,7 @@ TEST_F(Services, AResultThatNoEventCanHoldIsAFailure) {
   const auto reply = reply_to(command("1"));
   EXPECT_TRUE(reply.failed);
   EXPECT_EQ(reply.code, "bad_result");
-  EXPECT_EQ(calls["plan/1:save"], 1);
+  EXPECT_EQ(calls()["plan/1:save"], 1);
 }
 
 TEST_F(Services, ACommandThatCannotBeAnsweredIsADeadLetter) {
@@ -240,18 +253,17 @@ TEST_F(Services, WorkForSeveralSagasAtATimeAndNotMore) {
 
 // So that an undo never overtakes what it undoes.
 TEST_F(Services, DoTheCommandsOfOneSagaOneAfterTheOther) {
-  std::vector<std::string> order;
   std::atomic<int> running = 0;
-  const Action note = [&](const Context& context) {
+  const Action alone = [&](const Context& context) {
     EXPECT_EQ(++running, 1);
-    order.emplace_back(context.idempotency_key());
+    note(context);
     std::this_thread::yield();
     --running;
     return Value();
   };
-  auto service = serve({{"save", {.run = note, .undo = note}}});
+  auto service = serve({{"save", {.run = alone, .undo = alone}}});
   auto other_client = test::connect(broker.endpoint(), "other");
-  auto other = Service::start(other_client, "save.commands", {{"save", {.run = note, .undo = note}}}).value();
+  auto other = Service::start(other_client, "save.commands", {{"save", {.run = alone, .undo = alone}}}).value();
   std::vector<std::string> sent;
   for (int at = 0; at < 20; ++at) {
     auto asked = command("1", "save", at % 2 == 1);
@@ -260,7 +272,7 @@ TEST_F(Services, DoTheCommandsOfOneSagaOneAfterTheOther) {
     send(asked);
   }
   replies(20);
-  EXPECT_EQ(order, sent);
+  EXPECT_EQ(order(), sent);
 }
 
 TEST_F(Services, WhatTakesLongerThanTheAckWaitIsNotDoneTwice) {
@@ -275,7 +287,7 @@ TEST_F(Services, WhatTakesLongerThanTheAckWaitIsNotDoneTwice) {
   auto other_client = test::connect(broker.endpoint(), "other");
   auto other = Service::start(other_client, "save.commands", {{"save", {.run = slow}}}, options).value();
   EXPECT_FALSE(reply_to(command("1")).failed);
-  EXPECT_EQ(calls["plan/1:save"], 1);
+  EXPECT_EQ(calls()["plan/1:save"], 1);
   EXPECT_EQ(group()->redeliveries, 0u);
 }
 
@@ -301,9 +313,10 @@ TEST_F(Services, AKilledBrokerLosesNoReplyAndHasNoWorkDoneTwice) {
   const auto told = replies(sagas);
   std::map<std::string, int> answered;
   for (const auto& one : told) ++answered[one.saga_id + (one.failed ? " failed" : "")];
+  auto called = calls();
   for (int at = 0; at < sagas; ++at) {
     EXPECT_EQ(answered["plan/" + std::to_string(at)], 1) << at;
-    EXPECT_EQ(calls["plan/" + std::to_string(at) + ":save"], 1) << at;
+    EXPECT_EQ(called["plan/" + std::to_string(at) + ":save"], 1) << at;
   }
   service.close();
   EXPECT_EQ(group()->open, 0u);

@@ -50,8 +50,10 @@ struct ServiceOptions {
 
 // Works until it is closed. Movable; the client must outlive it. Thread-safe.
 //
-// Commands of one saga are done one at a time, in their order, by whichever process of the group, so an undo never overtakes what it undoes. Those of
-// different sagas are done side by side. A topic belongs to one service, as each of its groups answers every command.
+// Commands of one saga are done one at a time, in their order, by whichever process of the group, so an undo does not overtake what it undoes. Those of
+// different sagas are done side by side. When a process has lost its connection, or the broker was started again, its command may go to another process while
+// it still works: where that matters, do nothing whose undo is on record, and look in the transaction that has the effect. A topic belongs to one service, as
+// each of its groups answers every command.
 //
 // Besides what the functions return, a command is answered as failed with these codes, which a retry policy may name:
 //
