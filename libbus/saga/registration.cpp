@@ -63,11 +63,13 @@ Result<void> make_group(Client& client, wire::GroupCreateT create) {
 
 }  // namespace
 
+std::string definition_key(const std::string& name) { return "saga-definition/" + name; }
+
 Result<void> register_definition(Client& client, const Definition& definition) {
   if (auto good = definition.check(); !good) return good;
   if (auto made = make_group(client, decisions_group_of(definition)); !made) return made;
   if (auto made = make_group(client, actions_group_of(definition)); !made) return made;
-  const std::string key = "saga-definition/" + definition.name();
+  const std::string key = definition_key(definition.name());
   for (;;) {
     KeyRange last;
     last.key = key;
@@ -96,24 +98,28 @@ Result<Starter> Starter::open(Client& client, Definition definition) {
 }
 
 Result<Instance> Starter::start(const std::string& business_id, const Value& input, const std::string& user_id) {
+  return start_instance(*client_, {definition_.name(), hash_, definition_.input_type(), static_cast<std::uint32_t>(definition_.steps().size())}, business_id, input, user_id);
+}
+
+Result<Instance> start_instance(Client& client, const Startable& definition, const std::string& business_id, const Value& input, const std::string& user_id) {
   if (business_id.empty() || business_id.size() > business_id_bytes_max) {
     return Error{Code::bad_argument, "the business id of a saga has 1 to " + std::to_string(business_id_bytes_max) + " bytes"};
   }
-  if (!definition_.input_type().empty() && input.type != definition_.input_type()) {
-    return Error{Code::bad_argument, "the input of saga '" + definition_.name() + "' is a " + definition_.input_type() + ", not " + (input.type.empty() ? "nothing" : "a " + input.type)};
+  if (!definition.input_type.empty() && input.type != definition.input_type) {
+    return Error{Code::bad_argument, "the input of saga '" + definition.name + "' is a " + definition.input_type + ", not " + (input.type.empty() ? "nothing" : "a " + input.type)};
   }
   SagaStartedT started;
-  started.saga_id = definition_.name() + "/" + business_id;
-  started.name = definition_.name();
-  started.steps_count = static_cast<std::uint32_t>(definition_.steps().size());
-  started.definition_hash = hash_;
+  started.saga_id = definition.name + "/" + business_id;
+  started.name = definition.name;
+  started.steps_count = definition.steps_count;
+  started.definition_hash = definition.hash;
   started.user_id = user_id;
   started.input = to_wire(input);
   const std::string id = started.saga_id;
-  auto event = event_of(Fact(std::move(started)), definition_.name(), hash_, std::chrono::system_clock::now());
+  auto event = event_of(Fact(std::move(started)), definition.name, definition.hash, std::chrono::system_clock::now());
   event.subject = user_id;
   event.conditions = {Condition::absent()};
-  const auto stored = client_->publish(event).get();
+  const auto stored = client.publish(event).get();
   if (stored) return Instance{id, true};
   if (stored.error().code == Code::conflict) return Instance{id, false};
   return stored.error();

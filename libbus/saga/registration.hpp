@@ -1,12 +1,23 @@
-// What the sagas of a definition have on the bus: names, and the groups that their events wait in.
+// What the sagas of a definition have on the bus: names, the groups that their events wait in, and how one starts.
 #pragma once
 
 #include <string>
 
-#include "bus/saga.hpp"
+#include "bus/saga_worker.hpp"
 #include "bus/wire_generated.h"
 
 namespace bus::saga {
+
+// Of the events that say what sagas of a name are; the last one counts.
+std::string definition_key(const std::string& name);
+
+// What has to be known of a definition to start an instance of it.
+struct Startable {
+  std::string name, hash, input_type;
+  std::uint32_t steps_count = 0;
+};
+// As Starter::start().
+Result<Instance> start_instance(Client& client, const Startable& definition, const std::string& business_id, const Value& input, const std::string& user_id);
 
 // In which what has to be decided on waits, one event of an instance after the other; and the attempts at local steps.
 std::string decisions_group(const Definition& definition);

@@ -22,7 +22,7 @@ PKG_CONFIG = os.environ.get("PKG_CONFIG", "pkg-config")
 
 EXPOSURE_MAX = 15  # tenths, as systemd-analyze --threshold takes them
 SCHEMAS = ["codes", "event", "wire", "suoke_diagnosis", "suoke_health", "suoke_realtime", "suoke_saga"]
-PUBLIC_HEADERS = ["client.hpp", "event.hpp", "projection.hpp", "result.hpp", "types.hpp"]
+PUBLIC_HEADERS = ["client.hpp", "event.hpp", "projection.hpp", "result.hpp", "saga.hpp", "saga_control.hpp", "saga_worker.hpp", "types.hpp"]
 PROGRAM = """
 #include <bus/client.hpp>
 int main() {
@@ -36,6 +36,16 @@ int main() {
   auto client = bus::Client::connect({.server = "ipc:///nowhere/bus.sock", .connect_timeout = std::chrono::milliseconds(1)});
   if (client) bus::Projection::open(*client, {.name = "p", .file = "p.state"}, [](const bus::Event&, bus::Projection::State&) {}).value();
   return !client && client.error().code == bus::Code::timed_out ? 0 : 1;
+}
+"""
+SAGA = """
+#include <bus/saga_control.hpp>
+int main() {
+  auto entry = bus::saga::Definition("entry").step(bus::saga::Step("save").run([](const bus::saga::Context&) { return bus::saga::Value(); }).no_compensation());
+  auto client = bus::Client::connect({.server = "ipc:///nowhere/bus.sock", .connect_timeout = std::chrono::milliseconds(1)});
+  if (client) bus::saga::Worker::start(*client, entry).value();
+  if (client) bus::saga::Control(*client).pause("entry/1", {"a reason", "me"}).value();
+  return entry.check() && !client && client.error().code == bus::Code::timed_out ? 0 : 1;
 }
 """
 # What systemd gives the unit, so that defaults are those of a service and not of whoever runs this test.
@@ -94,6 +104,7 @@ class Install(unittest.TestCase):
         expected = [self.bin / "busd", self.bin / "bus-cli"]
         expected += [self.lib / "libbus.so", self.lib / "libbus.so.0", self.lib / "pkgconfig/libbus.pc"]
         expected += [self.lib / f"libbus-projection.so{ending}" for ending in ["", ".0"]] + [self.lib / "pkgconfig/libbus-projection.pc"]
+        expected += [self.lib / f"libbus-saga.so{ending}" for ending in ["", ".0"]] + [self.lib / "pkgconfig/libbus-saga.pc"]
         expected += [self.include / "bus" / name for name in PUBLIC_HEADERS]
         expected += [self.include / "bus" / f"{schema}_generated.h" for schema in SCHEMAS]
         expected += [self.data / "bus/schemas" / f"{schema}.fbs" for schema in SCHEMAS]
@@ -154,6 +165,10 @@ class Install(unittest.TestCase):
         self.assertIn("libbus-projection.so.0", libraries(program))
         self.assertIn("liblmdb", libraries(self.installed(self.lib / "libbus-projection.so.0")))
         self.assertNotIn("lmdb", libraries(self.installed(self.lib / "libbus.so.0")))
+
+    def test_sagas_build_a_program(self):
+        program = self.build_and_run(SAGA, "libbus-saga")
+        self.assertIn("libbus-saga.so.0", run("objdump", "-p", str(program)).stdout)
 
     def build_and_run(self, text, library):
         folder = pathlib.Path(self.temporary.name)

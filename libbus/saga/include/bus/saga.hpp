@@ -60,7 +60,7 @@ struct Failed {
 };
 
 // What an attempt is told: who it is of, and what is known by then. Views live as long as the call.
-class Context {
+class BUS_API Context {
  public:
   virtual ~Context() = default;
   virtual std::string_view saga_id() const = 0;
@@ -84,7 +84,7 @@ using Done = std::variant<Value, Failed>;
 using Action = std::function<Done(const Context&)>;
 
 // When a failed attempt is tried again. What the plan of the platform asks for is what stands here: 3 retries, after 1, 2 and 4 s.
-struct RetryPolicy {
+struct BUS_API RetryPolicy {
   enum class Kind : std::uint8_t { fixed, linear, exponential };
   Kind kind = Kind::exponential;
   std::uint32_t retries = 3;
@@ -115,7 +115,7 @@ struct Compensation {
 };
 
 // One step. It is what is done with it last that counts: run(), command() or wait_for().
-class Step {
+class BUS_API Step {
  public:
   enum class Kind : std::uint8_t { unsaid, local, remote, signal };
 
@@ -162,7 +162,7 @@ class Step {
 // What a saga of this name is. Steps are done one after the other; those of a parallel group at once, and all of them have to succeed
 // before what follows begins. What completed is undone in reverse order, the steps of a group and, where it is asked for, all of
 // them at once.
-class Definition {
+class BUS_API Definition {
  public:
   // 1 to 64 letters, digits, '-' and '_'.
   explicit Definition(std::string name) : name_(std::move(name)) {}

@@ -29,14 +29,14 @@ struct WorkerOptions {
 
 // Says to the bus what sagas of this name are, and makes the groups that their events wait in. Done before, it changes nothing. Errors: those of
 // Definition::check() and of Client::request().
-Result<void> register_definition(Client& client, const Definition& definition);
+BUS_API Result<void> register_definition(Client& client, const Definition& definition);
 
 struct Instance {
   std::string saga_id;                   // "DEFINITION/BUSINESS_ID", the key of its events
   bool is_new = false;                   // false: there was one of this id, and it stays as it is
 };
 // Starts sagas of one definition. Movable; the client must outlive it. Thread-safe.
-class Starter {
+class BUS_API Starter {
  public:
   // Registers the definition, so that no instance is there before what runs it knows of it.
   static Result<Starter> open(Client& client, Definition definition);
@@ -52,7 +52,7 @@ class Starter {
 };
 
 // Works until it is closed. Movable; the client must outlive it. Thread-safe.
-class Worker {
+class BUS_API Worker {
  public:
   // Registers the definition. Errors: as of register_definition() and Client::subscribe().
   static Result<Worker> start(Client& client, Definition definition, WorkerOptions options = {});
