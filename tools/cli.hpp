@@ -140,6 +140,7 @@ inline std::string count_of(std::uint64_t count, const std::string& what) { retu
 void warn_of_trimmed(const Trimmed& trimmed);
 // Times that are not known are null.
 Json time_or_null(std::int64_t time);
+inline Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 // A read ends at the head it saw at its start, so a later end means that head.
 At end_of(const std::optional<At>& to, Position head);
 // One event of the log. Throws Failed.
@@ -158,6 +159,7 @@ void define_schedule(CLI::App& app, Cli& cli);
 void define_event(CLI::App& app, Cli& cli);
 void define_key(CLI::App& app, Cli& cli);
 void define_snapshot(CLI::App& app, Cli& cli);
+void define_saga(CLI::App& app, Cli& cli);
 void define_retention(CLI::App& app, Cli& cli);
 void define_schema(CLI::App& app, Cli& cli);
 void define_status(CLI::App& app, Cli& cli);

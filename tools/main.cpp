@@ -19,7 +19,7 @@ void define(CLI::App& app, Cli& cli) {
   add_duration(app, "--timeout", cli.globals.timeout, "how long to wait for the broker; 5s unless the verb says otherwise");
   add_choice<Format>(app, "-o,--output", cli.globals.format, {{"text", Format::text}, {"json", Format::json}, {"ndjson", Format::ndjson}},
                      "how results are printed on stdout");
-  for (const auto define_verb : {define_pub, define_sub, define_replay, define_export, define_import, define_topic, define_group, define_dlq, define_schedule, define_event, define_key, define_snapshot, define_retention,
+  for (const auto define_verb : {define_pub, define_sub, define_replay, define_export, define_import, define_topic, define_group, define_dlq, define_schedule, define_event, define_key, define_snapshot, define_saga, define_retention,
                                  define_schema, define_status, define_top, define_log, define_backup, define_restore, define_bench}) {
     define_verb(app, cli);
   }

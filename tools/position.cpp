@@ -1,5 +1,6 @@
 #include "tools/position.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -83,6 +84,14 @@ std::string show_duration(Duration duration) {
     rest %= unit.nanoseconds;
   }
   return text;
+}
+
+std::string show_about(Duration duration) {
+  const Duration unit = duration < std::chrono::milliseconds(1) ? Duration(std::chrono::microseconds(1))
+                        : duration < std::chrono::minutes(1)    ? Duration(std::chrono::milliseconds(1))
+                        : duration < std::chrono::hours(24)     ? Duration(std::chrono::seconds(1))
+                                                                : Duration(std::chrono::minutes(1));
+  return show_duration(std::max(Duration(0), duration) / unit * unit);
 }
 
 Result<WallTime> parse_time(std::string_view text, WallTime now) {

@@ -14,6 +14,8 @@ namespace bus::tools {
 Result<Duration> parse_duration(std::string_view text);
 // "1h30m", "5s", "250ms"; exact.
 std::string show_duration(Duration duration);
+// As much of it as says something to people: "1h30m", "5s", "1s250ms", "3ms"; "0s" for what is negative.
+std::string show_about(Duration duration);
 
 // RFC 3339 with up to nine decimals, a date alone (its midnight in UTC), or `-DURATION` before `now`.
 // Errors: bad_argument.

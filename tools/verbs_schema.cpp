@@ -23,7 +23,6 @@ struct SchemaVerb {
   bool undeprecate = false, dry_run = false;
 };
 
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 Json number_or_null(std::uint64_t value) { return value == 0 ? Json() : Json(value); }
 
 Json to_json(const wire::SchemaInfoT& schema) {

@@ -64,7 +64,7 @@ struct ServiceOptions {
 //   bad_result     the value is too large for an event
 //
 // A command that cannot be answered, as its reply topic is none for example, becomes a dead letter of the group.
-class Service {
+class BUS_API Service {
  public:
   // Makes the group, from the start of the log, or joins it. Errors: bad_argument (no step, a step without a function, or options out of their bounds),
   // those of Client::subscribe(): group_mismatch if it is there with other settings.
