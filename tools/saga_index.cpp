@@ -76,7 +76,7 @@ class RowFold {
     else if (type == "StepAttemptFailed") attempt_failed();
     else if (type == "StepCompleted") end<saga_events::StepCompleted>();
     else if (type == "StepFailed") step_failed();
-    else if (type == "StepSkipped") end<saga_events::StepSkipped>();
+    else if (type == "StepSkipped") skip();
     else if (type == "StepCompensated") end<saga_events::StepCompensated>();
     else if (type == "StepCompensationFailed") end<saga_events::StepCompensationFailed>();
     else if (type == "SagaParked") park();
@@ -84,7 +84,7 @@ class RowFold {
     else if (type == "SagaPaused") row_.is_paused = true;
     else if (type == "SagaResumed") row_.is_paused = false;
     else if (type == "CompensationStarted") row_.status = "compensating";
-    else if (type == "SagaCompleted") end_saga("completed");
+    else if (type == "SagaCompleted") end_saga("completed", "");
     else if (type == "SagaFailed") saga_failed();
   }
 
@@ -119,6 +119,11 @@ class RowFold {
     const auto one = find(as<Table>().step_id()->str());
     if (one != row_.active.end()) row_.active.erase(one);
   }
+  void skip() {
+    const auto one = find(as<saga_events::StepSkipped>().step_id()->str());
+    if (one != row_.active.end() && one->is_parked()) row_.error.clear();  // it stands still no more
+    end<saga_events::StepSkipped>();
+  }
   void attempt_failed() {
     const auto& fact = as<saga_events::StepAttemptFailed>();
     set(fact.step_id()->str(), fact.compensation() ? "compensation_retrying" : "retrying");
@@ -141,15 +146,15 @@ class RowFold {
     one->since = one->begun = time_;
     row_.error.clear();
   }
-  void end_saga(const std::string& status) {
+  void end_saga(const std::string& status, const std::string& error) {
     row_.status = status;
+    row_.error = error;
     row_.active.clear();
     row_.is_paused = false;
   }
   void saga_failed() {
     const auto& fact = as<saga_events::SagaFailed>();
-    end_saga(fact.outcome() == saga_events::Outcome::compensation_failed ? "compensation_failed" : "compensated");
-    row_.error = text(fact.error());
+    end_saga(fact.outcome() == saga_events::Outcome::compensation_failed ? "compensation_failed" : "compensated", text(fact.error()));
   }
 
   SagaRow& row_;

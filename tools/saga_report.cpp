@@ -43,7 +43,7 @@ Json report_json(Schemas& schemas, const saga::Report& report) {
   for (const auto& step : report.steps) steps.push_back(step_report_json(schemas, step));
   for (const auto& timer : report.timers) timers.push_back(timer_json(timer));
   return {{"saga_id", report.saga_id}, {"definition", report.name}, {"definition_hash", report.hash}, {"user_id", text_or_null(report.user_id)}, {"status", report.status},
-          {"since", show_time(report.since)}, {"paused", report.is_paused}, {"parked", report.is_parked}, {"cancelled", report.is_cancelled},
+          {"paused", report.is_paused}, {"parked", report.is_parked}, {"cancelled", report.is_cancelled}, {"since", show_time(report.since)},
           {"started_at", show_time(report.started_at)}, {"ended_at", time_or_none(report.ended_at)}, {"error", text_or_null(report.error)},
           {"total_steps", report.steps.size()}, {"completed_steps", count_done(report)}, {"late_replies", report.late_replies}, {"version", report.version},
           {"input", saga_value_json(schemas, report.input)}, {"waits_for", report.waits_for}, {"fits", report.fits}, {"timers", timers}, {"steps", steps}};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <tuple>
 
 #include "libbus/saga/registration.hpp"
 #include "libbus/saga/rules.hpp"
@@ -47,12 +48,14 @@ std::string known_names(Client& client) {
 
 // ---- instances
 
+auto standing(const State& saga) { return std::tuple(saga.status, saga.is_paused, saga.is_parked(), saga.is_cancelled); }
+
 Result<Seen> look(Client& client, const std::string& saga_id) {
   Seen seen;
   const auto head = client.fold_key(saga_id, [&](const Event& event) {
-    const auto before = seen.state.status;
+    const auto before = standing(seen.state);
     if (const auto fact = fact_of(event.type(), event.payload())) seen.state.apply(*fact, event.time());
-    if (seen.state.status != before) seen.since = event.time();
+    if (standing(seen.state) != before) seen.since = event.time();
     seen.version = event.version();
   });
   if (!head) return head.error();

@@ -153,13 +153,12 @@ std::string Rules::why_not_skipped(const StepState& step) const {
 }
 
 Result<void> Rules::check_signal(const std::string& name) const {
+  if (!seen_.definition) return Error{Code::not_found, "the definition of saga " + quoted(saga_.saga_id) + ", with hash " + saga_.hash + ", is not in the log any more, so nobody knows what it waits for"};
   const auto* waits = step_of_signal(name);
   if (waits == nullptr) {
     std::vector<std::string> known;
-    if (seen_.definition) {
-      for (const auto& one : seen_.definition->steps) {
-        if (one->kind == ::suoke::saga::StepKind::signal) known.push_back(one->signal);
-      }
+    for (const auto& one : seen_.definition->steps) {
+      if (one->kind == ::suoke::saga::StepKind::signal) known.push_back(one->signal);
     }
     return Error{Code::not_found, "no step of saga " + quoted(saga_.saga_id) + " waits for a signal " + quoted(name) + "; " + (known.empty() ? "none waits for any" : "there are " + listed(known))};
   }

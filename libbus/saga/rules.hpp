@@ -17,7 +17,7 @@ using ::suoke::saga::StepDefinedT;
 struct Seen {
   State state;
   std::uint64_t version = 0;
-  WallTime since;                        // its status has been what it is
+  WallTime since;                        // its status, and whether it is paused, parked or cancelled, has been what it is
   std::shared_ptr<const SagaDefinedT> definition;  // null: it is not in the log any more
 };
 

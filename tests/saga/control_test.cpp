@@ -175,7 +175,9 @@ TEST_F(Controlled, PauseAndResume) {
   const auto id = begin({"reserve"});
   EXPECT_REFUSED(control.resume(id, why), id, Code::conflict, "not paused", "it is running, step 'reserve' is running", "what fits: pause, cancel, skip-step reserve, signal approval");
   EXPECT_TRUE(control.pause(id, why).ok());
-  EXPECT_TRUE(control.report(id).value().is_paused);
+  const auto paused = control.report(id).value();
+  EXPECT_TRUE(paused.is_paused);
+  EXPECT_EQ(paused.since, last_event(id).time());
   EXPECT_REFUSED(control.pause(id, why), id, Code::conflict, "paused already", "resume");
   EXPECT_TRUE(control.resume(id, why).ok());
   const auto event = last_event(id);
@@ -249,6 +251,22 @@ TEST_F(Controlled, SkipNothingOfWhichTheOutcomeIsThere) {
   tell(id, std::move(reply));
   EXPECT_REFUSED(control.skip_step(id, "reserve", why), id, Code::conflict, "has ended by now");
   EXPECT_EQ(control.report(id).value().waits_for, Texts{"a worker that decides what follows, as attempt 1 at step 'reserve' has ended"});
+}
+
+// Retention may have removed it; no instance of it says more than its own events.
+TEST_F(Controlled, DoWithoutADefinitionWhatNeedsNone) {
+  suoke::saga::SagaStartedT started;
+  started.name = "order";
+  started.definition_hash = "gone";
+  const std::string id = "order/1";
+  tell(id, std::move(started));
+  tell_started(id, "reserve");
+  EXPECT_EQ(control.report(id).value().definition, nullptr);
+  EXPECT_EQ(control.report(id).value().steps.at(0).name, "reserve");
+  EXPECT_REFUSED(control.signal(id, "approval"), id, Code::not_found, "gone");
+  EXPECT_REFUSED(control.skip_step(id, "charge", why), id, Code::not_found, "it has reserve");
+  EXPECT_TRUE(control.pause(id, why).ok());
+  EXPECT_TRUE(control.skip_step(id, "reserve", why).ok());
 }
 
 // ---- every change

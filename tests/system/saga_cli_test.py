@@ -121,7 +121,7 @@ class Look(Sagas):
     def test_show_says_all_that_is_known(self):
         saga_id = self.start_parked("--user", "user-7")
         shown = self.show(saga_id)
-        self.assertEqual(list(shown), ["saga_id", "definition", "definition_hash", "user_id", "status", "since", "paused", "parked", "cancelled", "started_at", "ended_at", "error",
+        self.assertEqual(list(shown), ["saga_id", "definition", "definition_hash", "user_id", "status", "paused", "parked", "cancelled", "since", "started_at", "ended_at", "error",
                                        "total_steps", "completed_steps", "late_replies", "version", "input", "waits_for", "fits", "timers", "steps"])
         self.assertEqual((shown["status"], shown["user_id"], shown["total_steps"], shown["completed_steps"]), ("running", "user-7", 2, 1))
         self.assertEqual(shown["fits"], ["pause", "compensate", "retry-step ship", "skip-step ship"])
@@ -172,6 +172,11 @@ class Look(Sagas):
         dot = self.saga("diagram", saga_id, "--format", "dot").stdout
         self.assertTrue(dot.startswith("digraph saga {\n") and dot.endswith("}\n"), dot)
         self.assertIn('step1 [label="ship\\nparked\\nthe \\"carrier\\" is down", fillcolor="#ffcdd2"];', dot)
+
+    def test_no_label_ends_a_diagram(self):
+        saga_id = self.json("start", "slow", 'a"b\\<c>|x')["saga_id"]
+        self.assertIn('begin(["slow/a#34;b#92;#60;c#62;#124;x<br/>running"])', self.saga("diagram", saga_id).stdout)
+        self.assertIn('begin [label="slow/a\\"b\\\\<c>|x\\nrunning", shape=oval];', self.saga("diagram", saga_id, "--format", "dot").stdout)
 
     def test_diagrams_of_definitions_show_no_state(self):
         drawn = self.saga("diagram", "plain").stdout
@@ -317,6 +322,14 @@ class List(Sagas):
         self.assertRegex(kept[0], r"^sagas-[0-9a-f]{32}-\d+\.state$")
         self.assertEqual(self.ls("--state-file", self.path("own.state")), self.ls())
         self.assertTrue(os.path.exists(self.path("own.state")))
+
+    def test_it_needs_a_place_for_the_file(self):
+        self.addCleanup(os.environ.__setitem__, "HOME", os.environ.pop("HOME", "/nowhere"))
+        os.environ["XDG_CACHE_HOME"] = "relative"
+        self.refused(["ls"], 2, "--state-file")
+        os.environ["HOME"] = self.path("home")
+        self.assertEqual(self.ls(), [])
+        self.assertEqual(os.listdir(self.path("home/.cache")), ["bus"])
 
     def test_two_at_once_take_turns(self):
         self.start_some()

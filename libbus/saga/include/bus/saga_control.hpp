@@ -62,8 +62,8 @@ struct Report {
   std::string saga_id, name, hash, user_id;
   std::shared_ptr<const ::suoke::saga::SagaDefinedT> definition;  // null: it is not in the log any more
   std::string status;                    // running, compensating, completed, compensated or compensation_failed
-  WallTime since;                        // its status has been what it is
   bool is_paused = false, is_parked = false, is_cancelled = false;
+  WallTime since;                        // all of that has been what it is
   WallTime started_at;
   std::optional<WallTime> ended_at;
   Value input;
