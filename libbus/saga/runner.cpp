@@ -42,7 +42,7 @@ class LocalContext : public Context {
 };
 
 // A value that is not what the definition says is a failure.
-std::variant<Value, Failed> checked(const std::variant<Value, Failed>& outcome, const std::string& type) {
+Done checked(const Done& outcome, const std::string& type) {
   const auto* value = std::get_if<Value>(&outcome);
   if (value == nullptr || type.empty() || value->type == type) return outcome;
   return Failed{"bad_result", "the result is " + (value->type.empty() ? std::string("of no type") : "a " + value->type) + ", and the definition says " + type};
@@ -160,12 +160,12 @@ Result<std::optional<Runner::Attempt>> Runner::begin(const Event& event, Bus& bu
   return is_wanted ? std::optional(std::move(attempt)) : done_with();
 }
 
-std::variant<Value, Failed> Runner::run(const Attempt& attempt) {
+Done Runner::run(const Attempt& attempt) {
   const Action& action = attempt.is_undo ? attempt.step->compensation().action : attempt.step->action();
   return run_action(action, LocalContext(attempt.saga, *attempt.step, attempt.number, attempt.is_undo));
 }
 
-Result<void> Runner::reply(const Event& event, const Attempt& attempt, const std::variant<Value, Failed>& outcome, Bus& bus) const {
+Result<bool> Runner::reply(const Event& event, const Attempt& attempt, const Done& outcome, Bus& bus) const {
   StepReplyT reply = reply_of(checked(outcome, attempt.is_undo ? "" : attempt.step->result()));
   reply.saga_id = attempt.saga->state.saga_id;
   reply.step_id = attempt.step->name();
@@ -175,14 +175,8 @@ Result<void> Runner::reply(const Event& event, const Attempt& attempt, const std
   what.events.push_back(event_of(Fact(std::move(reply)), definition_.name(), hash_, bus.now()));
   what.events.back().causation_id = event.id();
   const auto done = bus.transact(event, what);
-  if (done || is_lost(done.error().code)) return {};
+  if (done || is_lost(done.error().code)) return done.ok();
   return done.error();
-}
-
-Result<void> Runner::act_on(const Event& event, Bus& bus) {
-  const auto attempt = begin(event, bus);
-  if (!attempt) return attempt.error();
-  return *attempt ? reply(event, **attempt, run(**attempt), bus) : Result<void>();
 }
 
 }  // namespace bus::saga

@@ -2,7 +2,7 @@
 // It has no thread, clock or connection of its own: a Worker has it work on a Client, the test kit on a broker in its own process.
 //
 //   event of decisions_group() ──decide_on()──> { decisions, commands, timers, ack }     one transaction, on condition of the key's version
-//   event of actions_group() ────act_on()─────> function ──> { StepReply, ack }          one transaction
+//   event of actions_group() ──begin(), run()──> reply() ──> { StepReply, ack }           one transaction
 #pragma once
 
 #include <functional>
@@ -54,11 +54,9 @@ class Runner {
   // Nothing: it is not wanted any more, or none of a local step; it was acknowledged.
   Result<std::optional<Attempt>> begin(const Event& event, Bus& bus);
   // Runs the function.
-  static std::variant<Value, Failed> run(const Attempt& attempt);
-  // With it the attempt is over, for whoever else may have the event by now, too.
-  Result<void> reply(const Event& event, const Attempt& attempt, const std::variant<Value, Failed>& outcome, Bus& bus) const;
-  // All three.
-  Result<void> act_on(const Event& event, Bus& bus);
+  static Done run(const Attempt& attempt);
+  // With it the attempt is over, for whoever else may have the event by now, too. False: it is with somebody else, who replies.
+  Result<bool> reply(const Event& event, const Attempt& attempt, const Done& outcome, Bus& bus) const;
 
  private:
   // The state as of the event at least, or as of the key's head.

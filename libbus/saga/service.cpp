@@ -1,59 +1,18 @@
 // A service is a group of members that share the commands of a topic. Each command is settled in the transaction that has its reply.
 #include "bus/saga_service.hpp"
 
-#include <future>
-#include <map>
-#include <mutex>
 #include <optional>
 
 #include "bus/transaction.hpp"
 #include "libbus/saga/command.hpp"
 #include "libbus/saga/extender.hpp"
+#include "libbus/saga/unanswered.hpp"
 
 namespace bus::saga {
 
 namespace {
 
 constexpr Duration answer_again_after = 1s;
-constexpr std::size_t unanswered_max = 64;
-
-// What came of commands whose replies are not on record yet. One that comes again, as the connection broke meanwhile, is not done again by this process.
-// Thread-safe.
-class Unanswered {
- public:
-  // Waits for what is being done for that position, or has been; else does it. `work` must not throw.
-  Done once(Position position, const std::function<Done()>& work) {
-    std::promise<Done> promise;
-    std::shared_future<Done> known;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto it = done_.find(position);
-      if (it != done_.end()) known = it->second;
-      if (!known.valid()) remember(position, promise.get_future().share());
-    }
-    if (known.valid()) return known.get();
-    Done done = work();
-    promise.set_value(done);
-    return done;
-  }
-  void forget(Position position) {
-    const std::lock_guard lock(mutex_);
-    done_.erase(position);
-  }
-
- private:
-  // Of those that others have answered nobody tells: the oldest one goes.
-  void remember(Position position, std::shared_future<Done> done) {
-    for (auto it = done_.begin(); it != done_.end() && done_.size() >= unanswered_max;) {
-      const bool is_ready = it->second.wait_for(0s) == std::future_status::ready;
-      it = is_ready ? done_.erase(it) : std::next(it);
-    }
-    done_.emplace(position, std::move(done));
-  }
-
-  std::mutex mutex_;
-  std::map<Position, std::shared_future<Done>> done_;
-};
 
 Result<void> check(const ServiceSteps& steps, const ServiceOptions& options) {
   if (steps.empty()) return Error{Code::bad_argument, "a service does at least one step"};

@@ -5,6 +5,7 @@
 #include "libbus/saga/extender.hpp"
 #include "libbus/saga/registration.hpp"
 #include "libbus/saga/runner.hpp"
+#include "libbus/saga/unanswered.hpp"
 
 namespace bus::saga {
 
@@ -54,6 +55,7 @@ struct Worker::Impl {
   Client& client_;
   WorkerOptions options_;
   Runner runner_;
+  Unanswered unanswered_;
   Extender extender_{extend_every};
   std::optional<Subscription> decisions_, actions_;
 };
@@ -94,8 +96,13 @@ void Worker::Impl::decide_on(Subscription& subscription, const Event& event) {
 void Worker::Impl::act_on(Subscription& subscription, const Event& event) {
   const auto hold = extender_.hold(subscription, event);
   ClientBus bus(client_, subscription);
-  const auto done = runner_.act_on(event, bus);
-  if (!done) give_back(subscription, event, done.error());
+  const auto attempt = runner_.begin(event, bus);
+  if (!attempt) return give_back(subscription, event, attempt.error());
+  if (!*attempt) return;
+  const Done done = unanswered_.once(event.position(), [&] { return Runner::run(**attempt); });
+  const auto replied = runner_.reply(event, **attempt, done, bus);
+  if (!replied) return give_back(subscription, event, replied.error());
+  if (*replied) unanswered_.forget(event.position());
 }
 
 void Worker::Impl::give_back(Subscription& subscription, const Event& event, const Error& why) {

@@ -13,8 +13,6 @@
 
 namespace bus::saga {
 
-using Done = std::variant<Value, Failed>;
-
 // What the attempts at a step come to.
 struct Script {
   std::vector<Played> attempts;
