@@ -3,10 +3,12 @@
 //   bench-sagas SERVER steps INSTANCES         starts INSTANCES of four local steps, all at once, and waits for their ends; two workers in processes
 //                                              of their own
 //   bench-sagas SERVER timers TIMERS SECONDS   sets TIMERS that are due SECONDS from now, all over one minute, and says how late each came
+//   bench-sagas SERVER past INSTANCES          the first and the last event of so many that have ended, to see what lists of others cost beside them
 //
 // Run it against a broker of its own.
 #include <bus/saga_worker.hpp>
 #include <bus/suoke_realtime_generated.h>
+#include <bus/suoke_saga_generated.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -136,6 +138,37 @@ void steps(const std::string& program, const std::string& server, std::size_t in
               4.0 * static_cast<double>(instances) / took.count(), failed);
 }
 
+// ---- what has ended
+
+void past(const std::string& server, std::size_t instances) {
+  auto client = connect(server, "bench-past");
+  const auto publish = [&](const char* topic, const auto& object) {
+    using Table = typename std::decay_t<decltype(object)>::TableType;
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(Table::Pack(builder, &object));
+    bus::NewEvent event;
+    event.topic = topic;
+    event.type = Table::GetFullyQualifiedName();
+    event.key = object.saga_id;
+    event.payload.assign(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+    client.publish(event, [](const auto&) {});
+  };
+  const std::string run = "past/" + std::to_string(getpid()) + "-";
+  for (std::size_t at = 0; at < instances; ++at) {
+    suoke::saga::SagaStartedT started;
+    started.saga_id = run + std::to_string(at);
+    started.name = "past";
+    started.steps_count = 4;
+    started.definition_hash = "0123456789abcdef0123456789abcdef";
+    publish("saga.past.saga_started", started);
+    suoke::saga::SagaCompletedT completed;
+    completed.saga_id = started.saga_id;
+    completed.outcome = suoke::saga::Outcome::completed;
+    publish("saga.past.saga_completed", completed);
+  }
+  if (client.flush(10min).events > 0) give_up("not all was stored");
+}
+
 // ---- timers
 
 double milliseconds(std::chrono::nanoseconds time) { return static_cast<double>(time.count()) / 1e6; }
@@ -185,8 +218,9 @@ int main(int argc, char** argv) try {
   const auto number = [&](std::size_t at) { return static_cast<std::size_t>(std::strtoull(words[at].c_str(), nullptr, 10)); };
   if (argc == 4 && words[2] == "work") return work(words[1], words[3]);
   if (argc == 4 && words[2] == "steps") return steps(words[0], words[1], number(3)), 0;
+  if (argc == 4 && words[2] == "past") return past(words[1], number(3)), 0;
   if (argc == 5 && words[2] == "timers") return timers(words[1], number(3), std::chrono::seconds(number(4))), 0;
-  std::fprintf(stderr, "bench-sagas SERVER steps INSTANCES | SERVER timers TIMERS SECONDS\n");
+  std::fprintf(stderr, "bench-sagas SERVER steps INSTANCES | SERVER past INSTANCES | SERVER timers TIMERS SECONDS\n");
   return 2;
 } catch (const std::exception& error) {
   give_up(error.what());
