@@ -69,7 +69,7 @@ Exit show_history(const Globals& globals, const SagaVerb& options) {
 // What has a slash is an instance.
 Exit draw(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
-  Control control(client);
+  Control control(client, globals.patience());
   if (options.id.find('/') == options.id.npos) {
     write(saga_diagram(options.diagram, *control.definition(options.id).value().definition, nullptr));
     return Exit::ok;
@@ -82,7 +82,7 @@ Exit draw(const Globals& globals, const SagaVerb& options) {
 
 Exit list_definitions(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
-  Control control(client);
+  Control control(client, globals.patience());
   if (!options.definition.empty() && !options.all) {
     print_definition(globals.format, control.definition(options.definition).value());
     return Exit::ok;
@@ -102,7 +102,7 @@ Exit list_definitions(const Globals& globals, const SagaVerb& options) {
 Exit start_saga(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
   Schemas schemas(client);
-  Control control(client);
+  Control control(client, globals.patience());
   const auto known = control.definition(options.definition).value();
   const auto input = saga_value(schemas, options.value, options.type.empty() ? known.definition->input_type : options.type);
   const auto started = control.start(options.definition, options.business_id, input, options.user).value();
@@ -120,13 +120,13 @@ Exit print_change(const Globals& globals, const SagaVerb& options, const Result<
 using Change = Result<Receipt> (Control::*)(const std::string&, const saga::ByHand&);
 Exit change_saga(const Globals& globals, const SagaVerb& options, Change call) {
   auto client = connect(globals);
-  Control control(client);
+  Control control(client, globals.patience());
   return print_change(globals, options, (control.*call)(options.id, options.why));
 }
 
 Exit retry_step(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
-  return print_change(globals, options, Control(client).retry_step(options.id, options.step, options.why));
+  return print_change(globals, options, Control(client, globals.patience()).retry_step(options.id, options.step, options.why));
 }
 
 // The type of what the step makes, unless another one is given.
@@ -147,13 +147,13 @@ saga::Value result_for(Client& client, const SagaVerb& options, IsIt is_it) {
 Exit skip_step(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
   const auto value = result_for(client, options, [&](const auto& step) { return step.name == options.step; });
-  return print_change(globals, options, Control(client).skip_step(options.id, options.step, options.why, value));
+  return print_change(globals, options, Control(client, globals.patience()).skip_step(options.id, options.step, options.why, value));
 }
 
 Exit send_signal(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
   const auto value = result_for(client, options, [&](const auto& step) { return step.signal == options.signal; });
-  return print_change(globals, options, Control(client).signal(options.id, options.signal, value, options.why));
+  return print_change(globals, options, Control(client, globals.patience()).signal(options.id, options.signal, value, options.why));
 }
 
 // ---- the command line

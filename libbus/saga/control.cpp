@@ -86,7 +86,7 @@ struct Wanted {
 };
 
 template <typename T>
-Result<Receipt> change(Client& client, const std::string& saga_id, const Wanted& wanted, T fact, const ByHand& why) {
+Result<Receipt> change(Client& client, Duration patience, const std::string& saga_id, const Wanted& wanted, T fact, const ByHand& why) {
   if (auto good = check_texts(why, wanted.verb != Verb::signal); !good) return good.error();
   fact.saga_id = saga_id;
   fact.reason = why.reason;
@@ -102,7 +102,7 @@ Result<Receipt> change(Client& client, const std::string& saga_id, const Wanted&
     }
     auto event = event_of(Fact(T(fact)), seen->state.definition, seen->state.hash, std::chrono::system_clock::now());
     event.conditions = {Condition::at(seen->version)};
-    auto stored = client.publish(event).get();
+    auto stored = publish_within(client, event, patience);
     if (stored || stored.error().code != Code::conflict) return stored;  // else it is not any more what was seen
   }
 }
@@ -190,25 +190,25 @@ Result<Instance> Control::start(const std::string& definition, const std::string
   const auto known = this->definition(definition);
   if (!known) return known.error();
   const SagaDefinedT& defined = *known->definition;
-  return start_instance(*client_, {defined.name, defined.definition_hash, defined.input_type, static_cast<std::uint32_t>(defined.steps.size())}, business_id, input, user_id);
+  return start_instance(*client_, {defined.name, defined.definition_hash, defined.input_type, static_cast<std::uint32_t>(defined.steps.size())}, business_id, input, user_id, patience_);
 }
 
 Result<Receipt> Control::signal(const std::string& saga_id, const std::string& signal, const Value& value, const ByHand& why) {
   SagaSignalledT fact;
   fact.signal = signal;
   fact.value = to_wire(value);
-  return change(*client_, saga_id, {Verb::signal, signal, &value}, std::move(fact), why);
+  return change(*client_, patience_, saga_id, {Verb::signal, signal, &value}, std::move(fact), why);
 }
 
-Result<Receipt> Control::pause(const std::string& saga_id, const ByHand& why) { return change(*client_, saga_id, {Verb::pause}, SagaPausedT(), why); }
-Result<Receipt> Control::resume(const std::string& saga_id, const ByHand& why) { return change(*client_, saga_id, {Verb::resume}, SagaResumedT(), why); }
-Result<Receipt> Control::cancel(const std::string& saga_id, const ByHand& why) { return change(*client_, saga_id, {Verb::cancel}, SagaCancelRequestedT(), why); }
-Result<Receipt> Control::compensate(const std::string& saga_id, const ByHand& why) { return change(*client_, saga_id, {Verb::compensate}, CompensationRequestedT(), why); }
+Result<Receipt> Control::pause(const std::string& saga_id, const ByHand& why) { return change(*client_, patience_, saga_id, {Verb::pause}, SagaPausedT(), why); }
+Result<Receipt> Control::resume(const std::string& saga_id, const ByHand& why) { return change(*client_, patience_, saga_id, {Verb::resume}, SagaResumedT(), why); }
+Result<Receipt> Control::cancel(const std::string& saga_id, const ByHand& why) { return change(*client_, patience_, saga_id, {Verb::cancel}, SagaCancelRequestedT(), why); }
+Result<Receipt> Control::compensate(const std::string& saga_id, const ByHand& why) { return change(*client_, patience_, saga_id, {Verb::compensate}, CompensationRequestedT(), why); }
 
 Result<Receipt> Control::retry_step(const std::string& saga_id, const std::string& step, const ByHand& why) {
   StepRetryRequestedT fact;
   fact.step_id = step;
-  return change(*client_, saga_id, {Verb::retry_step, step}, std::move(fact), why);
+  return change(*client_, patience_, saga_id, {Verb::retry_step, step}, std::move(fact), why);
 }
 
 Result<Receipt> Control::skip_step(const std::string& saga_id, const std::string& step, const ByHand& why, const Value& value) {
@@ -216,7 +216,7 @@ Result<Receipt> Control::skip_step(const std::string& saga_id, const std::string
   fact.step_id = step;
   fact.value = to_wire(value);
   const bool has_value = fact.value != nullptr;
-  return change(*client_, saga_id, {Verb::skip_step, step, has_value ? &value : nullptr}, std::move(fact), why);
+  return change(*client_, patience_, saga_id, {Verb::skip_step, step, has_value ? &value : nullptr}, std::move(fact), why);
 }
 
 Result<Report> Control::report(const std::string& saga_id) {

@@ -98,10 +98,18 @@ Result<Starter> Starter::open(Client& client, Definition definition) {
 }
 
 Result<Instance> Starter::start(const std::string& business_id, const Value& input, const std::string& user_id) {
-  return start_instance(*client_, {definition_.name(), hash_, definition_.input_type(), static_cast<std::uint32_t>(definition_.steps().size())}, business_id, input, user_id);
+  return start_instance(*client_, {definition_.name(), hash_, definition_.input_type(), static_cast<std::uint32_t>(definition_.steps().size())}, business_id, input, user_id, 0s);
 }
 
-Result<Instance> start_instance(Client& client, const Startable& definition, const std::string& business_id, const Value& input, const std::string& user_id) {
+Result<Receipt> publish_within(Client& client, const NewEvent& event, Duration patience) {
+  auto receipt = client.publish(event);
+  if (patience > 0s && receipt.wait_for(patience) != std::future_status::ready) {
+    return Error{Code::timed_out, "no receipt for " + event.type + " of '" + event.key + "' came in time: whether it is stored is not known, so look again before asking again"};
+  }
+  return receipt.get();
+}
+
+Result<Instance> start_instance(Client& client, const Startable& definition, const std::string& business_id, const Value& input, const std::string& user_id, Duration patience) {
   if (business_id.empty() || business_id.size() > business_id_bytes_max) {
     return Error{Code::bad_argument, "the business id of a saga has 1 to " + std::to_string(business_id_bytes_max) + " bytes"};
   }
@@ -119,7 +127,7 @@ Result<Instance> start_instance(Client& client, const Startable& definition, con
   auto event = event_of(Fact(std::move(started)), definition.name, definition.hash, std::chrono::system_clock::now());
   event.subject = user_id;
   event.conditions = {Condition::absent()};
-  const auto stored = client.publish(event).get();
+  const auto stored = publish_within(client, event, patience);
   if (stored) return Instance{id, true};
   if (stored.error().code == Code::conflict) return Instance{id, false};
   return stored.error();

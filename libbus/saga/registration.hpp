@@ -16,8 +16,11 @@ struct Startable {
   std::string name, hash, input_type;
   std::uint32_t steps_count = 0;
 };
-// As Starter::start().
-Result<Instance> start_instance(Client& client, const Startable& definition, const std::string& business_id, const Value& input, const std::string& user_id);
+// As Starter::start(). `patience`: as of publish_within().
+Result<Instance> start_instance(Client& client, const Startable& definition, const std::string& business_id, const Value& input, const std::string& user_id, Duration patience);
+
+// Waits for the receipt; 0: for ever. Errors: those of Client::publish(), and timed_out: whether it is stored is not known.
+Result<Receipt> publish_within(Client& client, const NewEvent& event, Duration patience);
 
 // In which what has to be decided on waits, one event of an instance after the other; and the attempts at local steps.
 std::string decisions_group(const Definition& definition);

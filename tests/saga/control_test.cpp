@@ -312,6 +312,33 @@ TEST_F(Controlled, AskForEachChangeOnce) {
   EXPECT_EQ(refused, askers - 1);
 }
 
+// Some wait for an answer then, and some for a receipt.
+TEST_F(Controlled, WaitForTheBrokerAsLongAsTheyAreTold) {
+  constexpr int askers = 32;
+  ClientOptions options;
+  options.server = broker.endpoint();
+  options.request_timeout = 1s;
+  auto impatient = Client::connect(options).value();
+  std::atomic<int> asked = 0;
+  std::vector<Code> ends(askers, Code::ok);
+  std::vector<std::thread> threads;
+  for (int at = 0; at < askers; ++at) {
+    const auto id = begin({"reserve"}, std::to_string(at));
+    threads.emplace_back([&, id, at] {
+      Control own(impatient, 1s);
+      while (ends[static_cast<std::size_t>(at)] == Code::ok) {
+        const auto changed = asked++ % 2 == 0 ? own.pause(id, why) : own.resume(id, why);
+        if (!changed && changed.error().code != Code::conflict) ends[static_cast<std::size_t>(at)] = changed.error().code;
+      }
+    });
+  }
+  while (asked < 10 * askers) std::this_thread::yield();
+  broker.freeze();
+  for (auto& thread : threads) thread.join();
+  broker.thaw();
+  EXPECT_EQ(ends, std::vector<Code>(askers, Code::timed_out));
+}
+
 // ---- reports
 
 TEST_F(Controlled, ReportAllThatIsKnown) {

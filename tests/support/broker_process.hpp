@@ -38,6 +38,9 @@ class BrokerProcess {
     posix_spawn_file_actions_destroy(&actions);
   }
   void kill() { end(SIGKILL); }
+  // It does nothing until it is thawed.
+  void freeze() { ::kill(pid_, SIGSTOP); }
+  void thaw() { ::kill(pid_, SIGCONT); }
   // The exit code of an orderly end, or -1.
   int stop() { return end(SIGTERM); }
 

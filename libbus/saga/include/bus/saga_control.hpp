@@ -76,12 +76,13 @@ struct Report {
   std::uint64_t version = 0;             // of the saga's key
 };
 
-// A handle; the client must outlive it. Thread-safe. Each call waits for the broker, as the requests of Client do, and one that publishes as
-// long as Client::publish() takes for its receipt. All have the errors of Client::read_key() besides those named, and not_found for a saga
-// or definition that is not there.
+// A handle; the client must outlive it. Thread-safe. Each call waits for the broker, as the requests of Client do, and for a receipt as long as
+// it is told here. Besides those named all have the errors of Client::read_key() and publish(), and not_found for a saga or definition that is not
+// there. timed_out may also say that no receipt came: then it is not known whether the event is stored, and report() tells once the broker is back.
 class BUS_API Control {
  public:
-  explicit Control(Client& client) : client_(&client) {}
+  // `patience` 0: for ever.
+  explicit Control(Client& client, Duration patience = 30s) : client_(&client), patience_(patience) {}
 
   // As Starter::start(), with the definition of that name that was registered last.
   Result<Instance> start(const std::string& definition, const std::string& business_id, const Value& input = {}, const std::string& user_id = "");
@@ -117,6 +118,7 @@ class BUS_API Control {
 
  private:
   Client* client_;
+  Duration patience_;
 };
 
 }  // namespace bus::saga
