@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <future>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -14,6 +15,8 @@ namespace bus::saga {
 // One that comes again, as the connection broke meanwhile, is not made again by this process. Thread-safe.
 class Unanswered {
  public:
+  static constexpr std::size_t most = 64;  // a result has up to 1 MiB
+
   // Waits for what is being done for the event at that position, or has been; else does it. `work` must not throw.
   Done once(Position position, const std::function<Done()>& work) {
     std::promise<Done> promise;
@@ -36,8 +39,6 @@ class Unanswered {
   }
 
  private:
-  static constexpr std::size_t most = 64;
-
   // Of those that others have answered nobody tells: the oldest one goes.
   void remember(Position position, std::shared_future<Done> done) {
     for (auto it = done_.begin(); it != done_.end() && done_.size() >= most;) {
