@@ -39,6 +39,13 @@ NINE = {"saga_started", "step_started", "step_completed", "step_failed", "compen
         "compensation_completed", "saga_completed"}
 
 
+def load_run():
+    loader = importlib.machinery.SourceFileLoader("health_saga_run", str(RUN))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("health_saga_run", loader))
+    loader.exec_module(module)
+    return module
+
+
 class SagaExample(unittest.TestCase):
     def run_saga(self, *words, expect, scenario=None):
         """What it prints. `scenario`: the golden file that its events are in the order of."""
@@ -93,14 +100,35 @@ class SagaExample(unittest.TestCase):
         self.assertIn("save_health_data has died (9)", told)
         self.assertIn("trigger_ai_analysis has died (9)", told)
 
+    def test_services_and_worker_are_killed_while_many_sagas_run(self):
+        run, count = load_run(), 24
+        with tempfile.TemporaryDirectory() as directory:
+            bus = run.Bus(BUILD, Path(directory))
+            run.say = lambda text: None
+            self.addCleanup(bus.log.close)
+            try:
+                run.start_all(bus, SimpleNamespace(fail={}, fail_undo={}, slow={}, die=[], retry_after="20ms", attempt_timeout="10s"))
+                words = [BUILD / "examples" / "health_saga" / "health_saga_start", "--retry-after", "20ms", "--attempt-timeout", "10s", "--id"]
+                starters = [subprocess.Popen([*words, f"r-{number}"], stdout=subprocess.DEVNULL, env=bus.environment) for number in range(count)]
+                for starter in starters:
+                    self.addCleanup(starter.wait)
+                    self.addCleanup(starter.kill)
+                # Each time that one has ended, another program is killed under those that are left.
+                for number, starter in enumerate(starters):
+                    bus.programs[[*run.STEPS, "the worker"][number % 5]].kill()
+                    self.assertEqual(starter.wait(PATIENCE * 2), run.COMPLETED)
+            finally:
+                bus.stop(*reversed(list(bus.programs)))
+            for step in run.STEPS:
+                keys = [key for key, _ in run.effects_of(bus, step)]
+                self.assertEqual(sorted(keys), sorted(f"health_data_entry/r-{number}:{step}" for number in range(count)))
+
     def test_the_broker_is_killed(self):
         told = self.run_saga("--kill-broker", expect=COMPLETED)
         self.assertIn("the broker has died (signal 9)", told)
 
     def test_the_comparison_can_fail(self):
-        loader = importlib.machinery.SourceFileLoader("health_saga_run", str(RUN))
-        run = importlib.util.module_from_spec(importlib.util.spec_from_loader("health_saga_run", loader))
-        loader.exec_module(run)
+        run = load_run()
         all_done = {step: [f"S:{step}\tdone"] for step in run.STEPS}
         one_twice = {**all_done, "save_health_data": ["S:save_health_data\tdone"] * 2}
         one_missing = {**all_done, "update_blockchain": []}
