@@ -4,7 +4,6 @@
 #include <string>
 
 #include "bus/saga_worker.hpp"
-#include "bus/wire_generated.h"
 
 namespace bus::saga {
 

@@ -22,7 +22,7 @@ PKG_CONFIG = os.environ.get("PKG_CONFIG", "pkg-config")
 
 EXPOSURE_MAX = 15  # tenths, as systemd-analyze --threshold takes them
 SCHEMAS = ["codes", "event", "wire", "suoke_diagnosis", "suoke_health", "suoke_realtime", "suoke_saga"]
-PUBLIC_HEADERS = ["client.hpp", "event.hpp", "projection.hpp", "result.hpp", "saga.hpp", "saga_control.hpp", "saga_worker.hpp", "types.hpp"]
+PUBLIC_HEADERS = ["client.hpp", "event.hpp", "projection.hpp", "result.hpp", "saga.hpp", "saga_control.hpp", "saga_rehearsal.hpp", "saga_service.hpp", "saga_worker.hpp", "types.hpp"]
 PROGRAM = """
 #include <bus/client.hpp>
 int main() {
@@ -46,6 +46,16 @@ int main() {
   if (client) bus::saga::Worker::start(*client, entry).value();
   if (client) bus::saga::Control(*client).pause("entry/1", {"a reason", "me"}).value();
   return entry.check() && !client && client.error().code == bus::Code::timed_out ? 0 : 1;
+}
+"""
+REHEARSAL = """
+#include <bus/saga_rehearsal.hpp>
+int main() {
+  using namespace bus::saga;
+  Rehearsal rehearsal(Definition("entry").step(Step("save").run([](const Context&) { return Value(); }).no_compensation()));
+  rehearsal.start("1");
+  rehearsal.run();
+  return rehearsal.status("1") == "completed" ? 0 : 1;
 }
 """
 # What systemd gives the unit, so that defaults are those of a service and not of whoever runs this test.
@@ -105,6 +115,7 @@ class Install(unittest.TestCase):
         expected += [self.lib / "libbus.so", self.lib / "libbus.so.0", self.lib / "pkgconfig/libbus.pc"]
         expected += [self.lib / f"libbus-projection.so{ending}" for ending in ["", ".0"]] + [self.lib / "pkgconfig/libbus-projection.pc"]
         expected += [self.lib / f"libbus-saga.so{ending}" for ending in ["", ".0"]] + [self.lib / "pkgconfig/libbus-saga.pc"]
+        expected += [self.lib / "libbus-saga-rehearsal.a", self.lib / "pkgconfig/libbus-saga-rehearsal.pc"]
         expected += [self.include / "bus" / name for name in PUBLIC_HEADERS]
         expected += [self.include / "bus" / f"{schema}_generated.h" for schema in SCHEMAS]
         expected += [self.data / "bus/schemas" / f"{schema}.fbs" for schema in SCHEMAS]
@@ -169,6 +180,9 @@ class Install(unittest.TestCase):
     def test_sagas_build_a_program(self):
         program = self.build_and_run(SAGA, "libbus-saga")
         self.assertIn("libbus-saga.so.0", run("objdump", "-p", str(program)).stdout)
+
+    def test_rehearsals_need_no_broker(self):
+        self.build_and_run(REHEARSAL, "libbus-saga-rehearsal")
 
     def build_and_run(self, text, library):
         folder = pathlib.Path(self.temporary.name)
