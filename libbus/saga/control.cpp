@@ -99,6 +99,7 @@ Result<Receipt> change(Client& client, Duration patience, const std::string& sag
     const auto* step = wanted.verb == Verb::signal ? rules.step_of_signal(wanted.name) : rules.step(wanted.name);
     if (wanted.value != nullptr) {
       if (auto good = check_type(step, *wanted.value); !good) return good.error();
+      if (!seen->state.has_room(*wanted.value)) return Error{Code::bad_argument, "the value is too large: those of a saga have " + std::to_string(values_bytes_max) + " bytes together"};
     }
     auto event = event_of(Fact(T(fact)), seen->state.definition, seen->state.hash, std::chrono::system_clock::now());
     event.conditions = {Condition::at(seen->version)};

@@ -52,6 +52,8 @@ class Decider {
   bool is_turning_back() const {
     return saga_.is_forced || saga_.is_failing || (!is_past_pivot() && (saga_.is_cancelled || saga_.has_timed_out));
   }
+  // Clocks of different machines may differ.
+  std::int64_t since(WallTime began) const { return std::max<std::int64_t>((now_ - began).count(), 0); }
   std::uint64_t salt(const Step& step) const { return checksum(bytes_of(saga_.saga_id + ":" + step.name())); }
 
   // ---- what came of attempts
@@ -70,7 +72,7 @@ class Decider {
 
   Fact completed(const Step& step, const Value& value) const {
     auto fact = of_step<StepCompletedT>(step);
-    fact.duration_ns = (now_ - state(step).started_at).count();
+    fact.duration_ns = since(state(step).started_at);
     fact.attempt = state(step).attempt;
     fact.result = value.text;
     if (!value.type.empty()) fact.value = to_wire(value);
@@ -80,7 +82,7 @@ class Decider {
 
   Decision failed(const Step& step) const {
     const StepState& one = state(step);
-    const bool may_try = !is_turning_back() && !one.timed_out;
+    const bool may_try = !is_turning_back() && !one.timed_out && one.outcome->code != too_large_code;
     if (may_try && step.retry().delay(one.failures + 1, one.outcome->code, salt(step))) return attempt_failed(step, false);
     // Where nobody knows whether the pivot is done there may be no way back.
     const bool may_be_past = step.is_pivot() && (one.is_uncertain || one.outcome->code == timeout_code);
@@ -200,7 +202,7 @@ class Decider {
     }
     SagaCompletedT fact;
     fact.saga_id = saga_.saga_id;
-    fact.duration_ns = (now_ - saga_.started_at).count();
+    fact.duration_ns = since(saga_.started_at);
     fact.outcome = ::suoke::saga::Outcome::completed;
     return fact;
   }
@@ -271,7 +273,7 @@ class Decider {
   Fact saga_failed(std::size_t failed) const {
     SagaFailedT fact;
     fact.saga_id = saga_.saga_id;
-    fact.duration_ns = (now_ - saga_.started_at).count();
+    fact.duration_ns = since(saga_.started_at);
     fact.outcome = failed > 0 ? ::suoke::saga::Outcome::compensation_failed : ::suoke::saga::Outcome::compensated;
     fact.error = saga_.error;
     return fact;

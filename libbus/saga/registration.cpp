@@ -2,7 +2,7 @@
 #include "libbus/saga/registration.hpp"
 
 #include "bus/saga_worker.hpp"
-#include "libbus/saga/facts.hpp"
+#include "libbus/saga/state.hpp"
 
 namespace bus::saga {
 
@@ -116,6 +116,7 @@ Result<Instance> start_instance(Client& client, const Startable& definition, con
   if (!definition.input_type.empty() && input.type != definition.input_type) {
     return Error{Code::bad_argument, "the input of saga '" + definition.name + "' is a " + definition.input_type + ", not " + (input.type.empty() ? "nothing" : "a " + input.type)};
   }
+  if (bytes_of_value(input) > values_bytes_max) return Error{Code::bad_argument, "the input is too large: values of a saga have " + std::to_string(values_bytes_max) + " bytes together"};
   SagaStartedT started;
   started.saga_id = definition.name + "/" + business_id;
   started.name = definition.name;

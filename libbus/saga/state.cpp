@@ -132,9 +132,17 @@ struct Apply {
       return;
     }
     if (!is_of_attempt) ++saga.late_replies;
-    one.outcome = Outcome{fact.failed, fact.code, fact.error, value_of(fact.value)};
+    one.outcome = Outcome{fact.failed, fact.code, fact.error, fact.compensation ? Value() : value_of(fact.value)};
+    if (fact.failed || saga.value_bytes() <= values_bytes_max) return;
+    // What it has done is done.
+    one.is_uncertain = true;
+    one.outcome = Outcome{true, too_large_code, "its result is too large: values of a saga have " + std::to_string(values_bytes_max) + " bytes together", {}};
   }
-  void operator()(const SagaSignalledT& fact) { saga.signals.insert_or_assign(fact.signal, value_of(fact.value)); }
+  // One that has no room stays on record alone. Control refuses it.
+  void operator()(const SagaSignalledT& fact) {
+    auto value = value_of(fact.value);
+    if (saga.has_room(value)) saga.signals.insert_or_assign(fact.signal, std::move(value));
+  }
 
   // ---- what people ask for
 
@@ -165,7 +173,7 @@ struct Apply {
     if (!is_under_way(one.status)) return;
     one.is_uncertain = one.is_uncertain || one.is_open;
     end_attempt(one, StepStatus::skipped);
-    one.result = value_of(fact.value);
+    if (auto value = value_of(fact.value); saga.has_room(value)) one.result = std::move(value);
     saga.completed.push_back(fact.step_id);
   }
   void operator()(const CompensationRequestedT& fact) {
@@ -201,6 +209,17 @@ const StepState* State::find(std::string_view step) const {
   const auto it = steps.find(step);
   return it == steps.end() ? nullptr : &it->second;
 }
+
+std::size_t bytes_of_value(const Value& value) { return value.type.size() + value.bytes.size() + value.text.size(); }
+
+std::size_t State::value_bytes() const {
+  std::size_t bytes = bytes_of_value(input);
+  for (const auto& [name, value] : signals) bytes += bytes_of_value(value);
+  for (const auto& [name, step] : steps) bytes += bytes_of_value(step.result) + (step.outcome ? bytes_of_value(step.outcome->value) : 0);
+  return bytes;
+}
+
+bool State::has_room(const Value& value) const { return value_bytes() + bytes_of_value(value) <= values_bytes_max; }
 
 void State::apply(const Fact& fact, WallTime time) {
   if (has_ended()) {

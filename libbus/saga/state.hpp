@@ -33,6 +33,7 @@ struct Outcome {
   Value value;
 };
 inline constexpr const char* timeout_code = "timeout";
+inline constexpr const char* too_large_code = "too_large";
 
 struct StepState {
   StepStatus status = StepStatus::pending;
@@ -83,10 +84,15 @@ struct State {
   // One that is no use any more is not waited for.
   bool is_wanted(const Timer& timer) const;
   const StepState* find(std::string_view step) const;
+  // Of the values that it holds; and whether one more fits, of at most values_bytes_max.
+  std::size_t value_bytes() const;
+  bool has_room(const Value& value) const;
 
   // The saga's next event. What does not fit, as it came too late, changes nothing.
   void apply(const Fact& fact, WallTime time);
 };
+
+std::size_t bytes_of_value(const Value& value);
 
 // What follows; nothing: it waits for something. The same for the same state but for the time, from which durations and timers count.
 std::optional<Fact> decide(const Definition& definition, const State& state, WallTime now);

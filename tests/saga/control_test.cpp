@@ -171,6 +171,17 @@ TEST_F(Controlled, RefuseSignalsByName) {
 
 // ---- pause and resume
 
+TEST_F(Controlled, TakeValuesUpToWhatACommandCarries) {
+  const auto id = begin({"reserve", "approve", "charge", "ship"});
+  const Value full{"", {}, std::string(values_bytes_max, 'x')};
+  Value over = full;
+  over.text += 'x';
+  EXPECT_REFUSED(control.skip_step(id, "ship", {"by hand", "me"}, over), id, Code::bad_argument, "too large", std::to_string(values_bytes_max));
+  EXPECT_TRUE(control.skip_step(id, "ship", {"by hand", "me"}, full).ok());
+  EXPECT_EQ(control.start("order", "full", over).error().code, Code::bad_argument);
+  EXPECT_TRUE(control.start("order", "full", full).ok());
+}
+
 TEST_F(Controlled, PauseAndResume) {
   const auto id = begin({"reserve"});
   EXPECT_REFUSED(control.resume(id, why), id, Code::conflict, "not paused", "it is running, step 'reserve' is running", "what fits: pause, cancel, skip-step reserve, signal approval");

@@ -39,6 +39,43 @@ std::vector<std::string> told(const Player& player) {
 }
 using Told = std::vector<std::string>;
 
+// Of the values together, which a command would have to take along.
+TEST(Decide, AResultThatIsTooLargeIsAFailureWhoseEffectIsUndone) {
+  const auto with_result = [](std::size_t bytes) {
+    Player player(three(), [bytes](const auto& step, auto, bool) { return fine(step == "b" ? std::string(bytes, 'x') : "made"); });
+    player.start(Value{"", {}, "input"});
+    player.run();
+    return player;
+  };
+  const std::size_t room = values_bytes_max - 5 - 4;  // the input, and what a made
+  EXPECT_EQ(with_result(room - 4).state().status, Status::completed) << "c has room for its own";
+  const auto full = with_result(room);
+  EXPECT_EQ(full.state().find("b")->status, StepStatus::compensated) << "b fitted, and c did not";
+  EXPECT_EQ(full.state().error, "c: its result is too large: values of a saga have 524288 bytes together");
+  const auto over = with_result(room + 1);
+  EXPECT_EQ(told(over), (Told{"SagaStarted", "StepStarted a 1", "StepCompleted a", "StepStarted b 1", "StepFailed b", "CompensationStarted 2", "StepCompensationStarted b 1", "StepCompensated b",
+                              "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+}
+
+// What lists and reports show of a failure.
+TEST(Decide, AFailureSaysItsAttemptAndCodeAndWhetherItsEffectMayBeThere) {
+  Player player(three(), [](const auto& step, auto, bool) { return step == "b" ? broken("no_disk") : fine(); });
+  player.start();
+  player.run();
+  const auto failed = std::find_if(player.log().begin(), player.log().end(), [](const auto& one) { return std::holds_alternative<StepFailedT>(one.fact); });
+  ASSERT_NE(failed, player.log().end());
+  const auto& fact = std::get<StepFailedT>(failed->fact);
+  EXPECT_EQ(fact.attempt, 4u);
+  EXPECT_EQ(fact.code, "no_disk");
+  EXPECT_FALSE(fact.uncertain);
+  const auto turned = std::find_if(player.log().begin(), player.log().end(), [](const auto& one) { return std::holds_alternative<CompensationStartedT>(one.fact); });
+  ASSERT_NE(turned, player.log().end());
+  EXPECT_EQ(std::get<CompensationStartedT>(turned->fact).cause, "b: broken");
+  const auto completed = std::find_if(player.log().begin(), player.log().end(), [](const auto& one) { return std::holds_alternative<StepCompletedT>(one.fact); });
+  ASSERT_NE(completed, player.log().end());
+  EXPECT_EQ(std::get<StepCompletedT>(completed->fact).attempt, 1u);
+}
+
 TEST(Decide, StepsFollowOneAnother) {
   Player player(three(), [](const auto& step, auto, bool) { return fine("made " + step); });
   player.start();

@@ -199,5 +199,8 @@ class BUS_API Definition {
 
 inline constexpr std::size_t name_bytes_max = 64;
 inline constexpr std::size_t steps_max = 256;
+// Input, results and signals of an instance together: a command takes all of them along. A result that is one byte too much is a failure with
+// code too_large, which is not tried again.
+inline constexpr std::size_t values_bytes_max = 512 * 1024;
 
 }  // namespace bus::saga
