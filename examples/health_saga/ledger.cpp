@@ -25,11 +25,13 @@ void sync(const std::string& path) {
 
 Ledger::Ledger(std::string file) : file_(std::move(file)) {
   std::ifstream stream(file_);
+  if (!stream && std::filesystem::exists(file_)) fail(file_);
   for (std::string line; std::getline(stream, line);) {
     const auto tab = line.find('\t');
     effects_[line.substr(0, tab)] = line.substr(tab + 1);
     lines_.push_back(std::move(line));
   }
+  if (stream.bad()) fail(file_);
 }
 
 std::optional<std::string> Ledger::find(std::string_view key) const {

@@ -2,6 +2,8 @@
 
 #include <exception>
 
+#include "libbus/saga/state.hpp"
+
 namespace bus::saga {
 
 CommandContext::CommandContext(const StepCommandT& command) : command_(command), input_(value_of(command.input)) {
@@ -23,6 +25,14 @@ std::variant<Value, Failed> run_action(const Action& action, const Context& cont
   return Failed{"", error.what()};
 } catch (...) {
   return Failed{"", "an exception that is none of std"};
+}
+
+Failed too_large() { return {too_large_code, "its result is too large for an event"}; }
+
+std::optional<Failed> too_late(const StepCommandT& command, WallTime now) {
+  if (command.compensation || command.deadline == 0 || now <= wall_time(command.deadline)) return std::nullopt;
+  const auto late = std::chrono::duration_cast<std::chrono::milliseconds>(now - wall_time(command.deadline));
+  return Failed{timeout_code, "the command came " + std::to_string(late.count()) + " ms after its deadline, and was not done"};
 }
 
 StepReplyT reply_of(const std::variant<Value, Failed>& outcome) {

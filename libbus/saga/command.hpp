@@ -29,6 +29,12 @@ class CommandContext : public Context {
 // An exception is a failure without a code.
 std::variant<Value, Failed> run_action(const Action& action, const Context& context);
 
+// In the place of a result that no event can carry.
+Failed too_large();
+// A command that came after its deadline is not done, as the saga has gone on; what undoes is, as it is due whenever it comes. Whether an earlier
+// delivery had its effect nobody knows. Nothing: it is in time.
+std::optional<Failed> too_late(const StepCommandT& command, WallTime now);
+
 // Says what came of it; whose attempt it was is not filled in.
 StepReplyT reply_of(const std::variant<Value, Failed>& outcome);
 // The event that answers a command.

@@ -66,44 +66,50 @@ class Decider {
     }
     const bool is_for_another = step.kind() == Step::Kind::signal && one.outcome && !one.outcome->failed && !is_undoing(one);
     if (!one.outcome || is_for_another) return {};
-    if (is_undoing(one)) return one.outcome->failed ? undo_failed(step) : Decision(compensated(step));
-    return one.outcome->failed ? failed(step) : Decision(completed(step, one.outcome->value));
+    const Outcome outcome = checked(step, *one.outcome, is_undoing(one));
+    if (is_undoing(one)) return outcome.failed ? undo_failed(step, outcome) : Decision(compensated(step));
+    return outcome.failed ? failed(step, outcome) : Decision(completed(step, outcome.value));
+  }
+  // A result of another type than the definition says is a failure.
+  static Outcome checked(const Step& step, const Outcome& outcome, bool is_undo) {
+    const std::string& type = outcome.value.type;
+    if (outcome.failed || is_undo || step.result().empty() || type == step.result()) return outcome;
+    return {true, bad_result_code, "the result is " + (type.empty() ? std::string("of no type") : "a " + type) + ", and the definition says " + step.result(), {}};
   }
 
   Fact completed(const Step& step, const Value& value) const {
     auto fact = of_step<StepCompletedT>(step);
     fact.duration_ns = since(state(step).started_at);
     fact.attempt = state(step).attempt;
-    fact.result = value.text;
-    if (!value.type.empty()) fact.value = to_wire(value);
+    if (value.type.empty()) fact.result = value.text;
+    else fact.value = to_wire(value);
     return fact;
   }
   Fact compensated(const Step& step) const { return of_step<StepCompensatedT>(step); }
 
-  Decision failed(const Step& step) const {
+  Decision failed(const Step& step, const Outcome& outcome) const {
     const StepState& one = state(step);
-    const bool may_try = !is_turning_back() && !one.timed_out && one.outcome->code != too_large_code;
-    if (may_try && step.retry().delay(one.failures + 1, one.outcome->code, salt(step))) return attempt_failed(step, false);
+    const bool may_try = !is_turning_back() && !one.timed_out && !has_effect(outcome.code);
+    if (may_try && step.retry().delay(one.failures + 1, outcome.code, salt(step))) return attempt_failed(step, outcome, false);
     // Where nobody knows whether the pivot is done there may be no way back.
-    const bool may_be_past = step.is_pivot() && (one.is_uncertain || one.outcome->code == timeout_code);
-    if ((is_past_pivot() || may_be_past) && !is_turning_back()) return parked(step, false, one.outcome->code, one.outcome->error);
-    return step_failed(step, one.outcome->code, one.outcome->error, one.failures + 1);
+    const bool may_be_past = step.is_pivot() && (one.is_uncertain || outcome.code == timeout_code || has_effect(outcome.code));
+    if ((is_past_pivot() || may_be_past) && !is_turning_back()) return parked(step, false, outcome.code, outcome.error);
+    return step_failed(step, outcome.code, outcome.error, one.failures + 1);
   }
-  Decision undo_failed(const Step& step) const {
+  Decision undo_failed(const Step& step, const Outcome& outcome) const {
     const StepState& one = state(step);
-    if (step.compensation().retry.delay(one.failures + 1, one.outcome->code, salt(step))) return attempt_failed(step, true);
-    if (step.compensation().on_failure == Compensation::OnFailure::park) return parked(step, true, one.outcome->code, one.outcome->error);
+    if (step.compensation().retry.delay(one.failures + 1, outcome.code, salt(step))) return attempt_failed(step, outcome, true);
+    if (step.compensation().on_failure == Compensation::OnFailure::park) return parked(step, true, outcome.code, outcome.error);
     auto fact = of_step<StepCompensationFailedT>(step);
-    fact.error = one.outcome->error;
+    fact.error = outcome.error;
     return fact;
   }
-  Fact attempt_failed(const Step& step, bool compensation) const {
-    const StepState& one = state(step);
+  Fact attempt_failed(const Step& step, const Outcome& outcome, bool compensation) const {
     auto fact = of_step<StepAttemptFailedT>(step);
-    fact.attempt = one.attempt;
+    fact.attempt = state(step).attempt;
     fact.compensation = compensation;
-    fact.code = one.outcome->code;
-    fact.error = one.outcome->error;
+    fact.code = outcome.code;
+    fact.error = outcome.error;
     return fact;
   }
   Fact step_failed(const Step& step, const std::string& code, const std::string& error, std::uint32_t failures) const {
@@ -113,7 +119,7 @@ class Decider {
     fact.code = code;
     fact.error = error;
     fact.retry_count = failures;
-    fact.uncertain = one.is_uncertain || (one.is_open && (!one.outcome || one.outcome->code == timeout_code));
+    fact.uncertain = one.is_uncertain || has_effect(code) || (one.is_open && (!one.outcome || code == timeout_code));
     return fact;
   }
   Fact parked(const Step& step, bool compensation, const std::string& code, const std::string& error) const {

@@ -54,7 +54,7 @@ class Effects {
     const auto deadline = deadline_of(saga_, step);
     command.deadline = deadline ? nanoseconds(*deadline) : 0;
     command.input = to_wire(saga_.input);
-    for (const auto& [name, state] : saga_.steps) add_result(command, name, state.result);
+    for (const auto& name : saga_.completed) add_result(command, name, saga_.find(name)->result);
     for (const auto& [name, value] : saga_.signals) add_result(command, name, value);
     NewEvent event;
     event.topic = topic;
@@ -65,10 +65,9 @@ class Effects {
   }
   static void add_result(StepCommandT& command, const std::string& name, const Value& value) {
     auto wire = to_wire(value);
-    if (wire == nullptr) return;
     auto& result = command.results.emplace_back(std::make_unique<::suoke::saga::NamedValueT>());
     result->name = name;
-    result->value = std::move(wire);
+    result->value = wire ? std::move(wire) : std::make_unique<::suoke::saga::ValueT>();
   }
 
   std::vector<NewEvent>& events_;

@@ -8,51 +8,6 @@ namespace bus::saga {
 
 namespace {
 
-using ::suoke::saga::RetryDefinedT;
-using ::suoke::saga::SagaDefinedT;
-using ::suoke::saga::StepDefinedT;
-
-std::int64_t count_of(std::optional<Duration> time) { return time ? std::chrono::nanoseconds(*time).count() : 0; }
-
-std::unique_ptr<RetryDefinedT> described(const RetryPolicy& policy) {
-  auto defined = std::make_unique<RetryDefinedT>();
-  defined->kind = static_cast<::suoke::saga::RetryKind>(policy.kind);
-  defined->retries = policy.retries;
-  defined->first_ns = count_of(policy.first);
-  defined->cap_ns = count_of(policy.cap);
-  defined->jitter = policy.jitter;
-  defined->not_retried = policy.not_retried;
-  return defined;
-}
-
-SagaDefinedT described(const Definition& definition) {
-  SagaDefinedT defined;
-  defined.name = definition.name();
-  defined.definition_hash = definition.hash();
-  defined.input_type = definition.input_type();
-  defined.timeout_ns = count_of(definition.timeout());
-  defined.compensates_in_parallel = definition.compensates_in_parallel();
-  for (std::size_t at = 0; at < definition.steps().size(); ++at) {
-    const Step& step = definition.steps()[at];
-    auto& one = defined.steps.emplace_back(std::make_unique<StepDefinedT>());
-    one->name = step.name();
-    one->stage = static_cast<std::uint32_t>(definition.stage_of(at));
-    one->kind = static_cast<::suoke::saga::StepKind>(step.kind());
-    one->topic = step.topic();
-    one->signal = step.signal();
-    one->pivot = step.is_pivot();
-    one->compensation = static_cast<::suoke::saga::CompensationKind>(step.compensation().kind);
-    one->compensation_topic = step.compensation().topic;
-    one->parks = step.compensation().on_failure == Compensation::OnFailure::park;
-    one->retry = described(step.retry());
-    one->retry_compensation = described(step.compensation().retry);
-    one->attempt_timeout_ns = count_of(step.attempt_timeout());
-    one->timeout_ns = count_of(step.timeout());
-    one->result_type = step.result();
-  }
-  return defined;
-}
-
 Result<void> make_group(Client& client, wire::GroupCreateT create) {
   wire::AskUnion ask;
   ask.Set(std::move(create));
@@ -75,6 +30,7 @@ Result<void> register_definition(Client& client, const Definition& definition) {
     last.key = key;
     last.backwards = true;
     last.limit = 1;
+    last.skip_trimmed = true;            // it is registered again
     const auto known = client.read_key(last);
     if (!known) return known.error();
     if (!known->events.empty()) {
@@ -84,7 +40,7 @@ Result<void> register_definition(Client& client, const Definition& definition) {
     NewEvent event;
     event.topic = "saga." + definition.name() + ".saga_defined";
     event.key = key;
-    set_payload(event, described(definition));
+    set_payload(event, description_of(definition));
     event.conditions = {Condition::at(known->head.version)};
     const auto stored = client.publish(event).get();
     if (stored) return {};
@@ -92,13 +48,13 @@ Result<void> register_definition(Client& client, const Definition& definition) {
   }
 }
 
-Result<Starter> Starter::open(Client& client, Definition definition) {
+Result<Starter> Starter::open(Client& client, Definition definition, Duration patience) {
   if (auto registered = register_definition(client, definition); !registered) return registered.error();
-  return Starter(client, std::move(definition));
+  return Starter(client, std::move(definition), patience);
 }
 
 Result<Instance> Starter::start(const std::string& business_id, const Value& input, const std::string& user_id) {
-  return start_instance(*client_, {definition_.name(), hash_, definition_.input_type(), static_cast<std::uint32_t>(definition_.steps().size())}, business_id, input, user_id, 0s);
+  return start_instance(*client_, {definition_.name(), hash_, definition_.input_type(), static_cast<std::uint32_t>(definition_.steps().size())}, business_id, input, user_id, patience_);
 }
 
 Result<Receipt> publish_within(Client& client, const NewEvent& event, Duration patience) {

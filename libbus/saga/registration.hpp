@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bus/saga_worker.hpp"
+#include "bus/suoke_saga_generated.h"
 
 namespace bus::saga {
 
@@ -24,6 +25,10 @@ Result<Receipt> publish_within(Client& client, const NewEvent& event, Duration p
 // In which what has to be decided on waits, one event of an instance after the other; and the attempts at local steps.
 std::string decisions_group(const Definition& definition);
 std::string actions_group(const Definition& definition);
+using ::suoke::saga::SagaDefinedT;
+SagaDefinedT description_of(const Definition& definition);
+// Of a service's group: commands of one saga in their order, so that an undo does not overtake what it undoes.
+wire::GroupSettingsT service_settings();
 wire::GroupCreateT decisions_group_of(const Definition& definition);
 wire::GroupCreateT actions_group_of(const Definition& definition);
 

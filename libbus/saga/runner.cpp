@@ -41,13 +41,6 @@ class LocalContext : public Context {
   std::optional<WallTime> deadline_;
 };
 
-// A value that is not what the definition says is a failure.
-Done checked(const Done& outcome, const std::string& type) {
-  const auto* value = std::get_if<Value>(&outcome);
-  if (value == nullptr || type.empty() || value->type == type) return outcome;
-  return Failed{"bad_result", "the result is " + (value->type.empty() ? std::string("of no type") : "a " + value->type) + ", and the definition says " + type};
-}
-
 bool is_lost(Code code) { return code == Code::stale_ack || code == Code::not_delivered || code == Code::unknown_subscription; }
 
 std::size_t bytes_in(const std::vector<NewEvent>& events) {
@@ -166,7 +159,7 @@ Done Runner::run(const Attempt& attempt) {
 }
 
 Result<bool> Runner::reply(const Event& event, const Attempt& attempt, const Done& outcome, Bus& bus) const {
-  StepReplyT reply = reply_of(checked(outcome, attempt.is_undo ? "" : attempt.step->result()));
+  StepReplyT reply = reply_of(outcome);
   reply.saga_id = attempt.saga->state.saga_id;
   reply.step_id = attempt.step->name();
   reply.attempt = attempt.number;
@@ -176,6 +169,7 @@ Result<bool> Runner::reply(const Event& event, const Attempt& attempt, const Don
   what.events.back().causation_id = event.id();
   const auto done = bus.transact(event, what);
   if (done || is_lost(done.error().code)) return done.ok();
+  if (done.error().code == Code::event_too_large) return this->reply(event, attempt, too_large(), bus);
   return done.error();
 }
 

@@ -39,7 +39,7 @@ class Bus {
 // Thread-safe. Errors: those of the bus, after which the event should be given back. That somebody else has it by now is none.
 class Runner {
  public:
-  Runner(Definition definition, std::size_t cached_states) : definition_(std::move(definition)), hash_(definition_.hash()), cache_(cached_states) {}
+  Runner(Definition definition, std::size_t cached_bytes) : definition_(std::move(definition)), hash_(definition_.hash()), cache_(cached_bytes) {}
 
   const Definition& definition() const { return definition_; }
   Result<void> decide_on(const Event& event, Bus& bus);

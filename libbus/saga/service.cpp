@@ -86,18 +86,13 @@ Done Service::Impl::work(const StepCommandT& command) const {
   if (step == steps_.end()) return Failed{"unknown_step", "the service has no function for step '" + command.step_id + "'"};
   const Action& action = command.compensation ? step->second.undo : step->second.run;
   if (!action) return Failed{"unknown_step", "the service has no function to undo step '" + command.step_id + "'"};
-  const WallTime now = std::chrono::system_clock::now();
-  // It may have been done before its service ended, so it is not said that it was not.
-  if (command.deadline != 0 && now > wall_time(command.deadline)) {
-    const auto late = std::chrono::duration_cast<std::chrono::milliseconds>(now - wall_time(command.deadline));
-    return Failed{"timeout", "the command came " + std::to_string(late.count()) + " ms after its deadline, and was not done"};
-  }
+  if (const auto late = too_late(command, std::chrono::system_clock::now())) return *late;
   return run_action(action, CommandContext(command));
 }
 
 void Service::Impl::answer(Subscription& subscription, const Event& event, const StepCommandT& command, const Done& done) {
   Code code = reply(subscription, event, command, done);
-  if (code == Code::event_too_large) code = reply(subscription, event, command, Failed{"bad_result", "the result of step '" + command.step_id + "' is too large for an event"});
+  if (code == Code::event_too_large) code = reply(subscription, event, command, too_large());
   // After stale_ack and the like it is with somebody else, or comes again: then what came of it is still known here.
   if (code == Code::ok) unanswered_.forget(event.position());
 }

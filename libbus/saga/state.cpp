@@ -134,8 +134,6 @@ struct Apply {
     if (!is_of_attempt) ++saga.late_replies;
     one.outcome = Outcome{fact.failed, fact.code, fact.error, fact.compensation ? Value() : value_of(fact.value)};
     if (fact.failed || saga.value_bytes() <= values_bytes_max) return;
-    // What it has done is done.
-    one.is_uncertain = true;
     one.outcome = Outcome{true, too_large_code, "its result is too large: values of a saga have " + std::to_string(values_bytes_max) + " bytes together", {}};
   }
   // One that has no room stays on record alone. Control refuses it.
@@ -161,7 +159,8 @@ struct Apply {
     one.status = one.status == StepStatus::parked ? StepStatus::retrying : StepStatus::compensation_retrying;
     one.is_due = true;
     one.changed_at = time;
-    // It has all its time again.
+    // It has all its retries and its time again.
+    one.failures = 0;
     one.timed_out = saga.has_timed_out = false;
     one.timed_from = 0;
   }

@@ -33,7 +33,10 @@ struct Outcome {
   Value value;
 };
 inline constexpr const char* timeout_code = "timeout";
+// The attempt has had its effect, and what it made is of no use: it is not tried again, and it is undone.
 inline constexpr const char* too_large_code = "too_large";
+inline constexpr const char* bad_result_code = "bad_result";
+inline bool has_effect(std::string_view code) { return code == too_large_code || code == bad_result_code; }
 
 struct StepState {
   StepStatus status = StepStatus::pending;

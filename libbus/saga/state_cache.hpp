@@ -1,4 +1,4 @@
-// StateCache holds the states of instances as of their last known version, those that were used last. Thread-safe.
+// StateCache holds the states of instances as of their last known version, those that were used last, up to so many bytes. Thread-safe.
 #pragma once
 
 #include <list>
@@ -21,7 +21,7 @@ struct Cached {
 
 class StateCache {
  public:
-  explicit StateCache(std::size_t most) : most_(most) {}
+  explicit StateCache(std::size_t bytes_max) : bytes_max_(bytes_max) {}
 
   // Null: it is not known.
   std::shared_ptr<const Cached> find(const std::string& key) {
@@ -37,13 +37,12 @@ class StateCache {
     const auto it = entries_.find(key);
     if (it != entries_.end() && it->second.cached->version > cached->version) return;
     if (cached->state.has_ended()) return forget(it);
-    if (it != entries_.end()) {
-      it->second.cached = std::move(cached);
-      return order_.splice(order_.begin(), order_, it->second.place);
-    }
+    forget(it);
     order_.push_front(key);
-    entries_.emplace(key, Entry{std::move(cached), order_.begin()});
-    if (entries_.size() > most_) forget(entries_.find(order_.back()));
+    const auto bytes = bytes_of(*cached) + 2 * key.size();
+    entries_.emplace(key, Entry{std::move(cached), bytes, order_.begin()});
+    bytes_ += bytes;
+    while (bytes_ > bytes_max_) forget(entries_.find(order_.back()));
   }
   void erase(const std::string& key) {
     const std::lock_guard lock(mutex_);
@@ -53,17 +52,25 @@ class StateCache {
  private:
   struct Entry {
     std::shared_ptr<const Cached> cached;
+    std::size_t bytes = 0;
     std::list<std::string>::iterator place;
   };
+  // About.
+  static std::size_t bytes_of(const Cached& cached) {
+    constexpr std::size_t of_entry = 256, of_step = sizeof(StepState) + 160, of_timer = 2 * sizeof(Timer) + 128;
+    return of_entry + sizeof(Cached) + cached.state.steps.size() * of_step + cached.state.timers.size() * of_timer + cached.state.value_bytes();
+  }
   using Entries = std::unordered_map<std::string, Entry>;
   void forget(Entries::iterator it) {
     if (it == entries_.end()) return;
+    bytes_ -= it->second.bytes;
     order_.erase(it->second.place);
     entries_.erase(it);
   }
 
   std::mutex mutex_;
-  std::size_t most_;
+  const std::size_t bytes_max_;
+  std::size_t bytes_ = 0;
   Entries entries_;
   std::list<std::string> order_;         // the last used first
 };

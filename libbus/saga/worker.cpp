@@ -41,16 +41,18 @@ class ClientBus : public Bus {
 
 struct Worker::Impl {
   Impl(Client& client, Definition definition, WorkerOptions options)
-      : client_(client), options_(std::move(options)), runner_(std::move(definition), options_.cached_states) {}
+      : client_(client), options_(std::move(options)), runner_(std::move(definition), options_.cached_bytes) {}
   ~Impl() { close(); }
 
   Result<void> start();
+  Result<void> wait();
   void close();
 
  private:
   void decide_on(Subscription& subscription, const Event& event);
   void act_on(Subscription& subscription, const Event& event);
   void give_back(Subscription& subscription, const Event& event, const Error& why);
+  Result<void> tell_left_alone();
 
   Client& client_;
   WorkerOptions options_;
@@ -63,6 +65,7 @@ struct Worker::Impl {
 Result<void> Worker::Impl::start() {
   const Definition& definition = runner_.definition();
   if (auto registered = register_definition(client_, definition); !registered) return registered;
+  if (auto told = tell_left_alone(); !told) return told;
   SubscribeOptions decisions;
   decisions.group = decisions_group(definition);
   decisions.ack = AckMode::manual;
@@ -80,6 +83,37 @@ Result<void> Worker::Impl::start() {
   if (!subscribed) return subscribed.error();
   actions_ = std::move(*subscribed);
   return {};
+}
+
+// Groups of the definition's name but another hash, which have no members, and have not looked at all there is.
+Result<void> Worker::Impl::tell_left_alone() {
+  if (!options_.on_left_alone) return {};
+  const std::string prefix = "saga." + runner_.definition().name() + ".", own = decisions_group(runner_.definition());
+  wire::GroupsRequestT question;
+  question.after = prefix;
+  for (;;) {
+    wire::AskUnion ask;
+    ask.Set(wire::GroupsRequestT(question));
+    const auto answer = client_.request(std::move(ask));
+    if (!answer) return answer.error();
+    const auto* reply = answer->reply->answer.AsGroupsReply();
+    if (reply == nullptr) return Error{Code::malformed, "the broker's answer to a request for groups is of another kind"};
+    for (const auto& group : reply->groups) {
+      if (!group->name.starts_with(prefix)) return {};
+      const std::string hash = group->name.substr(prefix.size());
+      if (group->name == own || hash.find('.') != std::string::npos || group->members > 0 || group->lag == 0) continue;
+      options_.on_left_alone({runner_.definition().name(), hash});
+    }
+    if (reply->more.empty()) return {};
+    question.after = reply->more;
+  }
+}
+
+Result<void> Worker::Impl::wait() {
+  // Where one has ended with an error the worker is of no use, and the other one ends, too.
+  auto ended = decisions_->wait();
+  actions_->close();
+  return ended ? actions_->wait() : ended;
 }
 
 void Worker::Impl::close() {
@@ -111,7 +145,7 @@ void Worker::Impl::give_back(Subscription& subscription, const Event& event, con
 }
 
 Result<Worker> Worker::start(Client& client, Definition definition, WorkerOptions options) {
-  if (options.decisions == 0 || options.actions == 0 || options.cached_states == 0) return Error{Code::bad_argument, "a worker has at least one thread for decisions, one for actions, and room for one state"};
+  if (options.decisions == 0 || options.actions == 0 || options.cached_bytes < values_bytes_max) return Error{Code::bad_argument, "a worker has at least one thread for decisions, one for actions, and " + std::to_string(values_bytes_max) + " bytes for states"};
   auto impl = std::make_unique<Impl>(client, std::move(definition), std::move(options));
   if (auto started = impl->start(); !started) return started.error();
   return Worker(std::move(impl));
@@ -121,6 +155,7 @@ Worker::Worker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Worker::Worker(Worker&&) noexcept = default;
 Worker& Worker::operator=(Worker&&) noexcept = default;
 Worker::~Worker() = default;
+Result<void> Worker::wait() { return impl_->wait(); }
 void Worker::close() {
   if (impl_) impl_->close();
 }

@@ -57,6 +57,16 @@ TEST(Decide, AResultThatIsTooLargeIsAFailureWhoseEffectIsUndone) {
                               "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
 }
 
+// Also that of a service: the next step would stumble over it.
+TEST(Decide, AResultOfAnotherTypeIsAFailureWhoseEffectIsUndone) {
+  auto definition = std::move(Definition("d").step(std::move(Step("a").command("a.commands").compensate_by_command("a.commands").result("suoke.health.HealthDataUpdate"))));
+  Player player(std::move(definition), [](const auto&, auto, bool) { return fine("text"); });
+  player.start();
+  player.run();
+  EXPECT_EQ(told(player), (Told{"SagaStarted", "StepStarted a 1", "StepFailed a", "CompensationStarted 1", "StepCompensationStarted a 1", "StepCompensated a", "CompensationCompleted", "SagaFailed"}));
+  EXPECT_EQ(player.state().error, "a: the result is of no type, and the definition says suoke.health.HealthDataUpdate");
+}
+
 // What lists and reports show of a failure.
 TEST(Decide, AFailureSaysItsAttemptAndCodeAndWhetherItsEffectMayBeThere) {
   Player player(three(), [](const auto& step, auto, bool) { return step == "b" ? broken("no_disk") : fine(); });
@@ -248,7 +258,7 @@ TEST(Decide, ASignalMayComeBeforeItsStep) {
 }
 
 TEST(Decide, AfterThePivotItOnlyGoesForward) {
-  int failures = 5;
+  int failures = 8;
   auto definition = std::move(Definition("d").step(std::move(undoable("a").pivot())).step(undoable("b")));
   Player player(std::move(definition), [&](const auto& step, auto, bool) { return step == "b" && failures-- > 0 ? broken() : fine(); });
   player.start();
@@ -265,7 +275,7 @@ TEST(Decide, AfterThePivotItOnlyGoesForward) {
   again.reason = "mended";
   player.take(again);
   player.run();
-  EXPECT_TRUE(player.state().is_parked()) << "it fails once more";
+  EXPECT_TRUE(player.state().is_parked()) << "all its retries have failed once more";
   player.take(again);
   player.run();
   EXPECT_EQ(player.state().status, Status::completed);

@@ -211,7 +211,7 @@ TEST_F(Services, AResultThatNoEventCanHoldIsAFailure) {
   }}}});
   const auto reply = reply_to(command("1"));
   EXPECT_TRUE(reply.failed);
-  EXPECT_EQ(reply.code, "bad_result");
+  EXPECT_EQ(reply.code, "too_large");
   EXPECT_EQ(calls()["plan/1:save"], 1);
 }
 

@@ -202,6 +202,50 @@ TEST_F(Workers, GoOnWhereTheBrokerOrAnotherWorkerEnded) {
   EXPECT_EQ(effects.calls().size(), 4u * instances);
 }
 
+TEST_F(Workers, LeaveInstancesOfAnotherDefinitionAloneAndSaySo) {
+  const auto older = std::move(Definition("plan").step(step("a"))), newer = std::move(Definition("plan").step(step("a")).step(step("b")));
+  Starter::open(client, older).value().start("old").value();
+  std::vector<std::string> left;
+  WorkerOptions options;
+  options.on_left_alone = [&](const LeftAlone& one) { left.push_back(one.definition + " " + one.hash); };
+  auto worker = Worker::start(client, newer, options).value();
+  EXPECT_EQ(left, (Told{"plan " + older.hash().substr(0, 8)}));
+  Starter::open(client, newer).value().start("new").value();
+  EXPECT_EQ(until_ended(1).at("plan/new").back(), "SagaCompleted");
+  EXPECT_EQ(effects.calls(), (std::map<std::string, int>{{"plan/new:a", 1}, {"plan/new:b", 1}}));
+  left.clear();
+  auto other_client = connect(broker.endpoint(), "other");
+  auto other = Worker::start(other_client, older, options).value();
+  EXPECT_EQ(left, Told{}) << "the newer one has a worker";
+  EXPECT_EQ(until_ended(2).at("plan/old").back(), "SagaCompleted");
+}
+
+TEST_F(Workers, TellWhenTheyAreOfNoUseAnyMore) {
+  const auto definition = std::move(Definition("plan").step(step("a")));
+  auto worker = Worker::start(client, definition).value();
+  std::thread closer([&] { worker.close(); });
+  EXPECT_TRUE(worker.wait().ok());
+  closer.join();
+  auto other_client = connect(broker.endpoint(), "other");
+  auto other = Worker::start(other_client, definition).value();
+  wire::GroupRemoveT remove;
+  remove.name = "saga.plan." + definition.hash().substr(0, 8);
+  wire::AskUnion ask;
+  ask.Set(std::move(remove));
+  client.request(std::move(ask)).value();
+  EXPECT_EQ(other.wait().error().code, Code::group_removed);
+}
+
+TEST_F(Workers, AnswerThatAResultIsTooLargeForAnEvent) {
+  auto large = Step("a").run([](const Context&) { return Value{"", {}, std::string(2 << 20, 'x')}; });
+  large.compensate(works());
+  const auto definition = std::move(Definition("plan").step(std::move(large)));
+  auto worker = Worker::start(client, definition).value();
+  start(definition);
+  EXPECT_EQ(until_ended(1).at("plan/1"), (Told{"SagaStarted", "StepStarted", "StepReply", "StepFailed", "CompensationStarted", "StepCompensationStarted", "StepReply", "StepCompensated",
+                                               "CompensationCompleted", "SagaFailed"}));
+}
+
 TEST_F(Workers, RefuseWhatMakesNoSense) {
   EXPECT_EQ(Worker::start(client, Definition("plan")).error().code, Code::bad_argument);
   const auto typed = std::move(Definition("plan").input("suoke.health.HealthDataUpdate").step(step("a")));

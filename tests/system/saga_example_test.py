@@ -51,17 +51,22 @@ class SagaExample(unittest.TestCase):
         """What it prints. `scenario`: the golden file that its events are in the order of."""
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "history.ndjson"
-            result = subprocess.run([RUN, "--build", BUILD, "--history", file, *words], capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
-            self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+            with subprocess.Popen([RUN, "--build", BUILD, "--history", file, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+                try:
+                    stdout, stderr = process.communicate(timeout=PATIENCE * 2)
+                except subprocess.TimeoutExpired:
+                    process.terminate()          # it ends what it has started
+                    stdout, stderr = process.communicate()
+            self.assertEqual(process.returncode, 0, stdout + stderr)
             history = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        self.assertEqual(result.stdout.splitlines()[-1], expect, result.stdout)
+        self.assertEqual(stdout.splitlines()[-1], expect, stdout)
         if scenario:
             told = [(word(event["type"].rpartition(".")[2]), event["payload"]) for event in history]
             told = [(name, {field: payload[field] for field in FIELDS if field in payload}) for name, payload in told if name in NINE]
             wanted = golden(scenario)
             self.assertEqual([(name, {field: data.get(field) for field in expected}) for (name, data), (_, expected) in zip(told, wanted)], wanted)
             self.assertEqual(len(told), len(wanted))
-        return result.stdout
+        return stdout
 
     def test_all_goes_well(self):
         told = self.run_saga(expect=COMPLETED, scenario="success")

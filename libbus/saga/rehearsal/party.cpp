@@ -78,10 +78,11 @@ bool Party::turn(Now now) {
   return is_busy || due_ <= now.steady;
 }
 
-Party::Subscribed Party::subscribe(const std::string& group, std::unique_ptr<wire::FilterT> filter) {
+Party::Subscribed Party::subscribe(const std::string& group, std::unique_ptr<wire::FilterT> filter, std::unique_ptr<wire::GroupSettingsT> settings) {
   wire::SubscribeT what;
   what.group = group;
   what.filter = std::move(filter);
+  what.settings = std::move(settings);
   what.credit_events = 1024;
   what.credit_bytes = limits::credit_bytes_max;
   auto inbox = std::make_shared<Inbox>();

@@ -32,8 +32,8 @@ class Party {
   bool is_ready() const { return core_.is_ready(); }
 
   using Subscribed = ClientCore::SubscriptionId;
-  // In a group that is there, or is made for what matches the filter.
-  Subscribed subscribe(const std::string& group, std::unique_ptr<wire::FilterT> filter = {});
+  // In a group that is there, or is made for what matches the filter, with these settings.
+  Subscribed subscribe(const std::string& group, std::unique_ptr<wire::FilterT> filter = {}, std::unique_ptr<wire::GroupSettingsT> settings = {});
   // An event that was delivered and not taken.
   std::optional<Event> next(Subscribed subscribed);
   bool has_next(Subscribed subscribed) const;

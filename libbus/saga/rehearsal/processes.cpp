@@ -12,6 +12,7 @@ namespace bus::saga {
 namespace {
 
 constexpr Duration extend_every = std::chrono::seconds(5);
+constexpr std::size_t cached_bytes = 8 << 20;
 
 const Script* script_of(const Scripts& scripts, const std::string& step, bool is_undo) {
   const auto it = scripts.find({step, is_undo});
@@ -123,7 +124,7 @@ SteadyTime UnderWay::due() const {
 // ---- worker
 
 WorkerProcess::WorkerProcess(Stage& stage, std::string name, const Definition& definition, const Scripts& scripts)
-    : stage_(stage), scripts_(scripts), party_(stage.broker(), std::move(name), stage.now()), runner_(scripted(definition, scripts), 1024),
+    : stage_(stage), scripts_(scripts), party_(stage.broker(), std::move(name), stage.now()), runner_(scripted(definition, scripts), cached_bytes),
       decisions_(party_.subscribe(decisions_group(definition))), actions_(party_.subscribe(actions_group(definition))) {}
 
 bool WorkerProcess::act() {
@@ -168,7 +169,7 @@ ServiceProcess::ServiceProcess(Stage& stage, const std::string& topic, const Scr
     : stage_(stage), scripts_(scripts), action_(action), party_(stage.broker(), "service." + topic, stage.now()) {
   auto filter = std::make_unique<wire::FilterT>();
   filter->patterns = {topic};
-  commands_ = party_.subscribe("service." + topic, std::move(filter));
+  commands_ = party_.subscribe("service." + topic, std::move(filter), std::make_unique<wire::GroupSettingsT>(service_settings()));
 }
 
 bool ServiceProcess::act() {
@@ -187,6 +188,7 @@ void ServiceProcess::act_on(const Event& event) {
   const Script* script = script_of(scripts_, command->step_id, command->compensation);
   const Played* played = script == nullptr ? nullptr : &script->of(command->attempt);
   const auto now = stage_.now().steady;
+  if (const auto late = too_late(*command, stage_.now().wall)) return tell_of(event, *command, *late);
   const bool hangs = played == nullptr ? !action_ : played->kind == Played::Kind::hangs;
   if (hangs) return under_way_.add({event, std::nullopt, {}, now + extend_every});
   stage_.moment();
@@ -194,14 +196,16 @@ void ServiceProcess::act_on(const Event& event) {
   if (played != nullptr && script->effect) script->effect(context);
   const Done outcome = played == nullptr ? run_action(action_, context) : outcome_of(*played);
   stage_.moment();
-  const auto tell = [this, command, outcome](const Event& delivered) {
-    StageBus bus(stage_, party_, commands_);
-    FollowUp what;
-    what.events.push_back(answer_to(*command, outcome, delivered.id(), stage_.now().wall));
-    if (!bus.transact(delivered, what)) bus.give_back(delivered);
-  };
-  if (played == nullptr || played->takes <= Duration(0)) return tell(event);
+  if (played == nullptr || played->takes <= Duration(0)) return tell_of(event, *command, outcome);
+  const auto tell = [this, command, outcome](const Event& delivered) { tell_of(delivered, *command, outcome); };
   under_way_.add({event, now + played->takes, tell, now + extend_every});
+}
+
+void ServiceProcess::tell_of(const Event& event, const StepCommandT& command, const Done& outcome) {
+  StageBus bus(stage_, party_, commands_);
+  FollowUp what;
+  what.events.push_back(answer_to(command, outcome, event.id(), stage_.now().wall));
+  if (!bus.transact(event, what)) bus.give_back(event);
 }
 
 }  // namespace bus::saga

@@ -92,6 +92,7 @@ class ServiceProcess : public Process {
 
  private:
   void act_on(const Event& event);
+  void tell_of(const Event& event, const StepCommandT& command, const Done& outcome);
 
   Stage& stage_;
   const Scripts& scripts_;

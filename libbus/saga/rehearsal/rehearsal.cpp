@@ -8,6 +8,7 @@
 #include "libbus/saga/facts.hpp"
 #include "libbus/saga/registration.hpp"
 #include "libbus/saga/rehearsal/processes.hpp"
+#include "libbus/saga/rules.hpp"
 
 namespace bus::saga {
 
@@ -59,6 +60,16 @@ struct Rehearsal::Impl {
     fact.reason = reason;
     fact.by = "rehearsal";
     return fact;
+  }
+  // What a person asks for: it has to make sense, as for Control.
+  template <typename T>
+  void change(Verb verb, const std::string& name, T fact) {
+    Seen seen;
+    seen.state = state(fact.saga_id);
+    if (seen.state.status == Status::none) throw std::invalid_argument("there is no saga '" + fact.saga_id + "'");
+    seen.definition = std::make_shared<SagaDefinedT>(description_of(definition));
+    if (const auto fits = Rules(seen).check(verb, name); !fits) throw std::invalid_argument(fits.error().detail);
+    publish(std::move(fact)).value();
   }
   const std::string& known(const std::string& step) const {
     if (definition.find(step) == nullptr) throw std::invalid_argument("saga '" + definition.name() + "' has no step '" + step + "'");
@@ -179,22 +190,22 @@ void Rehearsal::signal(const std::string& business_id, const std::string& signal
   auto fact = impl_->request<SagaSignalledT>(business_id, "");
   fact.signal = signal;
   fact.value = to_wire(value);
-  impl_->publish(std::move(fact)).value();
+  impl_->change(Verb::signal, signal, std::move(fact));
 }
-void Rehearsal::pause(const std::string& business_id, const std::string& reason) { impl_->publish(impl_->request<SagaPausedT>(business_id, reason)).value(); }
-void Rehearsal::resume(const std::string& business_id, const std::string& reason) { impl_->publish(impl_->request<SagaResumedT>(business_id, reason)).value(); }
-void Rehearsal::cancel(const std::string& business_id, const std::string& reason) { impl_->publish(impl_->request<SagaCancelRequestedT>(business_id, reason)).value(); }
-void Rehearsal::compensate(const std::string& business_id, const std::string& reason) { impl_->publish(impl_->request<CompensationRequestedT>(business_id, reason)).value(); }
+void Rehearsal::pause(const std::string& business_id, const std::string& reason) { impl_->change(Verb::pause, "", impl_->request<SagaPausedT>(business_id, reason)); }
+void Rehearsal::resume(const std::string& business_id, const std::string& reason) { impl_->change(Verb::resume, "", impl_->request<SagaResumedT>(business_id, reason)); }
+void Rehearsal::cancel(const std::string& business_id, const std::string& reason) { impl_->change(Verb::cancel, "", impl_->request<SagaCancelRequestedT>(business_id, reason)); }
+void Rehearsal::compensate(const std::string& business_id, const std::string& reason) { impl_->change(Verb::compensate, "", impl_->request<CompensationRequestedT>(business_id, reason)); }
 void Rehearsal::retry_step(const std::string& business_id, const std::string& step, const std::string& reason) {
   auto fact = impl_->request<StepRetryRequestedT>(business_id, reason);
-  fact.step_id = impl_->known(step);
-  impl_->publish(std::move(fact)).value();
+  fact.step_id = step;
+  impl_->change(Verb::retry_step, step, std::move(fact));
 }
 void Rehearsal::skip_step(const std::string& business_id, const std::string& step, const std::string& reason, const Value& value) {
   auto fact = impl_->request<StepSkippedT>(business_id, reason);
-  fact.step_id = impl_->known(step);
+  fact.step_id = step;
   fact.value = to_wire(value);
-  impl_->publish(std::move(fact)).value();
+  impl_->change(Verb::skip_step, step, std::move(fact));
 }
 
 void Rehearsal::run() { impl_->run({}); }

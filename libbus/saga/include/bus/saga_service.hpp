@@ -61,7 +61,7 @@ struct ServiceOptions {
 //   timeout        it came after its deadline, and was not done this time: the saga has gone on. Whether an earlier delivery of it had its effect
 //                  nobody knows, so the step is undone like one that has taken too long. Of one that ends after its deadline the result is sent; it
 //                  counts if the step succeeded and has not ended yet, and else it only stays on record
-//   bad_result     the value is too large for an event
+//   too_large      the value is too large for an event
 //
 // A command that cannot be answered, as its reply topic is none for example, becomes a dead letter of the group.
 class BUS_API Service {

@@ -19,12 +19,19 @@
 
 namespace bus::saga {
 
+// Another definition of the name, which has no worker now: its instances, where some have not ended, wait for one.
+struct LeftAlone {
+  std::string definition, hash;          // the first 8 digits of it
+};
+
 struct WorkerOptions {
   unsigned decisions = 16;               // instances that it decides on at a time
   unsigned actions = 16;                 // functions of steps that it runs at a time
-  std::size_t cached_states = 16'384;    // of instances that are on their way
+  std::size_t cached_bytes = 24u << 20;  // of states of instances that are on their way; others are read again when they go on
   // What did not work and will be tried again; on a thread of the worker. It must not throw.
   std::function<void(const Error&)> on_trouble = {};
+  // Called by start() for each of these. This worker leaves their instances alone; `bus-cli saga ls` has them. It must not throw.
+  std::function<void(const LeftAlone&)> on_left_alone = {};
 };
 
 // Says to the bus what sagas of this name are, and makes the groups that their events wait in. Done before, it changes nothing. Errors: those of
@@ -38,17 +45,18 @@ struct Instance {
 // Starts sagas of one definition. Movable; the client must outlive it. Thread-safe.
 class BUS_API Starter {
  public:
-  // Registers the definition, so that no instance is there before what runs it knows of it.
-  static Result<Starter> open(Client& client, Definition definition);
+  // Registers the definition, so that no instance is there before what runs it knows of it. `patience`: how long start() waits for a receipt; 0: for ever.
+  static Result<Starter> open(Client& client, Definition definition, Duration patience = 30s);
   // `business_id`: 1 to 150 bytes; whoever starts with the same gets the same instance. Errors: bad_argument (the id, or an input of another type
-  // than the definition's), those of Client::publish().
+  // than the definition's), those of Client::publish(), timed_out (it may be there, so ask again with the same id).
   Result<Instance> start(const std::string& business_id, const Value& input = {}, const std::string& user_id = "");
 
  private:
-  Starter(Client& client, Definition definition) : client_(&client), definition_(std::move(definition)), hash_(definition_.hash()) {}
+  Starter(Client& client, Definition definition, Duration patience) : client_(&client), definition_(std::move(definition)), hash_(definition_.hash()), patience_(patience) {}
   Client* client_;
   Definition definition_;
   std::string hash_;
+  Duration patience_;
 };
 
 // Works until it is closed. Movable; the client must outlive it. Thread-safe.
@@ -60,7 +68,10 @@ class BUS_API Worker {
   Worker& operator=(Worker&&) noexcept;
   // close()
   ~Worker();
-  // Waits for the functions that run. What it had not begun goes to others.
+  // Waits until it is closed (ok), or an error has ended it, such as group_removed or publisher_fenced. Not for functions of steps.
+  Result<void> wait();
+  // Waits for the functions that run, and for the broker to have what they came to: where it is away, close the client first. What it had not begun
+  // goes to others. Not for functions of steps or other callbacks of the client, and neither is the destructor.
   void close();
 
  private:

@@ -63,7 +63,7 @@ class Rehearsal {
   // A service for the commands of this topic.
   Rehearsal& serve(const std::string& topic, Action action);
 
-  // ---- what happens. Each waits until the broker has it.
+  // ---- what happens. Each waits until the broker has it; what makes no sense for the saga as it is throws, as Control would refuse it.
   // False: there was an instance of this id.
   bool start(const std::string& business_id, const Value& input = {}, const std::string& user_id = "");
   void signal(const std::string& business_id, const std::string& signal, const Value& value = {});
