@@ -126,6 +126,7 @@ StepReport report_of(const Rules& rules, const State& saga, const std::string& n
   report.code = state->code;
   report.error = state->error;
   report.is_uncertain = state->is_uncertain;
+  if (!saga.has_ended()) report.waits_for = rules.waits_for(name);
   return report;
 }
 
@@ -235,11 +236,13 @@ Result<Report> Control::report(const std::string& saga_id) {
   report.since = seen->since;
   report.is_paused = saga.is_paused && !saga.has_ended();
   report.is_parked = saga.is_parked() && !saga.has_ended();
-  report.is_cancelled = saga.is_cancelled;
+  const bool only_forward = rules.only_goes_forward();
+  report.is_cancelled = saga.is_cancelled && !only_forward;
   report.started_at = saga.started_at;
   if (saga.has_ended()) report.ended_at = saga.ended_at;
   report.input = saga.input;
-  report.error = saga.error;
+  if (!only_forward) report.error = saga.error;
+  report.completed_steps = saga.completed.size();
   for (const auto& name : rules.step_names()) report.steps.push_back(report_of(rules, saga, name));
   for (const auto& timer : saga.timers) {
     if (saga.is_wanted(timer)) report.timers.push_back(report_of(timer));

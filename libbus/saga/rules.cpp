@@ -193,26 +193,37 @@ std::vector<std::string> Rules::fitting() const {
 std::vector<std::string> Rules::waits_for() const {
   std::vector<std::string> waits;
   if (saga_.has_ended()) return waits;
-  if (saga_.is_paused) waits.emplace_back("that somebody resumes it");
+  if (saga_.is_paused) waits.emplace_back("somebody who resumes it");
   for (const auto& name : step_names()) {
-    if (auto text = waiting(name); !text.empty()) waits.push_back(std::move(text));
+    if (auto text = waits_for(name); !text.empty()) waits.push_back(std::move(text));
   }
   if (waits.empty()) waits.push_back("a worker of definition " + quoted(saga_.definition) + " with hash " + saga_.hash + ", which decides how it goes on");
   return waits;
 }
 
-std::string Rules::waiting(const std::string& name) const {
+// A saga that turns back gives up what stands still; so decide() has it.
+bool Rules::is_given_up(const StepState& step, const StepDefinedT* defined) const {
+  const bool waits_for_signal = step.status == StepStatus::running && defined != nullptr && defined->kind == ::suoke::saga::StepKind::signal;
+  return is_turning_back() && (step.status == StepStatus::retrying || step.status == StepStatus::parked || waits_for_signal);
+}
+
+std::string Rules::waits_for(const std::string& name) const {
   const StepState& one = state_of(name);
   const auto* defined = step(name);
   const std::string of_step = (undoes(one.status) ? "undoing step " : "step ") + quoted(name);
   const std::string attempt = "attempt " + std::to_string(one.attempt) + " at " + of_step;
   if (!works(one.status) && !undoes(one.status)) return "";
-  if (is_parked_at(one.status)) return "that somebody decides about " + of_step + ", which has failed" + (one.error.empty() ? "" : ": " + one.error);
-  if (one.outcome) return "a worker that decides what follows, as " + attempt + " has ended";
+  const std::string decision = "a worker that decides what follows, as ";
+  if (is_given_up(one, defined)) return decision + "the saga is being undone";
+  if (is_parked_at(one.status)) return "somebody who decides about " + of_step + ", which has failed" + (one.error.empty() ? "" : ": " + one.error);
+  if (one.outcome) return decision + attempt + " has ended";
   if (one.status == StepStatus::retrying || one.status == StepStatus::compensation_retrying) return "attempt " + std::to_string(one.attempt + 1) + " at " + of_step;
   const bool is_remote = defined != nullptr && (undoes(one.status) ? defined->compensation == ::suoke::saga::CompensationKind::remote : defined->kind == ::suoke::saga::StepKind::remote);
   if (is_remote) return "a reply to " + attempt + ", whose command went to " + (undoes(one.status) ? defined->compensation_topic : defined->topic);
-  if (defined != nullptr && defined->kind == ::suoke::saga::StepKind::signal && one.status == StepStatus::running) return "signal " + quoted(defined->signal) + ", for " + of_step;
+  if (defined != nullptr && defined->kind == ::suoke::saga::StepKind::signal && one.status == StepStatus::running) {
+    const std::string signal = "signal " + quoted(defined->signal);
+    return saga_.signals.contains(defined->signal) ? decision + signal + " has come" : signal + ", for " + of_step;
+  }
   return "the end of " + attempt;
 }
 

@@ -35,8 +35,11 @@ class Rules {
   Result<void> check(Verb verb, const std::string& name) const;
   // All that check() lets pass, as bus-cli calls it.
   std::vector<std::string> fitting() const;
-  // In sentences for people.
+  // In words for people, to stand behind "waits for": all of it; and what a step waits for, empty: nothing.
   std::vector<std::string> waits_for() const;
+  std::string waits_for(const std::string& step) const;
+  // What asked for its end came too late: its pivot has succeeded.
+  bool only_goes_forward() const { return !is_turning_back() && !pivot_passed().empty(); }
   // In the order of the definition; where that is not known, of their names.
   std::vector<std::string> step_names() const;
   // Null: it is not known.
@@ -51,8 +54,8 @@ class Rules {
   const StepState& state_of(const std::string& name) const;
   std::string pivot_passed() const;
   bool is_turning_back() const;
+  bool is_given_up(const StepState& step, const StepDefinedT* defined) const;
   Error conflict(const std::string& why) const;
-  std::string waiting(const std::string& name) const;
 
   const Seen& seen_;
   const State& saga_;

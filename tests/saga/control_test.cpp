@@ -392,15 +392,62 @@ TEST_F(Controlled, ReportWhatItWaitsFor) {
   const auto signal = begin({"reserve", "approve"}, "signal");
   EXPECT_EQ(waits(signal), Texts{"signal 'approval', for step 'approve'"});
   control.pause(signal, why).value();
-  EXPECT_EQ(waits(signal), (Texts{"that somebody resumes it", "signal 'approval', for step 'approve'"}));
+  EXPECT_EQ(waits(signal), (Texts{"somebody who resumes it", "signal 'approval', for step 'approve'"}));
   const auto parked = begin_parked();
-  EXPECT_EQ(waits(parked), Texts{"that somebody decides about step 'ship', which has failed: no answer"});
+  EXPECT_EQ(waits(parked), Texts{"somebody who decides about step 'ship', which has failed: no answer"});
   EXPECT_EQ(control.report(parked).value().steps[3].code, "bank_down");
   tell_ended(parked);
   const auto ended = control.report(parked).value();
   EXPECT_EQ(ended.waits_for, Texts());
   EXPECT_EQ(ended.status, "compensated");
   EXPECT_GE(ended.ended_at.value(), ended.started_at);
+}
+
+// What stands still is not what a saga waits for that has to go on by itself.
+TEST_F(Controlled, ReportThatAWorkerHasToDecide) {
+  const auto waits = [&](const std::string& id) { return control.report(id).value().waits_for; };
+  const auto signalled = begin({"reserve", "approve"}, "signalled");
+  control.signal(signalled, "approval", {"suoke.realtime.SystemNotification", {}, ""}).value();
+  EXPECT_EQ(waits(signalled), Texts{"a worker that decides what follows, as signal 'approval' has come"});
+  const auto given_up = begin_parked();
+  control.compensate(given_up, why).value();
+  EXPECT_EQ(waits(given_up), Texts{"a worker that decides what follows, as the saga is being undone"});
+  EXPECT_EQ(control.report(given_up).value().steps[3].waits_for, waits(given_up).at(0));
+  const auto retrying = begin({"reserve"}, "retrying");
+  tell_step<suoke::saga::StepAttemptFailedT>(retrying, "reserve");
+  EXPECT_EQ(waits(retrying), Texts{"attempt 2 at step 'reserve'"});
+  control.cancel(retrying, why).value();
+  EXPECT_EQ(waits(retrying), Texts{"a worker that decides what follows, as the saga is being undone"});
+  const auto cancelled = begin({"reserve", "approve"}, "cancelled");
+  control.cancel(cancelled, why).value();
+  EXPECT_EQ(waits(cancelled), Texts{"a worker that decides what follows, as the saga is being undone"});
+}
+
+TEST_F(Controlled, ReportNoCancellationThatThePivotHasOvertaken) {
+  const auto id = begin({"reserve", "approve", "charge"});
+  control.cancel(id, why).value();
+  EXPECT_TRUE(control.report(id).value().is_cancelled);
+  EXPECT_EQ(control.report(id).value().error, "cancelled: a test");
+  tell_completed(id, "charge");
+  const auto report = control.report(id).value();
+  EXPECT_FALSE(report.is_cancelled);
+  EXPECT_EQ(report.error, "");
+  EXPECT_REFUSED(control.cancel(id, why), id, Code::conflict, "past its pivot 'charge'");
+  tell_started(id, "ship");
+  tell_parked(id, "ship");
+  control.compensate(id, why).value();
+  EXPECT_EQ(control.report(id).value().error, "undone on request: a test");
+}
+
+// As the plan's own report does.
+TEST_F(Controlled, CountWhatWasUndoneAsCompleted) {
+  const auto id = begin({"reserve", "approve"});
+  EXPECT_EQ(control.report(id).value().completed_steps, 1u);
+  tell_failed(id, "approve");
+  tell(id, suoke::saga::CompensationStartedT());
+  tell_step<suoke::saga::StepCompensatedT>(id, "reserve");
+  EXPECT_EQ(control.report(id).value().steps[0].status, "compensated");
+  EXPECT_EQ(control.report(id).value().completed_steps, 1u);
 }
 
 // ---- definitions

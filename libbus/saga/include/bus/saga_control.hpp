@@ -47,6 +47,7 @@ struct StepReport {
   Value result;
   std::string code, error;               // of the last failure
   bool is_uncertain = false;             // an attempt took too long, so its effect may be there
+  std::string waits_for;                 // for people; empty: it has not begun, or has ended
 };
 
 struct TimerReport {
@@ -62,12 +63,14 @@ struct Report {
   std::string saga_id, name, hash, user_id;
   std::shared_ptr<const ::suoke::saga::SagaDefinedT> definition;  // null: it is not in the log any more
   std::string status;                    // running, compensating, completed, compensated or compensation_failed
+  // Cancelled: somebody has asked for its end, and its pivot has not succeeded since.
   bool is_paused = false, is_parked = false, is_cancelled = false;
   WallTime since;                        // all of that has been what it is
   WallTime started_at;
   std::optional<WallTime> ended_at;
   Value input;
   std::string error;                     // why it was not, or will not be, completed
+  std::uint64_t completed_steps = 0;     // completed or skipped, those that were undone since, too
   std::vector<StepReport> steps;         // in the order of the definition
   std::vector<TimerReport> timers;       // that are still of use
   std::uint64_t late_replies = 0;
@@ -97,7 +100,8 @@ class BUS_API Control {
   // Nothing new begins until it is resumed; what is under way ends.
   Result<Receipt> pause(const std::string& saga_id, const ByHand& why);
   Result<Receipt> resume(const std::string& saga_id, const ByHand& why);
-  // What is at work ends, and all that was done is undone; of a saga that is paused once it is resumed. Not after the pivot.
+  // What is at work ends, and all that was done is undone, unless the pivot, at work by then, succeeds: then the saga goes on, as if nobody had asked.
+  // Of a saga that is paused once it is resumed. Not after the pivot.
   Result<Receipt> cancel(const std::string& saga_id, const ByHand& why);
   // Of a step that is parked, or whose compensation is: it is tried again, with all its retries and all its time.
   Result<Receipt> retry_step(const std::string& saga_id, const std::string& step, const ByHand& why);
