@@ -1,5 +1,8 @@
 #include "tools/saga_history.hpp"
 
+#include <iterator>
+#include <limits>
+
 #include "tools/cli.hpp"
 #include "tools/position.hpp"
 
@@ -61,13 +64,17 @@ std::string words(const std::string& type, const Json& payload) {
 
 }  // namespace
 
-// An attempt ends with its reply; where none came, with the decision that did without it.
-std::string SagaTimeline::took(const std::string& type, const std::string& attempt_of, WallTime time) {
+// An attempt ends with its reply; where none came, with the decision that did without it. Such a decision that names no attempt is about the last one.
+std::string SagaTimeline::took(const std::string& type, const std::string& of, std::uint64_t attempt, WallTime time) {
   if (type == "SagaCompleted" || type == "SagaFailed") return started_at_ ? show_about(time - *started_at_) : "";
-  if (type == "StepStarted" || type == "StepCompensationStarted") return began_[attempt_of] = time, "";
+  if (type == "StepStarted" || type == "StepCompensationStarted") return began_[{of, attempt}] = time, "";
   const bool ends = type == "StepReply" || type == "StepAttemptFailed" || type == "StepCompleted" || type == "StepFailed" || type == "StepCompensated" || type == "StepCompensationFailed" ||
                     type == "StepSkipped" || type == "SagaParked";
-  const auto began = began_.find(attempt_of);
+  auto began = began_.find({of, attempt});
+  if (attempt == 0) {
+    began = began_.lower_bound({of, std::numeric_limits<std::uint64_t>::max()});
+    began = began != began_.begin() && std::prev(began)->first.first == of ? std::prev(began) : began_.end();
+  }
   if (!ends || began == began_.end()) return "";
   const auto text = show_about(time - began->second);
   began_.erase(began);
@@ -80,8 +87,9 @@ Json SagaTimeline::line(const Event& event, Json payload) {
   if (type == "SagaStarted" && !started_at_) started_at_ = event.time();
   const auto step = text_in(payload, "step_id");
   const bool undoes = type.find("Compensat") != type.npos || is_set(payload, "compensation");
-  const bool has_attempt = payload.contains("attempt") || type == "StepStarted" || type == "StepCompensationStarted";
-  const auto took_text = took(type, step + (undoes ? ":undo" : ""), event.time());
+  const bool begins = type == "StepStarted" || type == "StepCompensationStarted";
+  const bool has_attempt = payload.contains("attempt") || begins;
+  const auto took_text = took(type, step + (undoes ? ":undo" : ""), payload.value("attempt", std::uint64_t{begins}), event.time());
   return {{"version", event.version()}, {"position", number(event.position())}, {"time", show_time(event.time())},
           {"since_start", started_at_ ? Json(show_about(event.time() - *started_at_)) : Json()}, {"event", type}, {"step", text_or_null(step)},
           {"attempt", has_attempt && !step.empty() ? Json(payload.value("attempt", std::uint64_t{1})) : Json()}, {"what", words(type, payload)}, {"took", text_or_null(took_text)},

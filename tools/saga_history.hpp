@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "bus/event.hpp"
 #include "tools/output.hpp"
@@ -18,10 +19,11 @@ class SagaTimeline {
   Json line(const Event& event, Json payload);
 
  private:
-  std::string took(const std::string& type, const std::string& attempt_of, WallTime time);
+  // `of`: the step, or its undoing. `attempt` 0: the event names none.
+  std::string took(const std::string& type, const std::string& of, std::uint64_t attempt, WallTime time);
 
   std::optional<WallTime> started_at_;
-  std::map<std::string, WallTime> began_;  // of attempts that have not ended: by step, or its undoing
+  std::map<std::pair<std::string, std::uint64_t>, WallTime> began_;  // of attempts that have not ended: by step, or its undoing, and number
 };
 
 }  // namespace bus::tools

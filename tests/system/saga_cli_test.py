@@ -154,6 +154,14 @@ class Look(Sagas):
         self.assertEqual(events[1]["causation_id"], json.loads(started)["id"])
         self.assertIn("attempt 1 has failed: down: the \"carrier\" is down", self.saga("history", saga_id).stdout)
 
+    def test_history_times_each_attempt(self):
+        self.stop_runner()
+        for event, minute, fields in [("SagaStarted", 0, {"name": "told", "definition_hash": "f" * 32}), ("StepStarted", 0, {}), ("StepAttemptFailed", 10, {"attempt": 1}), ("StepStarted", 20, {"attempt": 2}),
+                                      ("StepReply", 25, {"attempt": 1}), ("StepStarted", 30, {"attempt": 3}), ("StepReply", 45, {"attempt": 2}), ("StepSkipped", 50, {"reason": "a test"})]:
+            self.tell("told/1", event, f"2026-01-01T00:{minute:02}:00Z", **({} if event == "SagaStarted" else {"step_id": "a"}), **fields)
+        events = lines(self.saga("history", "told/1", "-o", "ndjson"))
+        self.assertEqual([event["took"] for event in events], [None, None, "10m", None, None, None, "25m", "20m"])
+
     def test_history_says_who_and_why(self):
         saga_id = self.start_parked()
         self.saga("skip-step", saga_id, "ship", "--reason", "sent by hand", "--by", "mia")
