@@ -66,18 +66,20 @@ Exit show_history(const Globals& globals, const SagaVerb& options) {
   return Exit::ok;
 }
 
+Exit print_diagram(Format format, const std::string& diagram) {
+  if (format == Format::text) write(diagram);
+  else print_object(format, {{"diagram", diagram}});
+  return Exit::ok;
+}
+
 // What has a slash is an instance.
 Exit draw(const Globals& globals, const SagaVerb& options) {
   auto client = connect(globals);
   Control control(client, globals.patience());
-  if (options.id.find('/') == options.id.npos) {
-    write(saga_diagram(options.diagram, *control.definition(options.id).value().definition, nullptr));
-    return Exit::ok;
-  }
+  if (options.id.find('/') == options.id.npos) return print_diagram(globals.format, saga_diagram(options.diagram, *control.definition(options.id).value().definition, nullptr));
   const auto report = control.report(options.id).value();
   if (!report.definition) fail(Code::not_found, "the definition of saga '" + options.id + "' is not in the log any more");
-  write(saga_diagram(options.diagram, *report.definition, &report));
-  return Exit::ok;
+  return print_diagram(globals.format, saga_diagram(options.diagram, *report.definition, &report));
 }
 
 Exit list_definitions(const Globals& globals, const SagaVerb& options) {

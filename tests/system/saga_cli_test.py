@@ -180,6 +180,8 @@ class Look(Sagas):
         dot = self.saga("diagram", saga_id, "--format", "dot").stdout
         self.assertTrue(dot.startswith("digraph saga {\n") and dot.endswith("}\n"), dot)
         self.assertIn('step1 [label="ship\\nparked\\nthe \\"carrier\\" is down", fillcolor="#ffcdd2"];', dot)
+        self.assertEqual(self.json("diagram", saga_id), {"diagram": drawn})
+        self.assertEqual(self.json("diagram", "plain", "--format", "dot"), {"diagram": self.saga("diagram", "plain", "--format", "dot").stdout})
 
     def test_no_label_ends_a_diagram(self):
         saga_id = self.json("start", "slow", 'a"b\\<c>|x')["saga_id"]
