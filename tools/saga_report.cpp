@@ -149,14 +149,15 @@ void print_definition(Format format, const saga::Registered& registered) {
 }
 
 std::optional<Duration> limit_of(const suoke::saga::StepDefinedT& step, bool compensation) {
+  constexpr Duration most = std::chrono::hours(24 * 366 * 10);
   if (!compensation && step.timeout_ns > 0) return Duration(step.timeout_ns);
   const auto* retry = compensation ? step.retry_compensation.get() : step.retry.get();
-  if (step.attempt_timeout_ns == 0) return {};
+  if (step.attempt_timeout_ns <= 0) return {};
   Duration limit(step.attempt_timeout_ns);
   if (retry == nullptr) return limit;
   const auto policy = policy_of(*retry);
-  for (std::uint32_t failed = 1; failed <= policy.retries; ++failed) limit += Duration(step.attempt_timeout_ns) + *policy.delay(failed, "", 0);
-  return limit;
+  for (std::uint32_t failed = 1; failed <= policy.retries && limit < most; ++failed) limit += Duration(step.attempt_timeout_ns) + std::min(most, *policy.delay(failed, "", 0));
+  return std::min(limit, most);
 }
 
 }  // namespace bus::tools

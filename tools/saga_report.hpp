@@ -15,7 +15,7 @@ Json definition_row(const saga::Registered& registered);
 void print_definition(Format format, const saga::Registered& registered);
 
 // When the time of a step is over, or of its compensation: its timeout, else that of its attempts together with the longest delays between
-// them. Nothing: the definition has no limit for it.
+// them, at most 10 years. Nothing: the definition has no limit for it.
 std::optional<Duration> limit_of(const suoke::saga::StepDefinedT& step, bool compensation);
 
 }  // namespace bus::tools

@@ -418,6 +418,15 @@ class StandStill(Sagas):
         self.assertEqual(set(stuck), {("timed/late", "a")})
         self.assertEqual(stuck[("timed/late", "a")]["limit"], "47m")  # 4 × 10 min, and 1 + 2 + 4 min
 
+    def test_a_limit_may_be_far_away(self):
+        self.stop_runner()
+        year = 366 * 24 * 3600 * 10**9
+        step = {"name": "a", "kind": "local", "attempt_timeout_ns": year, "retry": {"kind": "exponential", "retries": 1000, "first_ns": year}}
+        self.run_cli("pub", "saga.patient.saga_defined", json.dumps({"name": "patient", "definition_hash": "f" * 32, "steps": [step]}), "--type", "SagaDefined", "--key", "saga-definition/patient")
+        self.tell_begun("patient/1", "2000-01-01T00:00:00Z", "a")
+        self.tell_begun("patient/2", ago(days=300), "a")
+        self.assertEqual({key: row["limit"] for key, row in self.stuck().items()}, {("patient/1", "a"): "3660d"})
+
 
 if __name__ == "__main__":
     unittest.main()
