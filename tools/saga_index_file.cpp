@@ -1,5 +1,7 @@
 #include "tools/saga_index_file.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -30,13 +32,13 @@ fs::path cache_directory() {
   return fs::path(home) / ".cache" / "bus";
 }
 
-// Another log, and an earlier state of this one, as after a restore, has a file of its own.
+// Another log, an earlier state of this one, as after a restore, and another bus-cli with other rows, has a file of its own.
 fs::path default_file(const ServerInfo& server) {
   const auto directory = cache_directory();
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) fail(Code::disk_error, directory.string() + ": cannot be made: " + error.message() + "; say where the rows of sagas are to be kept: --state-file FILE");
-  return directory / ("sagas-" + hexadecimal(server.log_id) + "-" + std::to_string(server.history) + ".state");
+  return directory / ("sagas-" + hexadecimal(server.log_id) + "-" + std::to_string(server.history) + "-v" + std::to_string(saga_index_version) + ".state");
 }
 
 // Who has the lock that a projection takes, as far as the kernel tells: "1: FLOCK ADVISORY WRITE 4711 08:01:393 0 EOF".
@@ -58,14 +60,47 @@ std::string owner_of(const fs::path& file) {
   return "another process";
 }
 
+// Not while another process has it, which may have made it anew by then.
+void remove_if_free(const fs::path& file) {
+  const int owner = open((file.string() + ".owner").c_str(), O_RDWR | O_CLOEXEC);
+  if (owner < 0) return;
+  std::error_code error;
+  if (flock(owner, LOCK_EX | LOCK_NB) == 0) {
+    fs::remove(file, error);
+    if (!error) fs::remove(file.string() + "-lock", error);
+  }
+  close(owner);
+  if (error) fail(Code::disk_error, file.string() + ": has rows of another version of bus-cli, and cannot be removed: " + error.message() + "; use another --state-file");
+}
+
+// Tells once whom it waits for.
+class Turn {
+ public:
+  Turn(fs::path file, Duration patience) : file_(std::move(file)), began_(steady_now()), deadline_(began_ + patience) {}
+
+  void wait() {
+    const auto now = steady_now();
+    const auto in_use = [this] { return file_.string() + " is in use by " + owner_of(file_) + "; "; };
+    if (now >= deadline_ || interrupted() != 0) fail(Code::locked, in_use() + "try again once it has ended, or use another --state-file");
+    if (!has_told_ && now - began_ >= 1s) warn(in_use() + "waiting for its end"), has_told_ = true;
+    pause_until(std::min(deadline_, now + 50ms));
+  }
+
+ private:
+  fs::path file_;
+  SteadyTime began_, deadline_;
+  bool has_told_ = false;
+};
+
+// What another version of the fold has made is made anew.
 Projection open_when_free(Client& client, const Projection::Options& options, Duration patience) {
-  const auto deadline = steady_now() + patience;
+  Turn turn(options.file, patience);
   for (;;) {
     auto opened = Projection::open(client, options, fold_saga);
     if (opened) return std::move(*opened);
-    if (opened.error().code != Code::locked) throw Failed(opened.error());
-    if (steady_now() >= deadline || interrupted() != 0) fail(Code::locked, options.file.string() + " is in use by " + owner_of(options.file) + "; try again once it has ended, or use another --state-file");
-    pause_until(std::min(deadline, steady_now() + 50ms));
+    if (opened.error().code == Code::fold_changed) remove_if_free(options.file);
+    else if (opened.error().code == Code::locked) turn.wait();
+    else throw Failed(opened.error());
   }
 }
 
@@ -87,11 +122,10 @@ void with_saga_index(const Globals& globals, Client& client, const std::string& 
   Position first = Position::none;
   Projection::Options options;
   options.name = "bus-cli-sagas";
-  options.file = file.empty() ? default_file(client.server()) : fs::path(file);
+  options.file = fs::weakly_canonical(file.empty() ? default_file(client.server()) : fs::path(file));
   options.filter = saga_index_filter();
   options.version = saga_index_version;
   options.skip_trimmed = true;           // of what retention has removed nothing can be listed
-  options.rebuild_if_changed = true;
   options.snapshot_life = 1min;
   options.progress = [&](const Projection::Progress& news) {
     if (news.done) return shown.reset();

@@ -2,12 +2,18 @@
 // parked past its pivot, one that waits, and one that cannot be undone. Prints "ready" once they can be started.
 //
 //   saga_runner ENDPOINT
+//
+// With a FILE, it makes that as a bus-cli with other rows of sagas would, and ends.
+//
+//   saga_runner ENDPOINT FILE
 #include <cstdio>
 #include <iostream>
 #include <string>
 #include <vector>
 
+#include "bus/projection.hpp"
 #include "bus/saga_worker.hpp"
+#include "tools/saga_index.hpp"
 
 namespace {
 
@@ -40,14 +46,31 @@ std::vector<Definition> definitions() {
   return all;
 }
 
+// Its rows are where the ones of bus-cli are, and none of them can be read as one.
+void make_old_rows(bus::Client& client, const char* file) {
+  bus::Projection::Options options;
+  options.name = "bus-cli-sagas";
+  options.file = file;
+  options.filter = bus::tools::saga_index_filter();
+  options.version = bus::tools::saga_index_version - 1;
+  options.skip_trimmed = true;
+  auto rows = bus::Projection::open(client, options, [](const bus::Event& event, bus::Projection::State& state) {
+    state.put("ia12345678" + std::string(event.key()), "+");
+    state.put("s" + std::string(event.key()), "old");
+  }).value();
+  rows.catch_up(std::chrono::seconds(30)).value();
+  rows.close().value();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 2) return std::fprintf(stderr, "usage: saga_runner ENDPOINT\n"), 2;
+  if (argc != 2 && argc != 3) return std::fprintf(stderr, "usage: saga_runner ENDPOINT [FILE]\n"), 2;
   bus::ClientOptions options;
   options.server = argv[1];
   options.connect_timeout = options.request_timeout = std::chrono::seconds(30);
   auto client = bus::Client::connect(options).value();
+  if (argc == 3) return make_old_rows(client, argv[2]), 0;
   std::vector<Worker> workers;
   for (const auto& definition : definitions()) workers.push_back(Worker::start(client, definition, {.decisions = 2, .actions = 2}).value());
   std::puts("ready");

@@ -70,11 +70,12 @@ def begin(broker, *words):
                             env=environment())
 
 
-def read_line(process):
-    ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+def read_line(process, stream="stdout"):
+    source = getattr(process, stream)
+    ready, _, _ = select.select([source], [], [], PATIENCE)
     if not ready:
         raise AssertionError("no line came")
-    return process.stdout.readline().decode()
+    return source.readline().decode()
 
 
 def end(process, signal_number=None):

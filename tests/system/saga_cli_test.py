@@ -329,9 +329,35 @@ class List(Sagas):
         self.ls()
         kept = [name for name in os.listdir(self.path("cache/bus")) if name.endswith(".state")]
         self.assertEqual(len(kept), 1)
-        self.assertRegex(kept[0], r"^sagas-[0-9a-f]{32}-\d+\.state$")
+        self.assertRegex(kept[0], r"^sagas-[0-9a-f]{32}-\d+-v\d+\.state$")
         self.assertEqual(self.ls("--state-file", self.path("own.state")), self.ls())
         self.assertTrue(os.path.exists(self.path("own.state")))
+
+    def test_rows_of_another_version_are_made_anew(self):
+        self.start_some()
+        path = self.path("own.state")
+        subprocess.run([SAGA_RUNNER, self.broker.endpoint, path], check=True, timeout=broker_case.PATIENCE)
+        self.assertEqual(self.ls("--state-file", path), ["waiting/1", "parking/1", "failing/1"])
+
+    def test_each_error_is_of_its_step(self):
+        self.stop_runner()
+        error = lambda saga_id: next(row["error"] for row in lines(self.saga("ls", "-o", "ndjson")) if row["saga_id"] == saga_id)
+        now = ago()
+        self.tell_begun("plain/two", now, "b1")
+        self.tell("plain/two", "StepStarted", now, step_id="b2")
+        for step in ["b1", "b2"]:
+            self.tell("plain/two", "SagaParked", now, step_id=step, error=f"no {step}")
+        self.assertEqual(error("plain/two"), "b1: no b1; b2: no b2")
+        self.tell("plain/two", "StepRetryRequested", now, step_id="b1", reason="a test")
+        self.assertEqual(error("plain/two"), "b2: no b2")
+        self.tell("plain/two", "StepSkipped", now, step_id="b2", reason="a test")
+        self.assertEqual(error("plain/two"), None)
+        self.tell("plain/two", "CompensationStarted", now, cause="cancelled: a test")
+        self.tell("plain/two", "StepCompensationStarted", now, step_id="b2")
+        self.tell("plain/two", "SagaParked", now, step_id="b2", compensation=True, error="it stays")
+        self.assertEqual(error("plain/two"), "cancelled: a test; b2: it stays")
+        self.tell("plain/two", "StepRetryRequested", now, step_id="b2", reason="a test")
+        self.assertEqual(error("plain/two"), "cancelled: a test")
 
     def test_it_needs_a_place_for_the_file(self):
         self.addCleanup(os.environ.__setitem__, "HOME", os.environ.pop("HOME", "/nowhere"))
@@ -345,10 +371,15 @@ class List(Sagas):
         self.start_some()
         path = self.path("own.state")
         self.ls("--state-file", path)
+        with open("/proc/self/comm", encoding="utf-8") as comm:
+            owner_name = f"process {os.getpid()} ({comm.read().strip()})"
         with open(path + ".owner", "rb") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
-            self.refused(["ls", "--state-file", path, "--timeout", "300ms"], 7, path, f"process {os.getpid()} (python3)")
+            self.refused(["ls", "--state-file", path, "--timeout", "300ms"], 7, path, owner_name)
             waiting = broker_case.begin(self.broker, "saga", "ls", "--state-file", path, "--timeout", "30s", "-o", "ndjson")
+            told = read_line(waiting, "stderr")
+            self.assertIn(path, told)
+            self.assertIn(owner_name + "; waiting", told)
             fcntl.flock(owner, fcntl.LOCK_UN)
         code, out, err = broker_case.end(waiting)
         self.assertEqual((code, len(out.splitlines())), (0, 3), err)
