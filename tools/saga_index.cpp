@@ -76,14 +76,14 @@ class RowFold {
     else if (type == "StepAttemptFailed") attempt_failed();
     else if (type == "StepCompleted") end<saga_events::StepCompleted>();
     else if (type == "StepFailed") step_failed();
-    else if (type == "StepSkipped") skip();
+    else if (type == "StepSkipped") end<saga_events::StepSkipped>();
     else if (type == "StepCompensated") end<saga_events::StepCompensated>();
     else if (type == "StepCompensationFailed") end<saga_events::StepCompensationFailed>();
     else if (type == "SagaParked") park();
     else if (type == "StepRetryRequested") try_again();
-    else if (type == "SagaPaused") row_.is_paused = true;
-    else if (type == "SagaResumed") row_.is_paused = false;
-    else if (type == "CompensationStarted") row_.status = "compensating";
+    else if (type == "SagaPaused") row_.paused_at = row_.paused_at.value_or(time_);
+    else if (type == "SagaResumed") resume();
+    else if (type == "CompensationStarted") turn_back();
     else if (type == "SagaCompleted") end_saga("completed", "");
     else if (type == "SagaFailed") saga_failed();
   }
@@ -103,26 +103,27 @@ class RowFold {
   void begin(const std::string& status, bool undoes) {
     const auto step = as<Table>().step_id()->str();
     auto one = find(step);
-    if (one == row_.active.end()) one = row_.active.insert(one, {step, "", time_, time_});
-    if (!one->status.empty() && one->is_undone() != undoes) one->begun = time_;
+    if (one == row_.active.end()) one = row_.active.insert(one, {step, "", "", time_, time_});
+    if (!one->status.empty() && one->is_undone() != undoes) begin_anew(*one);
     one->status = status;
     one->since = time_;
   }
-  void set(const std::string& step, const std::string& status) {
+  void begin_anew(SagaRow::Active& one) {
+    one.begun = time_;
+    one.paused = Duration(0);
+    one.error.clear();
+  }
+  void set(const std::string& step, const std::string& status, const std::string& error = "") {
     const auto one = find(step);
     if (one == row_.active.end()) return;
     one->status = status;
+    one->error = error;
     one->since = time_;
   }
   template <typename Table>
   void end() {
     const auto one = find(as<Table>().step_id()->str());
     if (one != row_.active.end()) row_.active.erase(one);
-  }
-  void skip() {
-    const auto one = find(as<saga_events::StepSkipped>().step_id()->str());
-    if (one != row_.active.end() && one->is_parked()) row_.error.clear();  // it stands still no more
-    end<saga_events::StepSkipped>();
   }
   void attempt_failed() {
     const auto& fact = as<saga_events::StepAttemptFailed>();
@@ -135,22 +136,31 @@ class RowFold {
   }
   void park() {
     const auto& fact = as<saga_events::SagaParked>();
-    set(fact.step_id()->str(), fact.compensation() ? "compensation_parked" : "parked");
-    row_.error = fact.step_id()->str() + ": " + text(fact.error());
+    set(fact.step_id()->str(), fact.compensation() ? "compensation_parked" : "parked", text(fact.error()));
   }
   // It has all its time again.
   void try_again() {
     const auto one = find(as<saga_events::StepRetryRequested>().step_id()->str());
     if (one == row_.active.end() || !one->is_parked()) return;
     one->status = one->is_undone() ? "compensation_retrying" : "retrying";
-    one->since = one->begun = time_;
-    row_.error.clear();
+    one->since = time_;
+    begin_anew(*one);
+  }
+  void resume() {
+    if (!row_.paused_at) return;
+    for (auto& one : row_.active) one.paused += std::max(Duration(0), time_ - std::max(*row_.paused_at, one.begun));
+    row_.paused_at.reset();
+  }
+  // Its cause is the first that there was, be it a step, a person or the time.
+  void turn_back() {
+    row_.status = "compensating";
+    if (const auto cause = text(as<saga_events::CompensationStarted>().cause()); !cause.empty()) row_.error = cause;
   }
   void end_saga(const std::string& status, const std::string& error) {
     row_.status = status;
     row_.error = error;
     row_.active.clear();
-    row_.is_paused = false;
+    row_.paused_at.reset();
   }
   void saga_failed() {
     const auto& fact = as<saga_events::SagaFailed>();
@@ -182,20 +192,31 @@ SagaRow started_row(const Event& event) {
 std::string_view SagaRow::state() const {
   if (has_ended()) return status;
   if (std::any_of(active.begin(), active.end(), [](const auto& one) { return one.is_parked(); })) return "parked";
-  return is_paused ? std::string_view("paused") : std::string_view(status);
+  return paused_at ? std::string_view("paused") : std::string_view(status);
+}
+
+std::string SagaRow::errors() const {
+  auto text = error;
+  for (const auto& one : active) {
+    if (one.is_parked()) text += (text.empty() ? "" : "; ") + one.step + ": " + one.error;
+  }
+  return text;
 }
 
 std::string SagaRow::encode() const {
   std::string out;
   for (const auto* text : {&saga_id, &definition, &hash, &user_id, &error, &status}) put_text(out, *text);
-  put_number(out, is_paused);
+  put_number(out, paused_at.has_value());
+  put_time(out, paused_at.value_or(WallTime()));
   for (const auto time : {started_at, since, last_at}) put_time(out, time);
   put_number(out, active.size());
   for (const auto& one : active) {
     put_text(out, one.step);
     put_text(out, one.status);
+    put_text(out, one.error);
     put_time(out, one.since);
     put_time(out, one.begun);
+    put_number(out, static_cast<std::uint64_t>(one.paused.count()));
   }
   return out;
 }
@@ -204,14 +225,17 @@ SagaRow SagaRow::decode(std::string_view bytes) {
   RowReader in(bytes);
   SagaRow row;
   for (auto* text : {&row.saga_id, &row.definition, &row.hash, &row.user_id, &row.error, &row.status}) *text = in.text();
-  row.is_paused = in.number() != 0;
+  const bool is_paused = in.number() != 0;
+  if (const auto time = in.time(); is_paused) row.paused_at = time;
   for (auto* time : {&row.started_at, &row.since, &row.last_at}) *time = in.time();
   for (auto left = in.number(); left > 0; --left) {
     auto& one = row.active.emplace_back();
     one.step = in.text();
     one.status = in.text();
+    one.error = in.text();
     one.since = in.time();
     one.begun = in.time();
+    one.paused = Duration(static_cast<Duration::rep>(in.number()));
   }
   return row;
 }

@@ -16,13 +16,16 @@ struct SagaRow {
   // A step that has begun and not ended.
   struct Active {
     std::string step, status;            // running, retrying, parked, compensating, compensation_retrying or compensation_parked
+    std::string error;                   // why it is parked
     WallTime since, begun;               // its status has been what it is; its first attempt began
+    Duration paused{0};                  // the saga was, since then; a pause that has not ended does not count
     bool is_undone() const { return status.starts_with("compensati"); }
     bool is_parked() const { return status.ends_with("parked"); }
   };
-  std::string saga_id, definition, hash, user_id, error;
+  std::string saga_id, definition, hash, user_id;
+  std::string error;                     // why it was not, or will not be, completed
   std::string status;                    // running, compensating, completed, compensated or compensation_failed
-  bool is_paused = false;
+  std::optional<WallTime> paused_at;     // nothing: it is not paused
   WallTime started_at, since;            // its state has been what it is
   WallTime last_at;                      // of its last event but for timers and replies
   std::vector<Active> active;
@@ -30,6 +33,8 @@ struct SagaRow {
   bool has_ended() const { return status != "running" && status != "compensating"; }
   // One of saga_states.
   std::string_view state() const;
+  // Its error, and those of what is parked.
+  std::string errors() const;
 
   std::string encode() const;
   static SagaRow decode(std::string_view bytes);
@@ -40,7 +45,7 @@ inline constexpr std::size_t saga_states_open = 4;  // the first ones have not e
 
 Filter saga_index_filter();
 // A fold of what saga_index_filter() lets pass. Another version of it needs another number.
-inline constexpr std::uint64_t saga_index_version = 1;
+inline constexpr std::uint64_t saga_index_version = 2;
 void fold_saga(const Event& event, Projection::State& state);
 
 struct SagaQuery {

@@ -38,56 +38,110 @@ Json row_json(const SagaRow& row, WallTime now) {
   Json steps = Json::array();
   for (const auto& one : row.active) steps.push_back(one.step);
   return {{"saga_id", row.saga_id}, {"definition", row.definition}, {"definition_hash", row.hash}, {"state", row.state()}, {"steps", steps}, {"user_id", text_or_null(row.user_id)},
-          {"started_at", show_time(row.started_at)}, {"since", show_time(row.since)}, {"for", show_about(now - row.since)}, {"error", text_or_null(row.error)}};
+          {"started_at", show_time(row.started_at)}, {"since", show_time(row.since)}, {"for", show_about(now - row.since)}, {"error", text_or_null(row.errors())}};
 }
 
 // ---- stuck
 
-// Why a saga stands still for too long, and what would mend it.
+// What stands still for too long: the step, or without one the saga as a whole; why, and what would mend it.
 struct Stuck {
-  std::string step;                      // empty: the saga as a whole
+  std::string step;
   WallTime since;
   std::optional<Duration> limit;
   std::string why, what_to_do;
 };
 
+// Whatever the rows are about, the saga's own history says what it waits for, and what may be done with it.
 class StuckRules {
  public:
   StuckRules(Client& client, Duration otherwise, WallTime now) : control_(client), otherwise_(otherwise), now_(now) {}
 
   std::vector<Stuck> judge(const SagaRow& row) {
+    auto candidates = stand_still(row);
+    if (candidates.empty()) return {};
+    const auto report = control_.report(row.saga_id);
+    if (!report && report.error().code != Code::not_found && report.error().code != Code::trimmed) throw Failed(report.error());
     std::vector<Stuck> stuck;
-    for (const auto& one : row.active) {
-      if (one.is_parked()) stuck.push_back(parked(row, one));
+    for (auto& one : candidates) {
+      if (!report) one.why = report.error().detail, one.what_to_do = "nothing: its history is not whole, so no worker can go on with it";
+      if (!report || explain(one, row, *report)) stuck.push_back(std::move(one));
     }
-    if (row.is_paused && now_ - row.since > otherwise_) stuck.push_back({"", row.since, otherwise_, "it is paused", "resume"});
-    if (row.is_paused) return stuck;     // nothing begins, so nothing is late
-    const auto defined = definition_of(row);
-    for (const auto& one : row.active) {
-      if (one.is_parked()) continue;
-      const auto* step = find(defined.get(), one.step);
-      const auto limit = (step != nullptr ? limit_of(*step, one.is_undone()) : std::nullopt).value_or(otherwise_);
-      if (now_ - one.begun > limit) stuck.push_back(late(row, one, step, limit));
-    }
-    if (row.active.empty() && now_ - row.last_at > otherwise_) stuck.push_back({"", row.last_at, otherwise_, "no worker has decided how it goes on", workers(row)});
     return stuck;
   }
 
  private:
   using Defined = std::shared_ptr<const SagaDefinedT>;
 
-  static Stuck parked(const SagaRow& row, const SagaRow::Active& one) {
-    const std::string tries = "retry-step " + one.step + ", or skip-step " + one.step;
-    return {one.step, one.since, {}, (one.is_undone() ? "parked, as it could not be undone" : "parked, as it has failed") + (row.error.empty() ? "" : ": " + row.error),
-            one.is_undone() ? tries : tries + ", or compensate"};
+  // As far as the rows tell.
+  std::vector<Stuck> stand_still(const SagaRow& row) {
+    std::vector<Stuck> found;
+    for (const auto& one : row.active) {
+      if (one.is_parked()) found.push_back({one.step, one.since, {}, "", ""});
+    }
+    if (row.paused_at) {                 // nothing begins, so nothing is late
+      if (now_ - *row.paused_at > otherwise_) found.push_back({"", *row.paused_at, otherwise_, "", ""});
+      return found;
+    }
+    const auto defined = definition_of(row);
+    for (const auto& one : row.active) {
+      if (one.is_parked()) continue;
+      const auto* step = find(defined.get(), one.step);
+      const auto limit = (step != nullptr ? limit_of(*step, one.is_undone()) : std::nullopt).value_or(otherwise_);
+      // The time of a step goes on while the saga is paused; attempts, of which the next one does not begin, have theirs.
+      const bool goes_on = step != nullptr && !one.is_undone() && step->timeout_ns > 0;
+      if (now_ - one.begun - (goes_on ? Duration(0) : one.paused) > limit) found.push_back({one.step, one.begun, limit, "", ""});
+    }
+    if (row.active.empty() && now_ - row.last_at > otherwise_) found.push_back({"", row.last_at, otherwise_, "", ""});
+    return found;
   }
-  static Stuck late(const SagaRow& row, const SagaRow::Active& one, const StepDefinedT* step, Duration limit) {
-    const std::string by_hand = one.is_undone() ? "; or skip-step " + one.step : "; or skip-step " + one.step + ", or cancel";
-    const std::string status = "it is " + one.status + " for longer than its limit";
-    if (step != nullptr && step->kind == suoke::saga::StepKind::signal && !one.is_undone()) return {one.step, one.begun, limit, "signal " + step->signal + " has not come", "signal " + step->signal + by_hand};
-    const bool is_remote = step != nullptr && (one.is_undone() ? step->compensation == suoke::saga::CompensationKind::remote : step->kind == suoke::saga::StepKind::remote);
-    if (is_remote) return {one.step, one.begun, limit, status, "see that a service answers commands of " + (one.is_undone() ? step->compensation_topic : step->topic) + by_hand};
-    return {one.step, one.begun, limit, status, workers(row) + by_hand};
+
+  // False: it has gone on since the rows were read.
+  static bool explain(Stuck& stuck, const SagaRow& row, const saga::Report& report) {
+    if (report.ended_at) return false;
+    if (stuck.step.empty()) return explain_whole(stuck, row, report);
+    const auto step = std::find_if(report.steps.begin(), report.steps.end(), [&](const auto& one) { return one.name == stuck.step; });
+    const bool was_parked = !stuck.limit, is_parked = step != report.steps.end() && step->status.ends_with("parked");
+    if (step == report.steps.end() || step->waits_for.empty() || was_parked != is_parked) return false;
+    stuck.why = "waits for " + step->waits_for;
+    stuck.what_to_do = is_parked ? for_parked(row, *step, report) : for_late(row, *step, report);
+    return true;
+  }
+  static bool explain_whole(Stuck& stuck, const SagaRow& row, const saga::Report& report) {
+    if (row.paused_at.has_value() != report.is_paused) return false;
+    const bool has_begun = std::any_of(report.steps.begin(), report.steps.end(), [](const auto& one) { return !one.waits_for.empty(); });
+    if (!report.is_paused && has_begun) return false;
+    stuck.why = "waits for " + report.waits_for.front();
+    stuck.what_to_do = report.is_paused ? "resume" : workers(row);
+    return true;
+  }
+
+  static std::string for_parked(const SagaRow& row, const saga::StepReport& step, const saga::Report& report) {
+    if (!fits(report, "retry-step " + step.name)) return workers(row);  // it is given up
+    return by_hand({"retry-step " + step.name, "skip-step " + step.name, "compensate"}, report);
+  }
+  // Workers end what is over its time. A step that cannot be skipped has an outcome, on which none has decided.
+  static std::string for_late(const SagaRow& row, const saga::StepReport& step, const saga::Report& report) {
+    const auto* defined = find(report.definition.get(), step.name);
+    const bool undoes = step.status.starts_with("compensati");
+    const bool has_limit = defined != nullptr && limit_of(*defined, undoes).has_value();
+    const bool is_at_work = step.status == "running" || step.status == "compensating";
+    const bool is_remote = defined != nullptr && (undoes ? defined->compensation == suoke::saga::CompensationKind::remote : defined->kind == suoke::saga::StepKind::remote);
+    const std::string skip = "skip-step " + step.name, signal = defined != nullptr ? "signal " + defined->signal : "";
+    auto text = workers(row);
+    if (!has_limit && fits(report, signal)) text = signal;
+    else if (!has_limit && is_remote && is_at_work && fits(report, skip)) text = "see that a service answers commands of " + (undoes ? defined->compensation_topic : defined->topic);
+    const auto rest = by_hand({skip, "cancel"}, report);
+    return rest.empty() ? text : text + "; or " + rest;
+  }
+
+  static bool fits(const saga::Report& report, const std::string& what) { return std::find(report.fits.begin(), report.fits.end(), what) != report.fits.end(); }
+  // Those that fit.
+  static std::string by_hand(const std::vector<std::string>& wanted, const saga::Report& report) {
+    std::string text;
+    for (const auto& one : wanted) {
+      if (fits(report, one)) text += (text.empty() ? "" : ", or ") + one;
+    }
+    return text;
   }
   static std::string workers(const SagaRow& row) { return "see that workers of definition " + row.definition + " with hash " + row.hash + " run"; }
 

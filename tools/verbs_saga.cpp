@@ -253,6 +253,7 @@ void define_lists(CLI::App& parent, Cli& cli) {
   ls.add_option("--state-file", options->state_file, "where bus-cli keeps what it has read; left out: below ~/.cache/bus");
   ls.callback([options, &cli] { cli.run = [options, &cli] { return list_sagas(cli.globals, *options); }; });
   auto& stuck = add_verb(parent, "stuck", "list sagas that stand still for too long, with why and what to do", "bus-cli saga stuck --longer-than 10m");
+  stuck.add_option("--definition", options->definition, "only of this definition");
   add_duration(stuck, "--longer-than", options->longer_than, "how long is too long where the definition does not say; left out: 1h");
   stuck.add_option("--state-file", options->state_file, "as of saga ls");
   stuck.callback([options, &cli] { cli.run = [options, &cli] { return list_stuck_sagas(cli.globals, *options); }; });

@@ -405,7 +405,8 @@ class StandStill(Sagas):
         self.assertEqual(set(stuck), {(parked, "ship"), (undoing, "a")})
         row = stuck[(parked, "ship")]
         self.assertEqual(list(row), ["saga_id", "definition", "state", "step", "since", "for", "limit", "why", "what_to_do"])
-        self.assertIn('the "carrier" is down', row["why"])
+        self.assertEqual(row["why"], "waits for somebody who decides about step 'ship', which has failed: the \"carrier\" is down")
+        self.assertEqual(list(self.stuck("--definition", "undoing")), [(undoing, "a")])
         self.assertEqual(row["what_to_do"], "retry-step ship, or skip-step ship, or compensate")
         self.assertEqual(stuck[(undoing, "a")]["what_to_do"], "retry-step a, or skip-step a")
 
@@ -420,12 +421,47 @@ class StandStill(Sagas):
         stuck = self.stuck()
         self.assertEqual(set(stuck), {("waiting/late", "approve"), ("slow/late", "ask"), ("plain/nobody", None)})
         self.assertEqual(stuck[("waiting/late", "approve")]["limit"], "1h")
-        self.assertIn("signal approval has not come", stuck[("waiting/late", "approve")]["why"])
-        self.assertIn("nobody.commands", stuck[("slow/late", "ask")]["what_to_do"])
-        self.assertIn("no worker", stuck[("plain/nobody", None)]["why"])
+        self.assertEqual(stuck[("waiting/late", "approve")]["why"], "waits for signal 'approval', for step 'approve'")
+        self.assertEqual(stuck[("slow/late", "ask")]["what_to_do"], "see that a service answers commands of nobody.commands; or skip-step ask, or cancel")
+        self.assertIn("waits for a worker of definition 'plain'", stuck[("plain/nobody", None)]["why"])
+        # Its time is over, which is for workers to see.
+        self.assertRegex(stuck[("waiting/late", "approve")]["what_to_do"], "^see that workers of definition waiting with hash .* run; or skip-step approve, or cancel$")
         # What the definition limits is not longer for that.
         self.assertEqual(set(self.stuck("--longer-than", "3h")), {("waiting/late", "approve")})
         self.assertIn(("slow/soon", "ask"), self.stuck("--longer-than", "49m"))
+
+    # Nothing that is said of it is refused then.
+    def test_what_a_worker_has_to_decide(self):
+        self.stop_runner()
+        ended, given_up, turning = ("slow/ended", "ask"), ("slow/given-up", "ask"), ("slow/turning", "ask")
+        for saga_id, step in [ended, given_up, turning]:
+            self.tell_begun(saga_id, ago(hours=3), step)
+        self.tell("slow/ended", "StepReply", ago(hours=2), step_id="ask", attempt=1)
+        self.tell("slow/given-up", "SagaParked", ago(hours=2), step_id="ask", error="no answer")
+        self.saga("compensate", "slow/given-up", *WHY)
+        self.tell("slow/turning", "StepAttemptFailed", ago(hours=2), step_id="ask", attempt=1)
+        self.saga("cancel", "slow/turning", *WHY)
+        stuck = self.stuck()
+        self.assertEqual(set(stuck), {ended, given_up, turning})
+        for one, why, rest in [(ended, "attempt 1 at step 'ask' has ended", "; or cancel"), (given_up, "the saga is being undone", ""), (turning, "the saga is being undone", "; or skip-step ask")]:
+            self.assertEqual(stuck[one]["why"], "waits for a worker that decides what follows, as " + why)
+            self.assertRegex(stuck[one]["what_to_do"], f"^see that workers of definition slow with hash [0-9a-f]+ run{rest}$")
+
+    def test_pauses_do_not_count(self):
+        self.stop_runner()
+        for saga_id, begun in [("slow/soon", 65), ("slow/late", 75)]:
+            self.tell_begun(saga_id, ago(minutes=begun), "ask")
+        self.tell_begun("waiting/late", ago(minutes=65), "approve")
+        self.tell_begun("slow/parked", ago(hours=3), "ask")
+        self.tell("slow/parked", "SagaParked", ago(hours=2), step_id="ask", error="no answer")
+        for saga_id in ["slow/soon", "slow/late", "slow/parked", "waiting/late"]:
+            self.tell(saga_id, "SagaPaused", ago(minutes=20), reason="a test")
+        self.assertEqual(set(self.stuck()), {("slow/parked", "ask")})
+        self.assertIn(("slow/parked", None), self.stuck("--longer-than", "19m"))
+        for saga_id in ["slow/soon", "slow/late", "waiting/late"]:
+            self.tell(saga_id, "SagaResumed", ago(minutes=10), reason="a test")
+        # The time of a step, unlike that of its attempts, goes on.
+        self.assertEqual(set(self.stuck()), {("slow/parked", "ask"), ("slow/late", "ask"), ("waiting/late", "approve")})
 
     def test_what_was_tried_again_has_its_time_again(self):
         self.stop_runner()
