@@ -1,4 +1,4 @@
-// A program that runs sagas for tests/system/saga_cli_test.py, until its standard input ends: one that succeeds, one that fails, one that is
+// A program that runs sagas for the system tests of bus-cli saga, until its standard input ends: one that succeeds, one that fails, one that is
 // parked past its pivot, one that waits, and one that cannot be undone. Prints "ready" once they can be started.
 //
 //   saga_runner ENDPOINT
